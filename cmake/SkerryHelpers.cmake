@@ -1,0 +1,34 @@
+# What every target is compiled with, as one interface library: targets link it and inherit nothing globally.
+add_library(sk_options INTERFACE)
+target_compile_definitions(sk_options INTERFACE _GNU_SOURCE SKERRY_VERSION="${PROJECT_VERSION}")
+target_compile_options(sk_options INTERFACE
+  -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -fno-omit-frame-pointer)
+target_include_directories(sk_options INTERFACE ${CMAKE_SOURCE_DIR})
+if(SKERRY_SANITIZER STREQUAL "address")
+  target_compile_options(sk_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all)
+  target_link_options(sk_options INTERFACE -fsanitize=address,undefined)
+elseif(SKERRY_SANITIZER STREQUAL "thread")
+  target_compile_options(sk_options INTERFACE -fsanitize=thread)
+  target_link_options(sk_options INTERFACE -fsanitize=thread)
+elseif(NOT SKERRY_SANITIZER STREQUAL "none")
+  message(FATAL_ERROR "SKERRY_SANITIZER is none, address or thread, not '${SKERRY_SANITIZER}'")
+endif()
+
+# sk_test(name): <folder>/<name>.c is a cmocka program that tests the folder's library; ctest runs it as
+# <folder>/<name>. More libraries follow the name.
+function(sk_test name)
+  get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
+  set(target ${folder}_${name})
+  add_executable(${target} ${name}.c)
+  target_link_libraries(${target} PRIVATE sk_options ${ARGN} PkgConfig::cmocka)
+  add_test(NAME ${folder}/${name} COMMAND ${target})
+  set_tests_properties(${folder}/${name} PROPERTIES TIMEOUT 300)
+endfunction()
+
+# sk_fuzz(name): <name>.c defines LLVMFuzzerTestOneInput; its seeds lie under corpus/<name>.
+function(sk_fuzz name)
+  add_executable(fuzz_${name} ${name}.c)
+  target_compile_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
+  target_link_libraries(fuzz_${name} PRIVATE sk_options ${ARGN})
+endfunction()

@@ -1,0 +1,18 @@
+# The libraries Skerry is built on; docs/ARCHITECTURE.md says why each. scripts/install-deps installs them.
+find_package(PkgConfig REQUIRED)
+find_package(Threads REQUIRED)
+find_package(nng REQUIRED)
+pkg_check_modules(msgpack REQUIRED IMPORTED_TARGET msgpack)
+pkg_check_modules(lmdb REQUIRED IMPORTED_TARGET lmdb)
+pkg_check_modules(uv REQUIRED IMPORTED_TARGET libuv)
+pkg_check_modules(xxhash REQUIRED IMPORTED_TARGET libxxhash)
+pkg_check_modules(yaml REQUIRED IMPORTED_TARGET yaml-0.1)
+pkg_check_modules(edit REQUIRED IMPORTED_TARGET libedit)
+pkg_check_modules(jansson REQUIRED IMPORTED_TARGET jansson)
+pkg_check_modules(cmocka REQUIRED IMPORTED_TARGET cmocka)
+
+# 0.15, which bookworm itself carries, loses committed entries (see metad/raft_loop.h).
+pkg_check_modules(raft IMPORTED_TARGET raft>=0.22)
+if(NOT raft_FOUND)
+  message(FATAL_ERROR "libraft 0.22 or newer is needed: run scripts/install-deps (it is in bookworm-backports)")
+endif()

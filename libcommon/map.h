@@ -1,0 +1,65 @@
+/* The map of a cluster as metad publishes it: nodes, shards, who leads what. Immutable and counted, so threads share
+ * one without locks. Encoded as one MessagePack map; unknown keys are skipped. */
+#pragma once
+
+#include "buffer.h"
+
+#define MAP_ADDRESS_BYTES 128 /* with the final 0 */
+#define MAP_REPLICAS_MAX 7    /* per shard */
+#define MAP_NODES_MAX 1024
+
+/* A shardd. Ids are given by metad at the first registration: 1, 2, …; 0 is no node. */
+struct map_node {
+    uint32_t id;
+    bool alive; /* by metad's liveness; advice, not authority */
+    uint8_t store_id[16];
+    uint64_t incarnation; /* given at its last start */
+    uint32_t lanes;
+    char host[MAP_ADDRESS_BYTES];                /* for people */
+    char frames_address[MAP_ADDRESS_BYTES];      /* nng URL: gateways push requests here */
+    char replication_address[MAP_ADDRESS_BYTES]; /* nng URL: peers push here */
+};
+
+struct map_replica {
+    uint32_t node;
+    uint64_t replica_id; /* names this stay of the shard on the node */
+};
+
+/* metad's record of a shard (docs/replication.md). */
+struct map_shard {
+    uint64_t leader_epoch;   /* raised when the leader changes */
+    uint64_t config_version; /* raised by every change */
+    uint32_t leader;         /* node, 0 = none */
+    uint64_t leader_incarnation;
+    uint32_t min_isr;
+    uint64_t data_loss_generation;
+    uint32_t replica_count, isr_count, eligible_count;
+    struct map_replica replicas[MAP_REPLICAS_MAX];
+    uint32_t isr[MAP_REPLICAS_MAX];      /* nodes */
+    uint32_t eligible[MAP_REPLICAS_MAX]; /* nodes */
+};
+
+struct map {
+    uint64_t version; /* raised by every change of the map */
+    uint64_t cluster; /* random, made with the cluster */
+    uint32_t shard_count; /* power of two; 0 = not created yet */
+    uint32_t node_count;
+    struct map_shard *shards; /* owned */
+    struct map_node *nodes;   /* owned, by id */
+    uint32_t refs;            /* private, atomic */
+};
+
+/* An empty map with room, one reference. SK_ENOMEM. */
+int map_new(struct map **map, uint32_t shard_count, uint32_t node_count);
+struct map *map_ref(const struct map *map);
+void map_unref(struct map *map); /* NULL is allowed */
+
+const struct map_node *map_find_node(const struct map *map, uint32_t id); /* NULL = unknown */
+
+/* The replica of `node` in `shard`, or NULL. */
+const struct map_replica *map_find_replica(const struct map_shard *shard, uint32_t node);
+
+void map_encode(const struct map *map, struct buffer *buffer);
+
+/* SK_OK, SK_EPROTO (malformed, or counts and ids that make no sense), SK_ENOMEM. */
+int map_decode(struct slice bytes, struct map **map);

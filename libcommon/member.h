@@ -1,0 +1,51 @@
+/* A daemon's membership of the cluster, in one thread: registers with metad, heartbeats, and keeps the map fresh
+ * (subscribes to its versions, which may be lost, and so also asks each second; fetches when there is a newer one).
+ * The data path never waits for it (docs/replication.md, R21). */
+#pragma once
+
+#include "map.h"
+
+struct member;
+
+enum member_kind { MEMBER_SHARDD, MEMBER_GATEWAY };
+
+struct member_options {
+    enum member_kind kind;
+    const char *metad_addresses;   /* requests: nng URLs, comma-separated */
+    const char *publish_addresses; /* publish: nng URLs, comma-separated */
+    uint8_t store_id[16];          /* shardd: of its data directory; gateway: random at start */
+    uint32_t node_id;              /* shardd: what an earlier registration gave (0: none), to notice a mix-up */
+    uint64_t cluster;              /* the same for the cluster id */
+    uint32_t lanes;                /* shardd */
+    const char *host, *frames_address, *replication_address; /* as advertised; borrowed until close */
+    uint32_t heartbeat_ms;
+};
+
+struct member_identity {
+    uint64_t cluster;
+    uint32_t node_id;     /* 0 for a gateway */
+    uint64_t incarnation; /* of this start */
+};
+
+struct member_callbacks {
+    void *arg;
+    /* Once, before the first map. */
+    void (*registered_cb)(void *arg, const struct member_identity *identity);
+    /* For every newer map; borrowed: map_ref to keep it. */
+    void (*map_cb)(void *arg, const struct map *map);
+    /* What a heartbeat tells about this process: one encoded MessagePack map, appended to `stats`. May be NULL. */
+    void (*stats_cb)(void *arg, struct buffer *stats);
+    /* metad refused this store for good (another cluster's directory, a store of another node): `text` says why. The
+     * daemon ends with exit code 2. */
+    void (*refused_cb)(void *arg, int err, const char *text);
+};
+
+/* Starts the thread; callbacks come on it. SK_ENOMEM, SK_ECONFIG. */
+int member_open(struct member **member, const struct member_options *options,
+                const struct member_callbacks *callbacks);
+
+/* Any thread: fetch the map now (someone was told that it is newer than `known_version`). Cheap to repeat. */
+void member_refresh(struct member *member, uint64_t known_version);
+
+/* Stops and joins the thread. No callback runs afterwards. */
+void member_close(struct member *member);

@@ -1,0 +1,18 @@
+/* Requests to metad: MessagePack-RPC over nng REQ, [0, msgid, method, params] and [1, msgid, error, result], error
+ * being nil or [code, text]. Tries the given addresses in turn and follows NOT_LEADER answers to the leader that they
+ * name. REQ's own resending is off (docs/replication.md, R10); whoever calls decides about repeating. One call at a
+ * time: a client belongs to one thread. */
+#pragma once
+
+#include "buffer.h"
+
+struct metad_client;
+
+/* `addresses`: nng URLs separated by commas, e.g. "tcp://metad:7100". SK_ECONFIG (not an address), SK_ENOMEM. */
+int metad_client_new(struct metad_client **client, const char *addresses);
+void metad_client_free(struct metad_client *client);
+
+/* `params`: one encoded MessagePack array. On SK_OK `result` holds the encoded result. An error answered by metad is
+ * returned as its code and `text` (of `text_bytes`) says why. SK_ETIMEDOUT, SK_ENET: no answer; it may have happened. */
+int metad_client_call(struct metad_client *client, const char *method, struct slice params, uint32_t timeout_ms,
+                      struct buffer *result, char *text, size_t text_bytes);

@@ -1,0 +1,35 @@
+/* The key-value interface that commands execute against: one shard's state, memtable over LMDB, seen as one ordered map
+ * of bytes. It hides the layers. A command collects what it needs before it changes anything: no iterator and no
+ * value read lives across a put or del. Only the shard's lane calls.
+ *
+ * Keys are 1 to KV_KEY_BYTES_MAX bytes, values to 16 MiB and a little. The first byte or two tell kinds of records
+ * apart (shardd/keyspace.h). Faults (negative) mean that the state can no longer be trusted: the lane ends the process
+ * and replay starts over. */
+#pragma once
+
+#include "libcommon/slice.h"
+
+#define KV_KEY_BYTES_MAX 511u /* LMDB's limit */
+
+struct kv;
+
+/* SK_OK, SK_NOT_FOUND, or a fault. `value` lives until the next kv_put, kv_del or the end of the lane's step. */
+int kv_get(struct kv *kv, struct slice key, struct slice *value);
+
+/* SK_OK or a fault. Key and value are copied; they may point into a value that was read. */
+int kv_put(struct kv *kv, struct slice key, struct slice value);
+
+/* SK_OK (also when it was not there) or a fault. */
+int kv_del(struct kv *kv, struct slice key);
+
+/* Walks keys from `from` on (inclusive) in order of bytes. Not across a change. */
+struct kv_iter;
+int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter);
+/* SK_OK, SK_NOT_FOUND at the end, or a fault. Slices live until the next call. */
+int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
+void kv_iter_close(struct kv_iter *iter); /* NULL is allowed */
+
+/* All or nothing for several commands: changes after begin are undone by rollback, in reverse. Not nested. */
+int kv_begin(struct kv *kv);
+void kv_commit(struct kv *kv);
+int kv_rollback(struct kv *kv);

@@ -1,0 +1,25 @@
+/* What a kv is made of. For kv.c and the store that makes the layers; commands see kv.h alone. */
+#pragma once
+
+#include "shardd/kv.h"
+#include "shardd/memtable.h"
+
+/* The layers of a lane's store, newest first. The store moves them; all its shards' views share one. */
+struct kv_layers {
+    struct memtable *active; /* takes the changes */
+    struct memtable *frozen; /* being written by a checkpoint; NULL: none */
+};
+
+/* One change to be undone (kv_begin). */
+struct kv_undo;
+
+struct kv {
+    struct kv_layers *layers; /* borrowed */
+    uint32_t shard;
+    uint32_t open_iterators;
+    bool journaling;
+    struct kv_undo *journal; /* owned; newest first */
+};
+
+void kv_init(struct kv *kv, struct kv_layers *layers, uint32_t shard);
+void kv_deinit(struct kv *kv);

@@ -1,0 +1,8 @@
+/* A kv (kv.h) that lives in a memtable alone, without files: for tests of what executes against one. */
+#pragma once
+
+#include "shardd/kv.h"
+
+/* SK_ENOMEM. */
+int kv_new_memory(struct kv **kv);
+void kv_free_memory(struct kv *kv); /* NULL is allowed */

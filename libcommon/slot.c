@@ -8,7 +8,7 @@ static uint16_t crc_table[256];
 __attribute__((constructor)) static void crc_table_init(void) {
     for (unsigned byte = 0; byte < 256; byte++) {
         uint16_t crc = (uint16_t)(byte << 8);
-        for (int bit = 0; bit < 8; bit++) crc = CRC_BIT(crc);
+        for (int bit = 0; bit < 8; bit++) crc = CRC_BIT((unsigned)crc);
         crc_table[byte] = crc;
     }
 }

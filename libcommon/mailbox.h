@@ -13,7 +13,8 @@ struct mailbox;
 
 /* `capacity` bounds mailbox_post only. SK_ENOMEM. */
 int mailbox_new(struct mailbox **mailbox, uint32_t capacity);
-void mailbox_free(struct mailbox *mailbox); /* must be empty */
+/* Must be empty, and no call of another thread under way. */
+void mailbox_free(struct mailbox *mailbox);
 
 /* Any thread. SK_BUSY when full: the caller still has the mail. */
 int mailbox_post(struct mailbox *mailbox, struct mail *mail);

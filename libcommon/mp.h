@@ -31,7 +31,8 @@ struct mp_reader {
 };
 
 static inline struct mp_reader mp_reader_of(struct slice bytes) {
-    return (struct mp_reader){.at = bytes.data, .end = bytes.data + bytes.size};
+    /* no arithmetic on NULL, even with 0 */
+    return (struct mp_reader){.at = bytes.data, .end = bytes.size == 0 ? bytes.data : bytes.data + bytes.size};
 }
 
 static inline size_t mp_left(const struct mp_reader *reader) {

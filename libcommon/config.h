@@ -36,6 +36,8 @@ enum config_result {
 /* `about` opens the help. "--config", "--help" and "--version" are added by this module. Unknown flags and unknown keys of
  * the file are errors; the environment is shared by daemons, so variables are only
  * looked up, never listed. */
+/* `config` is NULL unless CONFIG_RUN. Text values live as long as it; an empty variable counts as not set; a default
+ * may lie outside of least and most ("0" for "choose by yourself"). */
 enum config_result config_load(struct config **config, const char *daemon, const char *about,
                                const struct config_option *options, size_t option_count, int argc, char **argv);
 void config_free(struct config *config);

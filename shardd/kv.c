@@ -42,7 +42,9 @@ int kv_get(struct kv *kv, struct slice key, struct slice *value) {
     if (found == MEMTABLE_ABSENT && layers->frozen != NULL) {
         found = memtable_get(layers->frozen, kv->shard, key, value);
     }
-    return found == MEMTABLE_VALUE ? SK_OK : SK_NOT_FOUND;
+    if (found == MEMTABLE_VALUE) return SK_OK;
+    if (found == MEMTABLE_DELETED || layers->disk == NULL) return SK_NOT_FOUND;
+    return disk_get(layers->disk, kv->shard, key, value);
 }
 
 /* ---- changes ---- */
@@ -116,38 +118,72 @@ struct layer_head {
     struct slice value;
 };
 
-enum layer { LAYER_ACTIVE, LAYER_FROZEN, LAYER_COUNT };
+enum layer { LAYER_ACTIVE, LAYER_FROZEN, LAYER_DISK, LAYER_COUNT };
 
 struct kv_iter {
     struct kv *kv;                        /* borrowed */
     struct layer_head heads[LAYER_COUNT]; /* newest first */
-    struct memtable_cursor cursors[LAYER_COUNT];
+    struct memtable_cursor active;
+    struct memtable_cursor frozen;
+    struct disk_cursor *disk; /* owned; NULL: no such layer, or nothing in it */
+    struct slice taken;       /* the key that was handed out last, */
+    bool passing;             /* if the layers still stand at it */
 };
 
-static void read_memtable_head(struct kv_iter *iter, enum layer layer) {
-    struct layer_head *head = &iter->heads[layer];
-    head->found = memtable_cursor_get(&iter->cursors[layer], &head->key, &head->value);
+static void read_memtable_head(struct layer_head *head, const struct memtable_cursor *cursor) {
+    head->found = memtable_cursor_get(cursor, &head->key, &head->value);
+}
+
+/* What moving the disk's cursor has answered. */
+static int read_disk_head(struct layer_head *head, int err) {
+    head->found = err == SK_OK ? MEMTABLE_VALUE : MEMTABLE_ABSENT;
+    return err == SK_NOT_FOUND ? SK_OK : err;
+}
+
+static int open_layers(struct kv_iter *iter, struct slice from) {
+    const struct kv_layers *layers = iter->kv->layers;
+    uint32_t shard = iter->kv->shard;
+    iter->active = memtable_seek(layers->active, shard, from);
+    read_memtable_head(&iter->heads[LAYER_ACTIVE], &iter->active);
+    if (layers->frozen != NULL) {
+        iter->frozen = memtable_seek(layers->frozen, shard, from);
+        read_memtable_head(&iter->heads[LAYER_FROZEN], &iter->frozen);
+    }
+    if (layers->disk == NULL) return SK_OK;
+    int err = disk_cursor_open(layers->disk, shard, &iter->disk);
+    if (err != SK_OK) return err;
+    struct layer_head *head = &iter->heads[LAYER_DISK];
+    return read_disk_head(head, disk_cursor_seek(iter->disk, from, &head->key, &head->value));
 }
 
 int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter) {
     struct kv_iter *opened = calloc(1, sizeof *opened);
     if (opened == NULL) return SK_ENOMEM;
     opened->kv = kv;
-    opened->cursors[LAYER_ACTIVE] = memtable_seek(kv->layers->active, kv->shard, from);
-    read_memtable_head(opened, LAYER_ACTIVE);
-    if (kv->layers->frozen != NULL) {
-        opened->cursors[LAYER_FROZEN] = memtable_seek(kv->layers->frozen, kv->shard, from);
-        read_memtable_head(opened, LAYER_FROZEN);
-    }
     kv->open_iterators++;
+    int err = open_layers(opened, from);
+    if (err != SK_OK) {
+        kv_iter_close(opened);
+        return err;
+    }
     *iter = opened;
     return SK_OK;
 }
 
 static int advance(struct kv_iter *iter, enum layer layer) {
-    memtable_cursor_next(&iter->cursors[layer]);
-    read_memtable_head(iter, layer);
-    return SK_OK;
+    struct layer_head *head = &iter->heads[layer];
+    switch (layer) {
+    case LAYER_ACTIVE:
+        memtable_cursor_next(&iter->active);
+        read_memtable_head(head, &iter->active);
+        return SK_OK;
+    case LAYER_FROZEN:
+        memtable_cursor_next(&iter->frozen);
+        read_memtable_head(head, &iter->frozen);
+        return SK_OK;
+    default:
+        return read_disk_head(head, disk_cursor_next(iter->disk, &head->key, &head->value));
+    }
 }
 
 /* The newest layer among those with the least key; NULL at the end of all. */
@@ -161,21 +197,32 @@ static const struct layer_head *least_head(const struct kv_iter *iter) {
     return least;
 }
 
+/* Moves past `key` in every layer that has it. */
+static int pass_key(struct kv_iter *iter, struct slice key) {
+    for (int layer = 0; layer < LAYER_COUNT; layer++) {
+        const struct layer_head *head = &iter->heads[layer];
+        if (head->found == MEMTABLE_ABSENT || !slice_equal(head->key, key)) continue;
+        int err = advance(iter, (enum layer)layer);
+        if (err != SK_OK) return err;
+    }
+    return SK_OK;
+}
+
 int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
     for (;;) {
+        if (iter->passing) {
+            int err = pass_key(iter, iter->taken);
+            if (err != SK_OK) return err;
+            iter->passing = false;
+        }
         const struct layer_head *least = least_head(iter);
         if (least == NULL) return SK_NOT_FOUND;
-        struct layer_head taken = *least;
-        /* Every layer that has the key moves on: the newest has spoken for all. */
-        for (int layer = 0; layer < LAYER_COUNT; layer++) {
-            const struct layer_head *head = &iter->heads[layer];
-            if (head->found == MEMTABLE_ABSENT || !slice_equal(head->key, taken.key)) continue;
-            int err = advance(iter, (enum layer)layer);
-            if (err != SK_OK) return err;
-        }
-        if (taken.found == MEMTABLE_DELETED) continue;
-        *key = taken.key;
-        *value = taken.value;
+        /* Passed by the next call only: the caller still reads what the layers stand at. */
+        iter->taken = least->key;
+        iter->passing = true;
+        if (least->found == MEMTABLE_DELETED) continue;
+        *key = least->key;
+        *value = least->value;
         return SK_OK;
     }
 }
@@ -184,6 +231,7 @@ void kv_iter_close(struct kv_iter *iter) {
     if (iter == NULL) return;
     sk_assert(iter->kv->open_iterators > 0);
     iter->kv->open_iterators--;
+    disk_cursor_close(iter->disk);
     free(iter);
 }
 

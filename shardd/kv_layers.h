@@ -1,6 +1,7 @@
 /* What a kv is made of. For kv.c and the store that makes the layers; commands see kv.h alone. */
 #pragma once
 
+#include "shardd/disk.h"
 #include "shardd/kv.h"
 #include "shardd/memtable.h"
 
@@ -8,6 +9,7 @@
 struct kv_layers {
     struct memtable *active; /* takes the changes */
     struct memtable *frozen; /* being written by a checkpoint; NULL: none */
+    struct disk *disk;       /* NULL: none */
 };
 
 /* One change to be undone (kv_begin). */

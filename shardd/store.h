@@ -1,7 +1,7 @@
 /* A lane's store: one LMDB environment with one named database per shard, and over it the memtables of what is not yet
  * there. The lane reads and changes shards through kv.h. A checkpoint freezes the memtable; the store's own thread
  * writes it, sorted and paced, in synced transactions that each hold whole shards, while the lane goes on with a new
- * memtable over the frozen one over LMDB. store.c alone includes lmdb.h.
+ * memtable over the frozen one over LMDB. disk.c alone includes lmdb.h.
  *
  * A shard's applied index, epochs and names are ordinary records of it, put by the lane just before it freezes: so one
  * transaction holds them with the state (docs/replication.md, R25).
@@ -37,11 +37,13 @@ int store_each_shard(struct store *store, int (*cb)(void *arg, uint32_t shard), 
  * store, valid until store_close or store_drop_shard. */
 int store_shard(struct store *store, uint32_t shard, struct kv **kv);
 
-/* Removes a shard's database and what memtables hold of it. Not while a checkpoint runs (SK_BUSY). */
+/* Removes a shard's database and what memtables hold of it, and frees its view. Not while a checkpoint runs (SK_BUSY)
+ * and not in a step. Synced. On an error nothing was removed. */
 int store_drop_shard(struct store *store, uint32_t shard);
 
 /* A lane's step: between begin and end reads see one state of LMDB, and values read stay valid as kv.h says. Short: a
- * read transaction that is held for long makes the file grow. */
+ * read transaction that is held for long makes the file grow. kv_get and iterators are called within a step alone, and
+ * no iterator outlives it. */
 int store_step_begin(struct store *store);
 void store_step_end(struct store *store);
 
@@ -54,7 +56,7 @@ bool store_checkpoint_running(const struct store *store);
 /* Freezes the active memtable and starts the checkpoint. SK_BUSY while one runs. */
 int store_checkpoint_start(struct store *store);
 
-/* After checkpointed_cb. On SK_OK the frozen memtable is dropped. On SK_ENOSPC or another error it stays, still read,
+/* After checkpointed_cb. Not in a step. On SK_OK the frozen memtable is dropped. On SK_ENOSPC or another error it stays, still read,
  * and store_checkpoint_retry tries the same again. Returns the error of the checkpoint. */
 int store_checkpoint_complete(struct store *store);
 int store_checkpoint_retry(struct store *store);
@@ -62,3 +64,7 @@ bool store_checkpoint_failed(const struct store *store);
 
 /* For status: bytes of the LMDB file in use. */
 uint64_t store_disk_bytes(const struct store *store);
+
+/* What the last fault of the store was, for the log line: file, place and what is wrong. The lane's; lives until the
+ * next fault. */
+const char *store_fault_text(const struct store *store);

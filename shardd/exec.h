@@ -1,16 +1,18 @@
-/* Executes commands on a shard's state: deterministic, a function of state, command and time alone, so every replica that
- * executes the same log has the same state. Knows nothing of logs, lanes and networks. Only the shard's lane calls. */
+/* Executes commands on a shard's state: deterministic, a function of state, command and time alone, so every
+ * replica that executes the same log has the same state. Knows nothing of logs, lanes and networks. Only the
+ * shard's lane calls. */
 #pragma once
 
 #include "libcommon/buffer.h"
 #include "libcommon/commands.h"
+#include "shardd/commands/args.h"
 #include "shardd/kv.h"
 
 /* What is counted as the state changes. Part of the state: the lane stores it with the shard. */
 struct exec_counters {
     uint64_t keys;
-    uint64_t expires;    /* keys with a deadline */
-    uint64_t key_bytes;  /* of keys and values as clients see them */
+    uint64_t expires;   /* keys with a deadline */
+    uint64_t key_bytes; /* of keys and values as clients see them */
     uint64_t value_bytes;
 };
 
@@ -19,24 +21,34 @@ struct exec {
     struct exec_counters counters; /* loaded and stored by the owner */
     uint32_t shard;
     uint32_t shard_count;
-    struct buffer scratch;         /* private */
+
+    /* private */
+    struct buffer scratch; /* the value being built */
+    struct args args;      /* of the command being executed */
+    const struct keyspace_hasher *hasher;
+    bool first_deadline_known; /* what exec_next_deadline answered last still holds */
+    uint64_t first_deadline_us;
 };
 
+/* `counters` start at zero: the owner loads them after this. Deinit and init again when the state under `kv` was
+ * exchanged. */
 void exec_init(struct exec *exec, struct kv *kv, uint32_t shard, uint32_t shard_count);
 void exec_deinit(struct exec *exec);
 
-/* Checks a body (wire.h, request_item.body) before it is logged: known command, arity, argument kinds, limits, keys that
- * belong to this shard, READ or WRITE as `writes` says. SK_OK, or SK_BADREQUEST, SK_TOOLARGE, SK_CROSSSLOT with a text
- * in `answer`. What passes never fails later for its form (option syntax is the executor's to refuse). */
+/* Checks a body (wire.h, request_item.body) before it is logged: known command, arity, argument kinds, limits,
+ * keys that belong to this shard, READ or WRITE as `writes` says. SK_OK, or SK_BADREQUEST, SK_TOOLARGE,
+ * SK_CROSSSLOT with a text in `answer`. What passes never fails later for its form (option syntax is the
+ * executor's to refuse). */
 int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, struct buffer *answer);
 
-/* Executes a checked body at `now_us` (the entry's time for writes, the leader's for reads). Appends to `answer` the
- * result as MessagePack (SK_OK) or a text (a client error, > 0; nothing was changed). Negative: a fault. An atomic batch
- * is all or nothing: at the first command that answers an error everything is undone, and the error is that command's
- * with its position in the text. Its result is an array of [nil, result]. */
+/* Executes a checked body at `now_us` (the entry's time for writes, the leader's for reads). Appends to `answer`
+ * the result as MessagePack (SK_OK) or a text (a client error, > 0; nothing was changed). Negative: a fault. An
+ * atomic batch is all or nothing: at the first command that answers an error everything is undone, and the error
+ * is that command's with its position in the text. Its result is an array of [nil, result]. */
 int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer);
 
-/* Removes at most `limit` keys whose deadline is at or before `now_us`. `removed` gets how many. SK_OK or a fault. */
+/* Removes at most `limit` keys whose deadline is at or before `now_us`. `removed` gets how many. SK_OK or a fault.
+ */
 int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed);
 
 /* The earliest deadline in the shard in microseconds since 1970, UINT64_MAX if none. SK_OK or a fault. */

@@ -1,0 +1,120 @@
+#include "shardd/commands/call.h"
+
+#include "libcommon/check.h"
+#include "libcommon/error.h"
+
+#include <stdio.h>
+
+void call_write_text(struct buffer *answer, size_t start, const char *format, va_list values) {
+    char text[256];
+    vsnprintf(text, sizeof text, format, values);
+    for (char *at = text; *at != '\0'; at++) {
+        if (*at < ' ' || *at > '~') *at = '?';
+    }
+    answer->size = start;
+    buffer_append(answer, text, strlen(text));
+}
+
+const char *call_name_shown(struct slice name, char room[CALL_NAME_SHOWN_MAX]) {
+    size_t size = name.size < CALL_NAME_SHOWN_MAX ? name.size : CALL_NAME_SHOWN_MAX - 1;
+    for (size_t i = 0; i < size; i++) {
+        uint8_t byte = name.data[i];
+        room[i] = (char)(byte >= 'A' && byte <= 'Z' ? byte - 'A' + 'a' : byte);
+    }
+    room[size] = '\0';
+    return room;
+}
+
+int call_refuse(struct call *call, int err, const char *format, ...) {
+    va_list values;
+    va_start(values, format);
+    call_write_text(call->answer, call->answer_start, format, values);
+    va_end(values);
+    return err;
+}
+
+int call_refuse_syntax(struct call *call) { return call_refuse(call, SK_BADREQUEST, "syntax error"); }
+
+int call_refuse_not_int(struct call *call) {
+    return call_refuse(call, SK_BADREQUEST, "value is not an integer or out of range");
+}
+
+int call_refuse_expire_time(struct call *call) {
+    char name[CALL_NAME_SHOWN_MAX];
+    call_name_shown(slice_of_text(call->command->name), name);
+    return call_refuse(call, SK_BADREQUEST, "invalid expire time in '%s' command", name);
+}
+
+int call_answer_ok(struct call *call) {
+    mp_write_text(call->answer, "OK");
+    return SK_OK;
+}
+
+int call_answer_nil(struct call *call) {
+    mp_write_nil(call->answer);
+    return SK_OK;
+}
+
+int call_answer_int(struct call *call, int64_t number) {
+    mp_write_int(call->answer, number);
+    return SK_OK;
+}
+
+int call_answer_bin(struct call *call, struct slice bytes) {
+    mp_write_bin(call->answer, bytes);
+    return SK_OK;
+}
+
+static int only_string(struct call *call, int err, const struct object *object) {
+    if (err != SK_OK || !object->found || object->type == OBJECT_STRING) return err;
+    return call_refuse(call, SK_WRONGTYPE, "Operation against a key holding the wrong kind of value");
+}
+
+int call_find_string(struct call *call, struct object *object) {
+    return only_string(call, keyspace_find(call->exec, call->args[0], call->now_us, object), object);
+}
+
+int call_find_string_for_write(struct call *call, struct object *object) {
+    return only_string(call, keyspace_find_for_write(call->exec, call->args[0], call->now_us, object), object);
+}
+
+static int told(struct call *call, int err) {
+    if (err != SK_TOOLARGE) return err;
+    return call_refuse(call, err, "too many keys with the hash of this one");
+}
+
+int call_store_string(struct call *call, struct object *object, struct slice value, uint64_t deadline_us) {
+    return told(call, keyspace_store(call->exec, object, OBJECT_STRING, value, deadline_us));
+}
+
+int call_put(struct call *call, struct object *object) { return told(call, keyspace_put(call->exec, object)); }
+
+int call_all_or_nothing(struct call *call, int (*body)(struct call *call)) {
+    struct exec *exec = call->exec;
+    sk_assert(!call->in_batch);
+    struct exec_counters before = exec->counters;
+    int err = kv_begin(exec->kv);
+    if (err != SK_OK) return err;
+    err = body(call);
+    if (err == SK_OK) {
+        kv_commit(exec->kv);
+        return SK_OK;
+    }
+    exec->counters = before;
+    exec->first_deadline_known = false;
+    int undone = kv_rollback(exec->kv);
+    return undone == SK_OK ? err : undone;
+}
+
+bool call_deadline_of(const struct call *call, int64_t amount, int64_t unit_us, bool from_now,
+                      struct call_deadline *deadline) {
+    int64_t base_us = from_now ? (int64_t)call->now_us : 0;
+    int64_t at_us;
+    if (__builtin_mul_overflow(amount, unit_us, &at_us) || __builtin_add_overflow(at_us, base_us, &at_us)) {
+        *deadline = (struct call_deadline){.past = true};
+        return amount < 0;
+    }
+    deadline->past = at_us <= 0 || (uint64_t)at_us <= call->now_us;
+    deadline->deadline_us = deadline->past ? 0 : (uint64_t)at_us;
+    return true;
+}

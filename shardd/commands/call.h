@@ -1,0 +1,73 @@
+/* One command being executed: what its executor gets, and how it answers. An executor appends one MessagePack
+ * value to the answer and returns SK_OK; or refuses by call_refuse before it has changed anything; or passes a
+ * fault up. */
+#pragma once
+
+#include "shardd/commands/args.h"
+#include "shardd/keyspace.h"
+
+#include <stdarg.h>
+
+/* A result of one command stays below this, so that it fits in a reply with its surroundings. */
+#define RESULT_BYTES_MAX (MESSAGE_BYTES_MAX - 65536u)
+
+struct call {
+    struct exec *exec;
+    const struct command *command;
+    const struct slice *args; /* without the command's name; only CAS may have nil among them */
+    size_t count;             /* fits the command's arity */
+    uint64_t now_us;
+    bool in_batch; /* of an atomic batch, whose owner undoes all at an error */
+    struct buffer *answer;
+    size_t answer_start;
+};
+
+/* execute_get(struct call *) and so on, one for each executor of the table: SK_OK, a client error, or a fault. */
+#define SK_COMMAND(NAME, executor, arity, flags, first, last, step, join, summary)                                \
+    int execute_##executor(struct call *call);
+#include "libcommon/commands.def"
+#undef SK_COMMAND
+
+/* Refuses with a client error and a text in place of what was answered so far. Returns `err`. */
+int call_refuse(struct call *call, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
+int call_refuse_syntax(struct call *call);
+int call_refuse_not_int(struct call *call); /* an argument that should be an integer */
+
+/* What the above and exec_check's refusals are written by: puts the text in place of what stands from `start` on.
+ * A byte that is not plain ASCII (of an argument that is cited) becomes '?', so that a text is always valid UTF-8.
+ */
+void call_write_text(struct buffer *answer, size_t start, const char *format, va_list values)
+    __attribute__((format(printf, 3, 0)));
+
+/* The name of a command as texts cite it: in lower case, cut to fit. Returns `room`. */
+#define CALL_NAME_SHOWN_MAX 64u
+const char *call_name_shown(struct slice name, char room[CALL_NAME_SHOWN_MAX]);
+
+/* Answers; return SK_OK. */
+int call_answer_ok(struct call *call);
+int call_answer_nil(struct call *call);
+int call_answer_int(struct call *call, int64_t number);
+int call_answer_bin(struct call *call, struct slice bytes);
+
+/* The key that is the first argument, as a string or nothing: another type is refused. */
+int call_find_string(struct call *call, struct object *object);
+int call_find_string_for_write(struct call *call, struct object *object);
+
+/* Stores a string: keyspace_store and keyspace_put with their client error told. */
+int call_store_string(struct call *call, struct object *object, struct slice value, uint64_t deadline_us);
+int call_put(struct call *call, struct object *object);
+
+/* Runs `body`, which may be refused midway, so that it changes all or nothing. Not within a batch. */
+int call_all_or_nothing(struct call *call, int (*body)(struct call *call));
+
+/* When a key shall expire, from an argument: `amount` of `unit_us` from now, or since 1970. False: beyond what a
+ * deadline can be. A date in the past, also before 1970, is `past`, without a deadline. */
+struct call_deadline {
+    uint64_t deadline_us;
+    bool past; /* at or before now */
+};
+bool call_deadline_of(const struct call *call, int64_t amount, int64_t unit_us, bool from_now,
+                      struct call_deadline *deadline);
+
+/* "invalid expire time in 'set' command" */
+int call_refuse_expire_time(struct call *call);

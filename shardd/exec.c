@@ -1,0 +1,282 @@
+#include "exec.h"
+
+#include "libcommon/check.h"
+#include "libcommon/error.h"
+#include "libcommon/slot.h"
+#include "shardd/commands/call.h"
+#include "shardd/commands/scan.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static int (*const executors[COMMAND_COUNT])(struct call *call) = {
+#define SK_COMMAND(NAME, executor, arity, flags, first, last, step, join, summary)                                \
+    [COMMAND_ID_##NAME] = execute_##executor,
+#include "libcommon/commands.def"
+#undef SK_COMMAND
+};
+
+/* What the table calls `none`: the gateway's own commands. exec_check lets none through. */
+int execute_none(struct call *call) {
+    return call_refuse(call, SK_BADREQUEST, "the gateway answers this command");
+}
+
+void exec_init(struct exec *exec, struct kv *kv, uint32_t shard, uint32_t shard_count) {
+    *exec = (struct exec){.kv = kv, .shard = shard, .shard_count = shard_count, .hasher = &keyspace_hasher_xxh3};
+    buffer_init(&exec->scratch);
+    args_init(&exec->args);
+}
+
+void exec_deinit(struct exec *exec) {
+    buffer_deinit(&exec->scratch);
+    args_deinit(&exec->args);
+}
+
+/* Form: what exec_check tells and exec_run relies on */
+
+/* A refusal being written; `start` is where the text begins. */
+struct refusal {
+    struct buffer *answer;
+    size_t start;
+};
+
+__attribute__((format(printf, 3, 4))) static int refuse(const struct refusal *refusal, int err, const char *format,
+                                                        ...) {
+    va_list values;
+    va_start(values, format);
+    call_write_text(refusal->answer, refusal->start, format, values);
+    va_end(values);
+    return err;
+}
+
+static int refuse_arity(const struct refusal *refusal, const struct command *command) {
+    char name[CALL_NAME_SHOWN_MAX];
+    return refuse(refusal, SK_BADREQUEST, "wrong number of arguments for '%s' command",
+                  call_name_shown(slice_of_text(command->name), name));
+}
+
+/* Reads method and arguments (into exec->args) and checks what the table says of their form. */
+static int decode_command(struct exec *exec, struct mp_reader *reader, const struct command **found,
+                          const struct refusal *refusal) {
+    struct slice method;
+    if (mp_read_str(reader, &method) != SK_OK) return refuse(refusal, SK_BADREQUEST, "the method is not a text");
+    const struct command *command = command_find(method);
+    char name[CALL_NAME_SHOWN_MAX];
+    if (command == NULL)
+        return refuse(refusal, SK_BADREQUEST, "unknown command '%s'", call_name_shown(method, name));
+    if (command->flags & COMMAND_GATEWAY) {
+        return refuse(refusal, SK_BADREQUEST, "command '%s' is not for a shard", call_name_shown(method, name));
+    }
+    const char *text = "";
+    int err = args_decode(&exec->args, reader, command->id == COMMAND_ID_CAS, &text);
+    if (err < 0) return err;
+    if (err != SK_OK) return refuse(refusal, err, "%s", text);
+    if (!command_arity_ok(command, exec->args.count + 1)) return refuse_arity(refusal, command);
+    *found = command;
+    return SK_OK;
+}
+
+/* The keys of a command: of this shard, within limits, and of one slot where the command is not one that is split.
+ * `slot` is the one that keys must have, SLOT_COUNT = any yet. */
+static int check_keys(const struct exec *exec, const struct command *command, bool one_slot, uint32_t *slot,
+                      const struct refusal *refusal) {
+    if (command->first_key == 0) return SK_OK;
+    size_t words = exec->args.count + 1;
+    size_t first = (size_t)command->first_key, step = (size_t)command->key_step;
+    size_t last = command->last_key < 0 ? words - (size_t)-command->last_key : (size_t)command->last_key;
+    if (command->last_key < 0 && (words - first) % step != 0) return refuse_arity(refusal, command);
+    if ((last - first) / step + 1 > MESSAGE_COMMANDS_MAX) return refuse(refusal, SK_TOOLARGE, "too many keys");
+    for (size_t word = first; word <= last; word += step) {
+        struct slice key = exec->args.items[word - 1];
+        if (args_is_nil(key)) return refuse(refusal, SK_BADREQUEST, "the key is nil");
+        if (key.size > KEY_BYTES_MAX) {
+            return refuse(refusal, SK_TOOLARGE, "key exceeds maximum allowed size of %u bytes", KEY_BYTES_MAX);
+        }
+        uint32_t here = slot_of_key(key);
+        if (slot_shard(here, exec->shard_count) != exec->shard) {
+            return refuse(refusal, SK_BADREQUEST, "a key is of another shard");
+        }
+        if (one_slot && *slot != SLOT_COUNT && *slot != here) {
+            return refuse(refusal, SK_CROSSSLOT, "Keys in request don't hash to the same slot");
+        }
+        *slot = here;
+    }
+    return SK_OK;
+}
+
+static int check_single(struct exec *exec, struct mp_reader *reader, bool writes, const struct refusal *refusal) {
+    const struct command *command;
+    int err = decode_command(exec, reader, &command, refusal);
+    if (err != SK_OK) return err;
+    if (((command->flags & COMMAND_WRITE) != 0) != writes) {
+        return refuse(refusal, SK_BADREQUEST, writes ? "the command is not a write" : "the command is a write");
+    }
+    if (command->id == COMMAND_ID_SCAN &&
+        !scan_cursor_is_for(exec->args.items[0], exec->shard, exec->shard_count)) {
+        return refuse(refusal, SK_BADREQUEST, "invalid cursor");
+    }
+    uint32_t slot = SLOT_COUNT;
+    return check_keys(exec, command, (command->flags & COMMAND_SPLIT) == 0, &slot, refusal);
+}
+
+static int read_batch_head(struct mp_reader *reader, uint32_t *count, const struct refusal *refusal) {
+    struct slice method;
+    if (mp_read_str(reader, &method) != SK_OK || !args_is_word(method, "BATCH")) {
+        return refuse(refusal, SK_BADREQUEST, "an atomic request is a batch");
+    }
+    if (mp_read_array(reader, count) != SK_OK) {
+        return refuse(refusal, SK_BADREQUEST, "a batch is an array of [method, params]");
+    }
+    if (*count > MESSAGE_COMMANDS_MAX) return refuse(refusal, SK_TOOLARGE, "too many commands in a batch");
+    return SK_OK;
+}
+
+static int read_pair_head(struct mp_reader *reader, const struct refusal *refusal) {
+    uint32_t two;
+    if (mp_read_array(reader, &two) == SK_OK && two == 2) return SK_OK;
+    return refuse(refusal, SK_BADREQUEST, "a batch is an array of [method, params]");
+}
+
+static int check_batched(struct exec *exec, struct mp_reader *reader, bool writes, uint32_t *slot,
+                         const struct refusal *refusal) {
+    const struct command *command;
+    int err = read_pair_head(reader, refusal);
+    if (err == SK_OK) err = decode_command(exec, reader, &command, refusal);
+    if (err != SK_OK) return err;
+    if (command->first_key == 0) {
+        return refuse(refusal, SK_BADREQUEST, "a command without a key cannot be in an atomic batch");
+    }
+    if ((command->flags & COMMAND_WRITE) && !writes)
+        return refuse(refusal, SK_BADREQUEST, "the command is a write");
+    return check_keys(exec, command, true, slot, refusal);
+}
+
+/* Makes the refusal of a batch from the text of one of its commands, which stands at `text_start`. */
+static int refuse_batch(const struct refusal *refusal, size_t text_start, int err, uint32_t position) {
+    if (err <= 0 || refusal->answer->failed) return err;
+    char text[256];
+    size_t size = refusal->answer->size - text_start;
+    if (size > sizeof text - 1) size = sizeof text - 1;
+    memcpy(text, refusal->answer->data + text_start, size);
+    text[size] = '\0';
+    return refuse(refusal, err, "command %u: %s", position, text);
+}
+
+static int check_batch(struct exec *exec, struct mp_reader *reader, bool writes, const struct refusal *refusal) {
+    uint32_t count;
+    int err = read_batch_head(reader, &count, refusal);
+    uint32_t slot = SLOT_COUNT;
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        err = check_batched(exec, reader, writes, &slot, refusal);
+        err = refuse_batch(refusal, refusal->start, err, i + 1);
+    }
+    return err;
+}
+
+int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    struct mp_reader reader = mp_reader_of(body);
+    int err =
+        atomic ? check_batch(exec, &reader, writes, &refusal) : check_single(exec, &reader, writes, &refusal);
+    if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
+    return answer->failed ? SK_ENOMEM : err;
+}
+
+/* Execution */
+
+static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batch, uint64_t now_us,
+                       struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    const struct command *command;
+    int err = decode_command(exec, reader, &command, &refusal);
+    if (err != SK_OK) return err;
+    struct call call = {
+        .exec = exec,
+        .command = command,
+        .args = exec->args.items,
+        .count = exec->args.count,
+        .now_us = now_us,
+        .in_batch = in_batch,
+        .answer = answer,
+        .answer_start = answer->size,
+    };
+    return executors[command->id](&call);
+}
+
+/* One command of a batch: its [nil, result]. */
+static int run_batched(struct exec *exec, struct mp_reader *reader, uint64_t now_us, size_t batch_start,
+                       struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    int err = read_pair_head(reader, &refusal);
+    if (err != SK_OK) return err;
+    mp_write_array(answer, 2);
+    mp_write_nil(answer);
+    size_t result_start = answer->size;
+    err = run_command(exec, reader, true, now_us, answer);
+    if (err > 0 && !answer->failed) { /* the refusal's text takes the place of the pair */
+        size_t size = answer->size - result_start;
+        memmove(answer->data + refusal.start, answer->data + result_start, size);
+        answer->size = refusal.start + size;
+    }
+    if (err == SK_OK && answer->size - batch_start > RESULT_BYTES_MAX) {
+        return refuse(&refusal, SK_TOOLARGE, "the answer would be too large");
+    }
+    return err;
+}
+
+static int run_commands(struct exec *exec, struct mp_reader *reader, uint64_t now_us,
+                        const struct refusal *refusal) {
+    uint32_t count;
+    int err = read_batch_head(reader, &count, refusal);
+    if (err != SK_OK) return err;
+    mp_write_array(refusal->answer, count);
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        size_t start = refusal->answer->size;
+        err = run_batched(exec, reader, now_us, refusal->start, refusal->answer);
+        err = refuse_batch(refusal, start, err, i + 1);
+    }
+    return err;
+}
+
+static int run_batch(struct exec *exec, struct mp_reader *reader, uint64_t now_us, const struct refusal *refusal) {
+    struct exec_counters before = exec->counters;
+    int err = kv_begin(exec->kv);
+    if (err != SK_OK) return err;
+    err = run_commands(exec, reader, now_us, refusal);
+    if (err == SK_OK) {
+        kv_commit(exec->kv);
+        return SK_OK;
+    }
+    exec->counters = before;
+    exec->first_deadline_known = false;
+    int undone = kv_rollback(exec->kv);
+    return undone == SK_OK ? err : undone;
+}
+
+int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    struct mp_reader reader = mp_reader_of(body);
+    int err =
+        atomic ? run_batch(exec, &reader, now_us, &refusal) : run_command(exec, &reader, false, now_us, answer);
+    return answer->failed ? SK_ENOMEM : err;
+}
+
+/* Expiry */
+
+int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed) {
+    return keyspace_remove_expired(exec, now_us, limit, removed);
+}
+
+int exec_next_deadline(struct exec *exec, uint64_t *deadline_us) {
+    if (exec->counters.expires == 0) {
+        *deadline_us = UINT64_MAX;
+        return SK_OK;
+    }
+    if (!exec->first_deadline_known) {
+        int err = keyspace_first_deadline(exec, &exec->first_deadline_us);
+        if (err != SK_OK) return err;
+        exec->first_deadline_known = true;
+    }
+    *deadline_us = exec->first_deadline_us;
+    return SK_OK;
+}

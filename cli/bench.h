@@ -1,0 +1,22 @@
+/* `skerry bench`: keeps so many requests in flight through nng REQ contexts driven by callbacks and counts answers
+ * and latencies. It runs beside what it measures, on the same cores, so its own cost per request matters. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum bench_distribution { BENCH_UNIFORM, BENCH_ZIPF, BENCH_SEQUENTIAL };
+
+struct bench_options {
+    const char *gateway; /* nng URL */
+    uint64_t connections, in_flight, batch, value_bytes, keys;
+    uint64_t distribution; /* enum bench_distribution */
+    uint64_t reads_percent, duration_ms;
+    bool load, ids, json;
+    uint32_t timeout_ms;
+};
+
+struct bench_options bench_defaults(void);
+
+/* The exit code: 0, 1 when there were errors, 3 when the gateway cannot be reached. */
+int bench_run(const struct bench_options *options);

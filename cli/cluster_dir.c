@@ -1,0 +1,119 @@
+#include "cluster_dir.h"
+
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define POLL_US 20000
+
+static int join(char room[PATH_MAX], const char *path, const char *name) {
+    int size = snprintf(room, PATH_MAX, "%s/%s", path, name);
+    return size < 0 || size >= PATH_MAX ? SK_EIO : SK_OK;
+}
+
+static int make_directory(const char *path, char *text, size_t text_bytes) {
+    if (mkdir(path, 0777) == 0 || errno == EEXIST) return SK_OK;
+    snprintf(text, text_bytes, "cannot make the directory %s: %s", path, strerror(errno));
+    return SK_EIO;
+}
+
+int cluster_dir_make(const char *path, char *text, size_t text_bytes) {
+    char log[PATH_MAX];
+    int err = join(log, path, "log");
+    if (err == SK_OK) err = make_directory(path, text, text_bytes);
+    return err == SK_OK ? make_directory(log, text, text_bytes) : err;
+}
+
+static pid_t read_pid(int fd) {
+    char text[32];
+    ssize_t size = pread(fd, text, sizeof text - 1, 0);
+    if (size <= 0) return 0;
+    text[size] = 0;
+    return (pid_t)strtol(text, NULL, 10);
+}
+
+static bool is_alive(pid_t pid) { return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM); }
+
+static int lock_failed(int fd, const char *path, char *text, size_t text_bytes) {
+    pid_t pid = read_pid(fd);
+    if (is_alive(pid)) snprintf(text, text_bytes, "%s is in use by another `skerry up` (pid %d)", path, (int)pid);
+    else
+        snprintf(text, text_bytes,
+                 "%s is in use by daemons whose `skerry up` was killed and that have not ended yet", path);
+    close(fd);
+    return SK_ELOCKED;
+}
+
+static int write_pid(int fd) {
+    char text[32];
+    int size = snprintf(text, sizeof text, "%d\n", (int)getpid());
+    if (ftruncate(fd, 0) != 0) return SK_EIO;
+    return pwrite(fd, text, (size_t)size, 0) == size ? SK_OK : SK_EIO;
+}
+
+int cluster_dir_lock(const char *path, uint32_t wait_ms, int *fd, char *text, size_t text_bytes) {
+    char file[PATH_MAX];
+    if (join(file, path, "up.lock") != SK_OK) return SK_EIO;
+    *fd = open(file, O_RDWR | O_CREAT, 0666); /* inherited by the daemons on purpose */
+    if (*fd < 0) {
+        snprintf(text, text_bytes, "cannot open %s: %s", file, strerror(errno));
+        return SK_EIO;
+    }
+    uint64_t deadline_ms = clock_boottime_ms() + wait_ms;
+    while (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+        if (is_alive(read_pid(*fd)) || clock_boottime_ms() >= deadline_ms)
+            return lock_failed(*fd, path, text, text_bytes);
+        usleep(POLL_US);
+    }
+    if (write_pid(*fd) == SK_OK) return SK_OK;
+    snprintf(text, text_bytes, "cannot write %s: %s", file, strerror(errno));
+    close(*fd);
+    return SK_EIO;
+}
+
+pid_t cluster_dir_holder(const char *path) {
+    char file[PATH_MAX];
+    if (join(file, path, "up.lock") != SK_OK) return 0;
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return 0;
+    bool held = flock(fd, LOCK_SH | LOCK_NB) != 0;
+    pid_t pid = held ? read_pid(fd) : 0;
+    close(fd);
+    return pid;
+}
+
+int cluster_dir_read_settings(const char *path, struct cluster_settings *settings) {
+    char file[PATH_MAX];
+    if (join(file, path, "up.settings") != SK_OK) return SK_NOT_FOUND;
+    FILE *in = fopen(file, "re");
+    if (in == NULL) return SK_NOT_FOUND;
+    int count = fscanf(in, "nodes %" SCNu64 " shards %" SCNu64 " lanes %" SCNu64, &settings->nodes,
+                       &settings->shards, &settings->lanes);
+    fclose(in);
+    return count == 3 ? SK_OK : SK_ECORRUPT;
+}
+
+int cluster_dir_write_settings(const char *path, const struct cluster_settings *settings) {
+    char file[PATH_MAX], made[PATH_MAX];
+    if (join(file, path, "up.settings") != SK_OK || join(made, path, "up.settings.new") != SK_OK) return SK_EIO;
+    FILE *out = fopen(made, "we");
+    if (out == NULL) return error_from_errno(errno);
+    fprintf(out, "nodes %" PRIu64 "\nshards %" PRIu64 "\nlanes %" PRIu64 "\n", settings->nodes, settings->shards,
+            settings->lanes);
+    bool written = fflush(out) == 0 && fsync(fileno(out)) == 0;
+    int number = errno;
+    if (fclose(out) != 0 || !written) return error_from_errno(number);
+    return rename(made, file) == 0 ? SK_OK : error_from_errno(errno);
+}

@@ -1,0 +1,313 @@
+/* `skerry`: data commands, prompt, status, bench and a whole local cluster in one program. */
+#include "bench.h"
+#include "help.h"
+#include "libcommon/error.h"
+#include "libcommon/limits.h"
+#include "options.h"
+#include "prompt.h"
+#include "session.h"
+#include "status.h"
+#include "up.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define GATEWAY_DEFAULT "tcp://127.0.0.1:7400"
+#define METAD_DEFAULT   "tcp://127.0.0.1:7100"
+
+struct globals {
+    const char *gateway, *metad, *id, *nil_word;
+    uint64_t timeout_ms, read;
+    bool json, raw, no_raw, no_id, stdin_last, help, version;
+};
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* The options that any subcommand takes too. */
+#define COMMON_OPTIONS(globals)                                                                                   \
+    {"--gateway",                                                                                                 \
+     OPTION_TEXT,                                                                                                 \
+     &(globals)->gateway,                                                                                         \
+     0,                                                                                                           \
+     0,                                                                                                           \
+     NULL,                                                                                                        \
+     "URL",                                                                                                       \
+     "the gateway (" GATEWAY_DEFAULT "; $SKERRY_GATEWAY)"},                                                       \
+        {"--metad", OPTION_TEXT, &(globals)->metad, 0,                                                            \
+         0,         NULL,        "URL[,URL]",       "metad, for status (" METAD_DEFAULT "; $SKERRY_METAD)"},      \
+        {"--timeout", OPTION_DURATION_MS,          &(globals)->timeout_ms, 1, TIMEOUT_MS_MAX, NULL,               \
+         "TIME",      "deadline of a request (5s)"},                                                              \
+        {"--json",                                                                                                \
+         OPTION_SWITCH,                                                                                           \
+         &(globals)->json,                                                                                        \
+         0,                                                                                                       \
+         0,                                                                                                       \
+         NULL,                                                                                                    \
+         NULL,                                                                                                    \
+         "answers as JSON; bytes that are no UTF-8 as {\"$bin\": base64}"},                                       \
+        {"--help", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, "this text"}, {                             \
+        "-h", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, NULL                                             \
+    }
+
+static int usage(const char *text) {
+    fprintf(stderr, "skerry: %s (skerry --help)\n", text);
+    return EXIT_USAGE;
+}
+
+/* ---- subcommands: each gets the words after its name ---- */
+
+/* Parses all of argv from *at on; -1 to go on, else the exit code. */
+static int parse(const struct option *options, size_t count, struct globals *globals, const char *synopsis,
+                 int argc, char **argv, int *at, bool words_allowed) {
+    char text[256];
+    if (options_parse(options, count, argc, argv, at, text, sizeof text) != SK_OK) return usage(text);
+    if (globals->help) {
+        printf("usage: %s\n", synopsis);
+        options_print_help(options, count);
+        return EXIT_OK;
+    }
+    if (*at < argc && !words_allowed) {
+        snprintf(text, sizeof text, "'%s' is not expected here", argv[*at]);
+        return usage(text);
+    }
+    return -1;
+}
+
+static int run_status(struct globals *globals, int argc, char **argv, int at) {
+    struct status_options status = {.wait_seconds = UINT64_MAX};
+    const struct option options[] = {
+        {"--wait", OPTION_UINT, &status.wait_seconds, 0, 86400, NULL, "SECONDS",
+         "until every shard is led and the gateway serves; exit code 1 when it takes longer"},
+        {"--shards", OPTION_SWITCH, &status.shards, 0, 0, NULL, NULL,
+         "every shard, not only those without a leader"},
+        COMMON_OPTIONS(globals),
+    };
+    int code = parse(options, COUNT(options), globals, "skerry status [options]", argc, argv, &at, false);
+    if (code >= 0) return code;
+    status.wait = status.wait_seconds != UINT64_MAX;
+    status.metad = globals->metad;
+    status.gateway = globals->gateway;
+    status.json = globals->json;
+    status.timeout_ms = (uint32_t)globals->timeout_ms;
+    return status_run(&status);
+}
+
+static int run_up(struct globals *globals, int argc, char **argv, int at) {
+    struct up_options up = {.data = "data", .metads = 1, .gateway_port = 7400};
+    uint64_t durability = UINT64_MAX;
+    const struct option options[] = {
+        {"--data", OPTION_TEXT, &up.data, 0, 0, NULL, "DIR", "everything is kept there (data)"},
+        {"--nodes", OPTION_UINT, &up.nodes, 1, PLAN_NODES_MAX, NULL, "N", "shardd processes (3)"},
+        {"--metad", OPTION_UINT, &up.metads, 1, 3, NULL, "N", "metad processes (1)"},
+        {"--shards", OPTION_UINT, &up.shards, 1, SHARD_COUNT_MAX, NULL, "N",
+         "a power of two, fixed when the cluster is created (64)"},
+        {"--lanes", OPTION_UINT, &up.lanes, 1, 256, NULL, "N",
+         "of each shardd, fixed likewise (max(1, cores / 2 / nodes))"},
+        {"--durability", OPTION_CHOICE, &durability, 0, 0, "always|interval", NULL,
+         "when an answer means that it is on disk"},
+        {"--gateway-port", OPTION_UINT, &up.gateway_port, 1, 65535, NULL, "PORT", "of the gateway (7400)"},
+        {"--port-offset", OPTION_UINT, &up.port_offset, 0, 50000, NULL, "N",
+         "added to every port, so that several clusters fit on a machine (0)"},
+        {"--detach", OPTION_SWITCH, &up.detach, 0, 0, NULL, NULL, "return when it is ready and leave it running"},
+        {"--stop", OPTION_SWITCH, &up.stop, 0, 0, NULL, NULL, "end the cluster that runs on DIR"},
+        {"--help", OPTION_SWITCH, &globals->help, 0, 0, NULL, NULL, "this text"},
+    };
+    static const char synopsis[] = "skerry up [options] [-- FLAG ...]\n"
+                                   "A whole cluster on this machine. FLAGs go to every shardd; metad:--flag and "
+                                   "gateway:--flag go there.";
+    int code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, true);
+    if (code >= 0) return code;
+    if (at < argc && strcmp(argv[at - 1], "--") != 0) return usage("flags of daemons stand after --");
+    if ((up.shards & (up.shards - 1)) != 0) return usage("--shards is a power of two");
+    if (durability != UINT64_MAX) up.durability = durability == 0 ? "always" : "interval";
+    up.extra = argv + at;
+    up.extra_count = (size_t)(argc - at);
+    return up_run(&up);
+}
+
+static int run_bench(struct globals *globals, int argc, char **argv, int at) {
+    struct bench_options bench = bench_defaults();
+    const struct option options[] = {
+        {"--connections", OPTION_UINT, &bench.connections, 1, 10000, NULL, "N", "connections to the gateway (1)"},
+        {"--in-flight", OPTION_UINT, &bench.in_flight, 1, 100000, NULL, "N", "requests at once, over all (64)"},
+        {"--batch", OPTION_UINT, &bench.batch, 1, MESSAGE_COMMANDS_MAX, NULL, "N", "commands in a request (1)"},
+        {"--value-size", OPTION_UINT, &bench.value_bytes, 0, VALUE_BYTES_MAX, NULL, "BYTES", "of a value (100)"},
+        {"--keys", OPTION_UINT, &bench.keys, 1, 1000000000000ull, NULL, "N",
+         "distinct keys of 16 bytes (1000000)"},
+        {"--distribution", OPTION_CHOICE, &bench.distribution, 0, 0, "uniform|zipf|sequential", NULL,
+         "of the keys (uniform)"},
+        {"--reads", OPTION_UINT, &bench.reads_percent, 0, 100, NULL, "PERCENT", "GET among the commands (50)"},
+        {"--duration", OPTION_DURATION_MS, &bench.duration_ms, 1, 0, NULL, "TIME",
+         "how long (60s); 0 is not allowed"},
+        {"--load", OPTION_SWITCH, &bench.load, 0, 0, NULL, NULL, "first set every key once"},
+        {"--ids", OPTION_SWITCH, &bench.ids, 0, 0, NULL, NULL, "send each write with an id of its own"},
+        COMMON_OPTIONS(globals),
+    };
+    int code = parse(options, COUNT(options), globals, "skerry bench [options]", argc, argv, &at, false);
+    if (code >= 0) return code;
+    bench.gateway = globals->gateway;
+    bench.json = globals->json;
+    bench.timeout_ms = (uint32_t)globals->timeout_ms;
+    return bench_run(&bench);
+}
+
+static int run_help(int argc, char **argv, int at) {
+    if (at == argc) {
+        help_print_commands();
+        return EXIT_OK;
+    }
+    if (help_print_command(slice_of_text(argv[at])) == SK_OK) return EXIT_OK;
+    return usage("no such command");
+}
+
+/* ---- data commands ---- */
+
+static enum print_format choose_format(const struct globals *globals) {
+    if (globals->json) return PRINT_JSON;
+    if (globals->raw) return PRINT_RAW;
+    return globals->no_raw || isatty(STDOUT_FILENO) ? PRINT_TTY : PRINT_RAW;
+}
+
+/* -x: all of stdin is one more argument. */
+static int read_stdin(struct buffer *input) {
+    for (;;) {
+        uint8_t chunk[65536];
+        size_t size = fread(chunk, 1, sizeof chunk, stdin);
+        buffer_append(input, chunk, size);
+        if (input->failed) return SK_ENOMEM;
+        if (size < sizeof chunk) return ferror(stdin) ? SK_EIO : SK_OK;
+    }
+}
+
+static int run_words(struct session *session, const struct globals *globals, char **argv, size_t count) {
+    struct word *words = calloc(count + 1, sizeof *words);
+    struct buffer input;
+    buffer_init(&input);
+    int code = EXIT_ERROR_ANSWER;
+    for (size_t i = 0; words != NULL && i < count; i++) words[i].bytes = slice_of_text(argv[i]);
+    bool ok = words != NULL;
+    if (ok && globals->stdin_last) {
+        ok = read_stdin(&input) == SK_OK;
+        words[count++] = (struct word){.bytes = buffer_slice(&input), .quoted = true};
+    }
+    if (ok) code = session_run(session, words, count, stdout);
+    else fprintf(stderr, "skerry: cannot read the arguments\n");
+    buffer_deinit(&input);
+    free(words);
+    return code;
+}
+
+enum data_mode { MODE_WORDS, MODE_LINES, MODE_PROMPT, MODE_BATCH, MODE_BATCH_ATOMIC };
+
+static int run_data(const struct globals *globals, enum data_mode mode, int argc, char **argv, int at) {
+    struct session_options options = {
+        .gateway = globals->gateway,
+        .timeout_ms = (uint32_t)globals->timeout_ms,
+        .id = globals->id,
+        .no_id = globals->no_id,
+        .read_follower = globals->read == 1,
+        .nil_word = globals->nil_word,
+        .format = choose_format(globals),
+    };
+    struct session *session;
+    int err = session_open(&session, &options);
+    if (err != SK_OK) return err == SK_ECONFIG ? EXIT_USAGE : EXIT_UNREACHABLE;
+    int code = EXIT_OK;
+    switch (mode) {
+    case MODE_WORDS:
+        code = run_words(session, globals, argv + at, (size_t)(argc - at));
+        break;
+    case MODE_LINES:
+        code = session_run_lines(session, stdin, stdout);
+        break;
+    case MODE_PROMPT:
+        code = prompt_run(session, globals->gateway);
+        break;
+    case MODE_BATCH:
+    case MODE_BATCH_ATOMIC:
+        code = session_run_batch(session, stdin, mode == MODE_BATCH_ATOMIC, stdout);
+        break;
+    }
+    session_close(session);
+    return code;
+}
+
+static int run_batch(struct globals *globals, int argc, char **argv, int at) {
+    bool atomic = false;
+    const struct option options[] = {
+        {"--atomic", OPTION_SWITCH, &atomic, 0, 0, NULL, NULL, "all or nothing; the keys share a slot"},
+        COMMON_OPTIONS(globals),
+    };
+    static const char synopsis[] = "skerry batch [options] < LINES";
+    int code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, false);
+    return code >= 0 ? code : run_data(globals, atomic ? MODE_BATCH_ATOMIC : MODE_BATCH, argc, argv, at);
+}
+
+/* ---- all of it ---- */
+
+static void print_help(const struct option *options, size_t count) {
+    printf(
+        "usage: skerry [options] COMMAND [argument ...]   one command of the list below (skerry help COMMAND)\n"
+        "       skerry [options]                          a prompt; commands from stdin when that is no terminal\n"
+        "       skerry [options] batch [--atomic]         commands from stdin, many in a request\n"
+        "       skerry status [--wait SECONDS] [--shards] nodes, shards, leaders, sizes\n"
+        "       skerry up [--data DIR] [--nodes N] ...    a whole cluster on this machine (skerry up --help)\n"
+        "       skerry bench [--load] ...                 measures the cluster (skerry bench "
+        "--help)\n\noptions:\n");
+    options_print_help(options, count);
+    printf("\nCommands from lines are quoted as in redis-cli: \"\\x00\\n\", 'as is'. Each write is sent with an "
+           "id and\n"
+           "again under it when the connection breaks, so it takes effect once (--no-id: neither).\n"
+           "exit code: 0 fine, 1 an error answer, 2 usage, 3 the gateway cannot be reached\n\ncommands:\n");
+    help_print_commands();
+}
+
+static int run_named(struct globals *globals, int argc, char **argv, int at) {
+    const char *name = argv[at];
+    if (strcmp(name, "status") == 0) return run_status(globals, argc, argv, at + 1);
+    if (strcmp(name, "up") == 0) return run_up(globals, argc, argv, at + 1);
+    if (strcmp(name, "bench") == 0) return run_bench(globals, argc, argv, at + 1);
+    if (strcmp(name, "batch") == 0) return run_batch(globals, argc, argv, at + 1);
+    if (strcmp(name, "help") == 0) return run_help(argc, argv, at + 1);
+    return run_data(globals, MODE_WORDS, argc, argv, at);
+}
+
+static const char *from_environment(const char *name, const char *fallback) {
+    const char *value = getenv(name);
+    return value != NULL && value[0] != 0 ? value : fallback;
+}
+
+int main(int argc, char **argv) {
+    struct globals globals = {
+        .gateway = from_environment("SKERRY_GATEWAY", GATEWAY_DEFAULT),
+        .metad = from_environment("SKERRY_METAD", METAD_DEFAULT),
+        .nil_word = "(nil)",
+        .timeout_ms = TIMEOUT_MS_DEFAULT,
+    };
+    const struct option options[] = {
+        COMMON_OPTIONS(&globals),
+        {"--raw", OPTION_SWITCH, &globals.raw, 0, 0, NULL, NULL,
+         "bytes as they are (default unless on a terminal)"},
+        {"--no-raw", OPTION_SWITCH, &globals.no_raw, 0, 0, NULL, NULL, "as on a terminal"},
+        {"--id", OPTION_TEXT, &globals.id, 0, 0, NULL, "ID", "the id of a write, 1 to 64 bytes (a random one)"},
+        {"--no-id", OPTION_SWITCH, &globals.no_id, 0, 0, NULL, NULL, "no ids; writes are not repeated"},
+        {"--read", OPTION_CHOICE, &globals.read, 0, 0, "leader|follower", NULL,
+         "follower: from any in-sync replica, a little stale"},
+        {"--nil", OPTION_TEXT, &globals.nil_word, 0, 0, NULL, "WORD", "the word that means nil in CAS ((nil))"},
+        {"-x", OPTION_SWITCH, &globals.stdin_last, 0, 0, NULL, NULL, "stdin is the last argument"},
+        {"--version", OPTION_SWITCH, &globals.version, 0, 0, NULL, NULL, "the version"},
+    };
+    char text[256];
+    int at = 1;
+    if (options_parse(options, COUNT(options), argc, argv, &at, text, sizeof text) != SK_OK) return usage(text);
+    if (globals.version) {
+        printf("skerry %s\n", SKERRY_VERSION);
+        return EXIT_OK;
+    }
+    if (globals.help) {
+        print_help(options, COUNT(options));
+        return EXIT_OK;
+    }
+    if (at < argc) return run_named(&globals, argc, argv, at);
+    return run_data(&globals, isatty(STDIN_FILENO) ? MODE_PROMPT : MODE_LINES, argc, argv, at);
+}

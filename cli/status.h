@@ -1,0 +1,50 @@
+/* What metad knows of the cluster, for `skerry status`, and whether the cluster serves, for `skerry up` too. A
+ * status belongs to one thread. */
+#pragma once
+
+#include "libcommon/buffer.h"
+#include "libcommon/map.h"
+
+#include <stdatomic.h>
+
+/* An answer of metad's `status`. */
+struct status {
+    struct map *map;      /* owned reference */
+    struct buffer answer; /* what the slices point into */
+    struct slice metad;   /* encoded maps and an array; empty: not told */
+    struct slice stats;
+    struct slice gateways;
+};
+
+/* Reads metad's answer, which is moved out of `answer`. SK_OK, SK_EPROTO, SK_ENOMEM. */
+int status_read(struct status *status, struct buffer *answer);
+void status_deinit(struct status *status);
+
+struct status_shards {
+    uint32_t count, led; /* led: by a node that is alive */
+};
+
+struct status_shards status_count_shards(const struct map *map);
+
+/* Whether the map exists and every shard has a leader that is alive; else `missing` says what is not there. */
+bool status_map_serves(const struct map *map, char *missing, size_t missing_bytes);
+
+struct status_wait {
+    const char *metad, *gateway; /* nng URLs */
+    uint64_t deadline_ms;        /* of clock_boottime_ms(); 0: look once */
+    const atomic_bool *stop;     /* NULL, or: set by another thread to give up */
+};
+
+/* Polls until the map serves and PING and DBSIZE answer through the gateway. SK_OK, or SK_ETIMEDOUT and `missing`
+ * says what was not there at the last look. */
+int status_wait_ready(const struct status_wait *wait, char *missing, size_t missing_bytes);
+
+struct status_options {
+    const char *metad, *gateway;
+    uint64_t wait_seconds;
+    bool wait, json, shards;
+    uint32_t timeout_ms;
+};
+
+/* `skerry status`: the exit code, 1 also when the wait was in vain. */
+int status_run(const struct status_options *options);

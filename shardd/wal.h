@@ -8,6 +8,7 @@
  * its own: one syncs, one prepares segments ahead (zeroing takes longer than a commit may). */
 #pragma once
 
+#include "libcommon/error.h"
 #include "libcommon/slice.h"
 
 #include <sys/types.h>
@@ -35,22 +36,26 @@ struct wal_entry {
     struct slice payload;
 };
 
-/* The system calls the log makes, for tests that fail and tear them. Each as the call it is named for. */
+/* The system calls the log makes, for tests that fail and tear them. Each as the call it is named for,
+ * on the log's threads as well; NULL: the real one. */
 struct wal_io {
     ssize_t (*pwrite)(int fd, const void *data, size_t size, off_t offset);
     int (*fdatasync)(int fd);
     int (*fallocate)(int fd, int mode, off_t offset, off_t size);
+    ssize_t (*pread)(int fd, void *data, size_t size, off_t offset);
 };
 
 struct wal_options {
-    const char *directory;     /* made if missing */
-    uint64_t segment_bytes;    /* fixed with the directory: another value than at creation is refused */
+    const char *directory;     /* made if missing; its parent is not */
+    uint64_t segment_bytes;    /* fixed with the directory: another value than at creation is refused. A multiple of
+                                  4096, from 16 KiB to 4 GiB */
     uint64_t group_bytes_max;  /* a filling group beyond this takes no more (one larger entry may be alone in one) */
     uint32_t sync_interval_ms; /* 0: sync before a group counts as durable. Else: a written group counts at once and a
                                   sync follows within this time (process crashes safe, power loss not). */
     const struct wal_io *io;   /* NULL: the real ones */
     /* A group has ended: `err` SK_OK, or what failed; after a failure nothing is ever written again (R23). On the
-     * syncing thread: post to the lane, which calls wal_complete. */
+     * syncing thread: post to the lane, which calls wal_complete. Also called, with SK_OK and without a group, when
+     * space has been found for an append that got SK_BUSY or SK_ENOSPC because there was no segment for it. */
     void (*synced_cb)(void *arg, int err);
     void *arg;
 };
@@ -60,7 +65,7 @@ struct wal_report {
     uint64_t entries;         /* replayed */
     uint64_t bytes;           /* of valid groups read */
     uint64_t torn_bytes;      /* cut off at the tail: of a group that was never acknowledged */
-    char damaged_file[512];   /* SK_ECORRUPT: which file, */
+    char damaged_file[512];   /* SK_ECORRUPT, SK_EVERSION, SK_ECONFIG and SK_EIO, if it is about a file: which, */
     uint64_t damaged_offset;  /* and where in it */
 };
 
@@ -72,12 +77,14 @@ int wal_open(struct wal **wal, const struct wal_options *options, wal_position s
              int (*replay_cb)(void *arg, const struct wal_entry *entry, wal_position position), void *replay_arg,
              struct wal_report *report);
 
-/* Waits for the group in flight, writes and syncs what has gathered, stops the threads. */
+/* Waits for the group in flight, writes and syncs what has gathered, stops the threads. synced_cb may be called until it
+ * returns. NULL is allowed. */
 void wal_close(struct wal *wal);
 
-/* Copies an entry into the filling group. `position` gets where it will lie. SK_BUSY: the filling group is full, wait
- * for the next completion. SK_ENOSPC: no segment to put it in; tried again by itself, so ask again later. SK_TOOLARGE:
- * larger than a segment can hold. SK_ENOMEM. After a failed sync: SK_EIO. */
+/* Copies an entry into the filling group. `position` gets where it will lie. SK_BUSY: the filling group is full or the
+ * next segment not ready yet: flush, and wait for the next synced_cb. SK_ENOSPC: no segment to put it in; tried again by
+ * itself, so ask again after the next synced_cb or later. SK_TOOLARGE: larger than a segment can hold. SK_ENOMEM. After a
+ * failed sync, and while a new segment meets another error than a full disk: SK_EIO. */
 int wal_append(struct wal *wal, const struct wal_entry *entry, wal_position *position);
 
 /* Bytes that an entry with `payload_bytes` takes at most. */
@@ -86,10 +93,10 @@ uint64_t wal_entry_bytes(uint64_t payload_bytes);
 /* Hands the filling group to the syncing thread, if there is one and none is in flight. */
 void wal_flush(struct wal *wal);
 
-/* After synced_cb: takes the completion. Everything before the returned position is durable. */
+/* After synced_cb: takes the completion, if there is one. Everything before the returned position is durable. */
 wal_position wal_complete(struct wal *wal);
 
-/* Where the next entry will lie. */
+/* Where the next entry will lie, or a little before it (the header of a new group or segment may come between). */
 wal_position wal_end(const struct wal *wal);
 
 /* Nothing before `position` is needed any more: whole segments before it are recycled or removed. */

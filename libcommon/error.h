@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 /* What an error says about the write it answers (replication rule R9: three outcomes). */
 enum sk_outcome {
@@ -77,3 +78,6 @@ bool error_is_for_clients(int err);
 
 /* The errno of a failed system call as sk_err: ENOMEM, ENOSPC (also EDQUOT) or EIO. */
 int error_from_errno(int number);
+
+/* The code with this name, as error_name tells it; SK_EUNEXPECTED = no such code. */
+int error_from_name(const char *name, size_t name_bytes);

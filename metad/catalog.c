@@ -1,0 +1,377 @@
+#include "metad/catalog.h"
+
+#include "libcommon/check.h"
+#include "libcommon/error.h"
+#include "libcommon/limits.h"
+#include "libcommon/mp.h"
+#include "metad/placement.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SNAPSHOT_FORMAT    1u
+#define SNAPSHOT_ALIGNMENT 8u
+
+void catalog_init(struct catalog *catalog) { *catalog = (struct catalog){0}; }
+
+void catalog_deinit(struct catalog *catalog) {
+    free(catalog->nodes);
+    free(catalog->shards);
+    *catalog = (struct catalog){0};
+}
+
+const struct catalog_node *catalog_find_node(const struct catalog *catalog, uint32_t id) {
+    return id >= 1 && id <= catalog->node_count ? &catalog->nodes[id - 1] : NULL;
+}
+
+static struct catalog_node *find_store(const struct catalog *catalog, const uint8_t store_id[16]) {
+    for (uint32_t i = 0; i < catalog->node_count; i++) {
+        if (memcmp(catalog->nodes[i].map.store_id, store_id, 16) == 0) return &catalog->nodes[i];
+    }
+    return NULL;
+}
+
+const struct catalog_node *catalog_find_store(const struct catalog *catalog, const uint8_t store_id[16]) {
+    return find_store(catalog, store_id);
+}
+
+bool catalog_wants_shards(const struct catalog *catalog) {
+    return catalog->cluster != 0 && catalog->shard_count == 0 && catalog->node_count >= catalog->expect_nodes;
+}
+
+/* Fills a refusal. */
+static void __attribute__((format(printf, 3, 4)))
+refuse(struct catalog_answer *answer, int err, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    answer->err = err;
+    (void)vsnprintf(answer->text, sizeof answer->text, format, arguments);
+    va_end(arguments);
+}
+
+static int apply_init(struct catalog *catalog, const struct command_init *init, struct catalog_answer *answer) {
+    if (catalog->cluster != 0) {
+        refuse(answer, SK_CONFLICT, "the cluster exists already: %016" PRIx64, catalog->cluster);
+        return SK_OK;
+    }
+    catalog->cluster = init->cluster;
+    catalog->shards_wanted = init->shard_count;
+    catalog->replicas_wanted = init->replicas;
+    catalog->expect_nodes = init->expect_nodes;
+    catalog->version++;
+    return SK_OK;
+}
+
+static bool start_is_known(const struct catalog_node *node, const struct command_register_node *start) {
+    return start->start_name_bytes > 0 && start->start_name_bytes == node->start_name_bytes &&
+           memcmp(start->start_name, node->start_name, start->start_name_bytes) == 0;
+}
+
+/* Whether the store may be what it says: the map of another cluster or node must never reach it. */
+static bool claims_ok(const struct catalog *catalog, const struct command_register_node *start,
+                      const struct catalog_node *node, struct catalog_answer *answer) {
+    if (start->cluster != 0 && start->cluster != catalog->cluster) {
+        refuse(answer, SK_CONFLICT, "the store belongs to cluster %016" PRIx64 ", and this is cluster %016" PRIx64,
+               start->cluster, catalog->cluster);
+    } else if (start->node_id != 0 && node == NULL) {
+        refuse(answer, SK_CONFLICT,
+               "the store says that it is node %" PRIu32 ", but this cluster does not know it", start->node_id);
+    } else if (start->node_id != 0 && start->node_id != node->map.id) {
+        refuse(answer, SK_CONFLICT,
+               "the store says that it is node %" PRIu32 ", but it is registered as node %" PRIu32, start->node_id,
+               node->map.id);
+    }
+    return answer->err == SK_OK;
+}
+
+/* A slot for one node more; not counted yet. SK_ENOMEM. */
+static int make_room_for_node(struct catalog *catalog, struct catalog_node **node) {
+    size_t count = catalog->node_count;
+    struct catalog_node *nodes = realloc(catalog->nodes, (count + 1) * sizeof *nodes);
+    if (nodes == NULL) return SK_ENOMEM;
+    catalog->nodes = nodes;
+    nodes[count] = (struct catalog_node){.map.id = (uint32_t)count + 1};
+    *node = &nodes[count];
+    return SK_OK;
+}
+
+/* R6: a process that restarted never goes on in its old epoch as leader, so each shard that the node leads gets a
+ * new epoch, led by the new incarnation. Alone in the in-sync set it leads again at once; with others in it this
+ * gives them nothing they lack, and they may claim the shard. */
+static void restart_led_shards(struct catalog *catalog, const struct map_node *node) {
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        struct map_shard *shard = &catalog->shards[i];
+        if (shard->leader != node->id) continue;
+        shard->leader_epoch++;
+        shard->config_version++;
+        shard->leader_incarnation = node->incarnation;
+    }
+}
+
+static void copy_address(char to[MAP_ADDRESS_BYTES], const char from[MAP_ADDRESS_BYTES]) {
+    memcpy(to, from, MAP_ADDRESS_BYTES);
+}
+
+static int apply_register_node(struct catalog *catalog, const struct command_register_node *start,
+                               struct catalog_answer *answer) {
+    if (catalog->cluster == 0) {
+        refuse(answer, SK_RETRY, "the cluster is not there yet");
+        return SK_OK;
+    }
+    struct catalog_node *node = find_store(catalog, start->store_id);
+    if (!claims_ok(catalog, start, node, answer)) return SK_OK;
+    if (start->lanes == 0 || start->frames_address[0] == 0 || start->replication_address[0] == 0) {
+        refuse(answer, SK_BADREQUEST, "a node needs lanes and addresses");
+        return SK_OK;
+    }
+    if (node == NULL) {
+        if (catalog->node_count == MAP_NODES_MAX) {
+            refuse(answer, SK_TOOLARGE, "the cluster has %u nodes, the most it can have", MAP_NODES_MAX);
+            return SK_OK;
+        }
+        int err = make_room_for_node(catalog, &node);
+        if (err != SK_OK) return err;
+        memcpy(node->map.store_id, start->store_id, sizeof node->map.store_id);
+        catalog->node_count++;
+    }
+    bool new_start = node->map.incarnation == 0 || !start_is_known(node, start);
+    bool changed = new_start || !node->map.alive || node->map.lanes != start->lanes ||
+                   strcmp(node->map.host, start->host) != 0 ||
+                   strcmp(node->map.frames_address, start->frames_address) != 0 ||
+                   strcmp(node->map.replication_address, start->replication_address) != 0;
+    if (changed) {
+        node->map.alive = true;
+        node->map.lanes = start->lanes;
+        copy_address(node->map.host, start->host);
+        copy_address(node->map.frames_address, start->frames_address);
+        copy_address(node->map.replication_address, start->replication_address);
+        catalog->version++;
+    }
+    if (new_start) {
+        node->map.incarnation = ++catalog->last_incarnation;
+        node->start_name_bytes = start->start_name_bytes;
+        memcpy(node->start_name, start->start_name, sizeof node->start_name);
+        restart_led_shards(catalog, &node->map);
+    }
+    answer->cluster = catalog->cluster;
+    answer->node_id = node->map.id;
+    answer->incarnation = node->map.incarnation;
+    return SK_OK;
+}
+
+/* Whether the replicas of each shard are distinct, known nodes. */
+static bool placement_ok(const struct catalog *catalog, const struct command_create_shards *create) {
+    for (uint32_t shard = 0; shard < create->shard_count; shard++) {
+        const uint32_t *replicas = &create->nodes[shard * create->replica_count];
+        for (uint32_t i = 0; i < create->replica_count; i++) {
+            if (catalog_find_node(catalog, replicas[i]) == NULL) return false;
+            for (uint32_t j = 0; j < i; j++) {
+                if (replicas[i] == replicas[j]) return false;
+            }
+        }
+    }
+    return true;
+}
+
+static void start_shard(struct catalog *catalog, struct map_shard *shard, const uint32_t *nodes, uint32_t count) {
+    *shard = (struct map_shard){
+        .leader_epoch = 1,
+        .config_version = 1,
+        .leader = nodes[0],
+        .leader_incarnation = catalog_find_node(catalog, nodes[0])->map.incarnation,
+        .min_isr = placement_min_isr(count),
+        .replica_count = count,
+        .isr_count = count, /* all replicas are empty, so all are in sync */
+    };
+    for (uint32_t i = 0; i < count; i++) {
+        shard->replicas[i] = (struct map_replica){.node = nodes[i], .replica_id = ++catalog->last_replica_id};
+        shard->isr[i] = nodes[i];
+    }
+}
+
+static int apply_create_shards(struct catalog *catalog, const struct command_create_shards *create,
+                               struct catalog_answer *answer) {
+    if (catalog->shard_count != 0) {
+        refuse(answer, SK_CONFLICT, "the shards exist already");
+    } else if (create->catalog_version != catalog->version) {
+        refuse(answer, SK_CONFLICT, "decided on version %" PRIu64 ", the catalog is at %" PRIu64,
+               create->catalog_version, catalog->version);
+    } else if (create->shard_count != catalog->shards_wanted) {
+        refuse(answer, SK_CONFLICT, "%" PRIu32 " shards, the cluster has %" PRIu32, create->shard_count,
+               catalog->shards_wanted);
+    } else if (!placement_ok(catalog, create)) {
+        refuse(answer, SK_CONFLICT, "the placement names an unknown node or one twice");
+    }
+    if (answer->err != SK_OK) return SK_OK;
+    struct map_shard *shards = calloc(create->shard_count, sizeof *shards);
+    if (shards == NULL) return SK_ENOMEM;
+    for (uint32_t i = 0; i < create->shard_count; i++) {
+        start_shard(catalog, &shards[i], &create->nodes[i * create->replica_count], create->replica_count);
+    }
+    free(catalog->shards);
+    catalog->shards = shards;
+    catalog->shard_count = create->shard_count;
+    catalog->version++;
+    return SK_OK;
+}
+
+static int apply_node_alive(struct catalog *catalog, const struct command_node_alive *change,
+                            struct catalog_answer *answer) {
+    if (catalog_find_node(catalog, change->node_id) == NULL) {
+        refuse(answer, SK_NOT_FOUND, "there is no node %" PRIu32, change->node_id);
+        return SK_OK;
+    }
+    struct map_node *node = &catalog->nodes[change->node_id - 1].map;
+    if (node->incarnation != change->incarnation) {
+        refuse(answer, SK_CONFLICT, "node %" PRIu32 " has started again", change->node_id);
+        return SK_OK;
+    }
+    if (node->alive != change->alive) {
+        node->alive = change->alive;
+        catalog->version++;
+    }
+    return SK_OK;
+}
+
+int catalog_apply(struct catalog *catalog, const struct log_command *command, struct catalog_answer *answer) {
+    *answer = (struct catalog_answer){0};
+    switch (command->kind) {
+    case COMMAND_INIT:
+        return apply_init(catalog, &command->init, answer);
+    case COMMAND_REGISTER_NODE:
+        return apply_register_node(catalog, &command->register_node, answer);
+    case COMMAND_CREATE_SHARDS:
+        return apply_create_shards(catalog, &command->create_shards, answer);
+    case COMMAND_NODE_ALIVE:
+        return apply_node_alive(catalog, &command->node_alive, answer);
+    }
+    return SK_EUNEXPECTED; /* command_decode lets no other kind through */
+}
+
+int catalog_make_map(const struct catalog *catalog, struct map **map) {
+    int err = map_new(map, catalog->shard_count, catalog->node_count);
+    if (err != SK_OK) return err;
+    (*map)->version = catalog->version;
+    (*map)->cluster = catalog->cluster;
+    for (uint32_t i = 0; i < catalog->node_count; i++) (*map)->nodes[i] = catalog->nodes[i].map;
+    if (catalog->shard_count > 0) {
+        memcpy((*map)->shards, catalog->shards, catalog->shard_count * sizeof *catalog->shards);
+    }
+    return SK_OK;
+}
+
+/* The snapshot is the map, which has an encoding already, and beside it what the map does not show. */
+void catalog_encode(const struct catalog *catalog, struct buffer *buffer) {
+    struct map *map;
+    if (catalog_make_map(catalog, &map) != SK_OK) {
+        buffer->failed = true;
+        return;
+    }
+    mp_write_array(buffer, 8);
+    mp_write_uint(buffer, SNAPSHOT_FORMAT);
+    mp_write_uint(buffer, catalog->shards_wanted);
+    mp_write_uint(buffer, catalog->replicas_wanted);
+    mp_write_uint(buffer, catalog->expect_nodes);
+    mp_write_uint(buffer, catalog->last_incarnation);
+    mp_write_uint(buffer, catalog->last_replica_id);
+    mp_write_array(buffer, catalog->node_count);
+    for (uint32_t i = 0; i < catalog->node_count; i++) {
+        const struct catalog_node *node = &catalog->nodes[i];
+        mp_write_bin(buffer, slice_of(node->start_name, node->start_name_bytes));
+    }
+    map_encode(map, buffer);
+    map_unref(map);
+    static const uint8_t zeros[SNAPSHOT_ALIGNMENT];
+    buffer_append(buffer, zeros, (SNAPSHOT_ALIGNMENT - buffer->size % SNAPSHOT_ALIGNMENT) % SNAPSHOT_ALIGNMENT);
+}
+
+static int read_u32(struct mp_reader *reader, uint32_t *number) {
+    uint64_t wide;
+    int err = mp_read_uint(reader, &wide);
+    if (err != SK_OK) return err;
+    if (wide > UINT32_MAX) return SK_EPROTO;
+    *number = (uint32_t)wide;
+    return SK_OK;
+}
+
+static int decode_settings(struct mp_reader *reader, struct catalog *catalog) {
+    uint32_t count;
+    uint64_t format;
+    int err = mp_read_array(reader, &count);
+    if (err == SK_OK) err = mp_read_uint(reader, &format);
+    if (err != SK_OK) return err;
+    if (format != SNAPSHOT_FORMAT) return format > SNAPSHOT_FORMAT ? SK_EVERSION : SK_EPROTO;
+    if (count != 8) return SK_EPROTO;
+    err = read_u32(reader, &catalog->shards_wanted);
+    if (err == SK_OK) err = read_u32(reader, &catalog->replicas_wanted);
+    if (err == SK_OK) err = read_u32(reader, &catalog->expect_nodes);
+    if (err == SK_OK) err = mp_read_uint(reader, &catalog->last_incarnation);
+    if (err == SK_OK) err = mp_read_uint(reader, &catalog->last_replica_id);
+    return err;
+}
+
+static int decode_start_names(struct mp_reader *reader, struct catalog *catalog) {
+    uint32_t count;
+    int err = mp_read_array(reader, &count);
+    if (err != SK_OK) return err;
+    if (count > MAP_NODES_MAX) return SK_EPROTO;
+    catalog->nodes = calloc(count + 1, sizeof *catalog->nodes); /* + 1: never of size 0 */
+    if (catalog->nodes == NULL) return SK_ENOMEM;
+    catalog->node_count = count;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name;
+        err = mp_read_bytes(reader, &name);
+        if (err != SK_OK) return err;
+        if (name.size > COMMAND_START_NAME_BYTES) return SK_EPROTO;
+        catalog->nodes[i].start_name_bytes = (uint32_t)name.size;
+        if (name.size > 0) memcpy(catalog->nodes[i].start_name, name.data, name.size);
+    }
+    return SK_OK;
+}
+
+static int take_map(struct catalog *catalog, const struct map *map) {
+    if (map->node_count != catalog->node_count) return SK_EPROTO;
+    catalog->version = map->version;
+    catalog->cluster = map->cluster;
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        if (map->nodes[i].id != i + 1) return SK_EPROTO;
+        catalog->nodes[i].map = map->nodes[i];
+    }
+    if (map->shard_count == 0) return SK_OK;
+    catalog->shards = calloc(map->shard_count, sizeof *catalog->shards);
+    if (catalog->shards == NULL) return SK_ENOMEM;
+    catalog->shard_count = map->shard_count;
+    memcpy(catalog->shards, map->shards, map->shard_count * sizeof *catalog->shards);
+    return SK_OK;
+}
+
+static int decode_map(struct mp_reader *reader, struct catalog *catalog) {
+    struct slice bytes;
+    int err = mp_skip(reader, &bytes);
+    if (err != SK_OK) return err;
+    struct map *map;
+    err = map_decode(bytes, &map);
+    if (err != SK_OK) return err;
+    err = take_map(catalog, map);
+    map_unref(map);
+    return err;
+}
+
+int catalog_decode(struct catalog *catalog, struct slice bytes) {
+    struct catalog loaded;
+    catalog_init(&loaded);
+    struct mp_reader reader = mp_reader_of(bytes);
+    int err = decode_settings(&reader, &loaded);
+    if (err == SK_OK) err = decode_start_names(&reader, &loaded);
+    if (err == SK_OK) err = decode_map(&reader, &loaded);
+    if (err == SK_OK && mp_left(&reader) >= SNAPSHOT_ALIGNMENT) err = SK_EPROTO;
+    if (err != SK_OK) {
+        catalog_deinit(&loaded);
+        return err;
+    }
+    catalog_deinit(catalog);
+    *catalog = loaded;
+    return SK_OK;
+}

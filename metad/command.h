@@ -1,0 +1,72 @@
+/* What an entry of metad's Raft log says: one command to the catalog, as MessagePack
+ *
+ *   [1 (format), kind, origin, number, argument, …]
+ *
+ * padded with zero bytes to a multiple of 8, which libraft asks of every entry. The format of what is stored: a
+ * change that old servers cannot read raises COMMAND_FORMAT. Pure; any thread. */
+#pragma once
+
+#include "libcommon/map.h"
+
+#define COMMAND_FORMAT           1u
+#define COMMAND_START_NAME_BYTES 16u
+
+enum command_kind {
+    COMMAND_INIT = 1,          /* the cluster comes into being; the first command of every log */
+    COMMAND_REGISTER_NODE = 2, /* a shardd has started */
+    COMMAND_CREATE_SHARDS = 3, /* the initial map */
+    COMMAND_NODE_ALIVE = 4,    /* the leader has decided that a node is dead, or is back */
+};
+
+struct command_init {
+    uint64_t cluster; /* random, not 0 */
+    uint32_t shard_count;
+    uint32_t replicas; /* wanted for each shard */
+    uint32_t expect_nodes;
+};
+
+struct command_register_node {
+    uint8_t store_id[16];
+    uint32_t node_id; /* what the store says it was given; 0 = nothing yet */
+    uint64_t cluster; /* the same for the cluster */
+    uint32_t lanes;
+    uint32_t start_name_bytes; /* 0 = the start has no name: every registration is another start */
+    uint8_t start_name[COMMAND_START_NAME_BYTES]; /* names one start of the process, so that a repeat is known */
+    char host[MAP_ADDRESS_BYTES];
+    char frames_address[MAP_ADDRESS_BYTES];
+    char replication_address[MAP_ADDRESS_BYTES];
+};
+
+struct command_create_shards {
+    uint64_t catalog_version; /* applied only if the catalog still has it */
+    uint32_t shard_count;
+    uint32_t replica_count; /* of each shard */
+    uint32_t *nodes;        /* owned; [shard * replica_count + replica], the first replica leads */
+};
+
+struct command_node_alive {
+    uint32_t node_id;
+    uint64_t incarnation; /* the decision is about this start of the node and no later one */
+    bool alive;
+};
+
+struct log_command {
+    enum command_kind kind;
+    uint64_t origin; /* random per process: with `number` lets the proposer find its answer */
+    uint64_t number;
+    union {
+        struct command_init init;
+        struct command_register_node register_node;
+        struct command_create_shards create_shards;
+        struct command_node_alive node_alive;
+    };
+};
+
+/* Appends the padded encoding to an empty `buffer`; failure shows in buffer->failed. */
+void command_encode(const struct log_command *command, struct buffer *buffer);
+
+/* SK_OK: the caller calls command_deinit. SK_EPROTO (malformed, or values that no proposer writes), SK_EVERSION (a
+ * format or kind from the future), SK_ENOMEM: nothing to free. */
+int command_decode(struct slice bytes, struct log_command *command);
+
+void command_deinit(struct log_command *command);

@@ -1,0 +1,19 @@
+/* Where replicas go: pure functions of the catalog's nodes; whoever calls proposes what they answer. Any thread.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* Spreads `shard_count` shards, each with `replica_count` replicas on as many nodes, over `node_count` nodes:
+ *   - every node leads shard_count / node_count shards, rounded one way or the other;
+ *   - a node's shards are neighbours. A lane takes shard s mod lanes on each node, so a run of neighbours fills
+ * all lanes of a node alike, whatever their number; dealing out shards in turn would leave lanes empty whenever
+ *     node and lane counts share a divisor;
+ *   - the followers of one leader's shards are spread over all the other nodes, so that its work, when it dies, is
+ * too. `node_ids`: node_count ids, distinct; 1 <= replica_count <= node_count. `placed`: room for shard_count *
+ * replica_count ids; the first of each shard leads. */
+void placement_initial(const uint32_t *node_ids, uint32_t node_count, uint32_t shard_count, uint32_t replica_count,
+                       uint32_t *placed);
+
+/* How many of a shard's replicas a write must be on: a majority. */
+uint32_t placement_min_isr(uint32_t replica_count);

@@ -1,0 +1,712 @@
+#include "metad/service.h"
+
+#include "libcommon/check.h"
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+#include "libcommon/log.h"
+#include "libcommon/mp.h"
+#include "metad/liveness.h"
+#include "metad/placement.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* Until shardd replicates a shard has one replica, whatever the cluster wants. */
+#define INITIAL_REPLICAS 1u
+
+/* A gateway is nobody's business but the operator's: kept in memory, forgotten when it is silent for long. */
+struct gateway {
+    uint8_t store_id[16];
+    char host[MAP_ADDRESS_BYTES];
+    char frames_address[MAP_ADDRESS_BYTES];
+    uint64_t heard_ms;
+    struct buffer stats; /* one encoded map, or empty */
+};
+
+/* A command on its way through the log. */
+struct proposal {
+    struct proposal *next; /* in service->proposals */
+    struct service *service;
+    struct rpc_call *call; /* who waits for it; NULL = nobody */
+    uint64_t number;
+    enum command_kind kind;
+    uint32_t node_id; /* of COMMAND_NODE_ALIVE */
+    bool applied;     /* `answer` is there */
+    struct catalog_answer answer;
+};
+
+/* A request that waits for a barrier. */
+struct reader {
+    struct reader *next;
+    struct rpc_call *call;
+    const struct request *request; /* the call's */
+};
+
+struct service {
+    struct service_options options;
+    struct fsm fsm;
+    struct liveness liveness;
+    struct raft_loop *loop; /* borrowed; NULL before service_attach */
+    struct rpc *rpc;        /* borrowed; NULL before service_attach and after service_detach */
+
+    uint64_t origin; /* of our commands */
+    uint64_t last_number;
+    struct proposal *proposals; /* owned; unordered, few */
+
+    bool ready;        /* we lead, and all that was committed before is applied */
+    bool barrier_runs; /* one for `reading`, or for `ready` */
+    bool draining;
+    struct reader *waiting; /* owned; for the next barrier */
+    struct reader *reading; /* owned; for the running one */
+
+    uint64_t cluster; /* as noted in the data directory */
+    uint64_t published_version;
+    struct buffer map_bytes;    /* the encoded map of… */
+    uint64_t map_bytes_version; /* … this version; 0 = none */
+
+    struct buffer stats[MAP_NODES_MAX + 1]; /* of node id's last heartbeat, while we lead */
+    struct gateway gateways[SERVICE_GATEWAYS_MAX];
+    uint32_t gateway_count;
+};
+
+static void decide(struct service *service);
+
+/* ---- commands on their way ---- */
+
+static void log_outcome(const struct proposal *proposal) {
+    const struct catalog_answer *answer = &proposal->answer;
+    const struct catalog *catalog = &proposal->service->fsm.catalog;
+    char text[CATALOG_TEXT_BYTES + 64];
+    if (answer->err != SK_OK) {
+        log_event(LOG_WARNING, "command_refused", "kind=%d error=%s text=%s", (int)proposal->kind,
+                  error_name(answer->err), log_quote(answer->text, text, sizeof text));
+        return;
+    }
+    switch (proposal->kind) {
+    case COMMAND_INIT:
+        log_event(LOG_INFO, "cluster_created", "cluster=%016" PRIx64, catalog->cluster);
+        break;
+    case COMMAND_REGISTER_NODE:
+        log_event(LOG_INFO, "node_registered", "node=%" PRIu32 " incarnation=%" PRIu64 " map=%" PRIu64,
+                  answer->node_id, answer->incarnation, catalog->version);
+        break;
+    case COMMAND_CREATE_SHARDS:
+        log_event(LOG_INFO, "shards_created", "shards=%" PRIu32 " nodes=%" PRIu32 " map=%" PRIu64,
+                  catalog->shard_count, catalog->node_count, catalog->version);
+        break;
+    case COMMAND_NODE_ALIVE: {
+        const struct catalog_node *node = catalog_find_node(catalog, proposal->node_id);
+        log_event(LOG_INFO, node->map.alive ? "node_back" : "node_dead", "node=%" PRIu32 " map=%" PRIu64,
+                  proposal->node_id, catalog->version);
+        break;
+    }
+    }
+}
+
+static void answer_registration(struct proposal *proposal) {
+    const struct catalog_answer *answer = &proposal->answer;
+    if (answer->err != SK_OK) {
+        rpc_refuse(proposal->call, answer->err, answer->text);
+        return;
+    }
+    struct buffer result;
+    buffer_init(&result);
+    mp_write_map(&result, 3);
+    mp_write_text(&result, "cluster");
+    mp_write_uint(&result, answer->cluster);
+    mp_write_text(&result, "node_id");
+    mp_write_uint(&result, answer->node_id);
+    mp_write_text(&result, "incarnation");
+    mp_write_uint(&result, answer->incarnation);
+    if (result.failed) {
+        rpc_refuse(proposal->call, SK_ENOMEM, NULL);
+    } else {
+        rpc_answer(proposal->call, buffer_slice(&result));
+    }
+    buffer_deinit(&result);
+}
+
+static void unlink_proposal(struct proposal *proposal) {
+    struct proposal **at = &proposal->service->proposals;
+    while (*at != proposal) at = &(*at)->next;
+    *at = proposal->next;
+}
+
+static void proposal_done_cb(void *arg, int err) {
+    struct proposal *proposal = arg;
+    struct service *service = proposal->service;
+    unlink_proposal(proposal);
+    if (err == SK_OK && !proposal->applied) err = SK_EUNEXPECTED;
+    if (err == SK_OK) {
+        log_outcome(proposal);
+        if (proposal->answer.node_id != 0) {
+            liveness_hear(&service->liveness, proposal->answer.node_id, clock_boottime_ms());
+        }
+    } else if (service->rpc != NULL) {
+        log_event(LOG_WARNING, "command_lost", "kind=%d error=%s", (int)proposal->kind, error_name(err));
+    }
+    if (proposal->call != NULL && service->rpc != NULL) {
+        if (err == SK_OK) {
+            answer_registration(proposal);
+        } else {
+            rpc_refuse(proposal->call, err, NULL);
+        }
+    }
+    free(proposal);
+    if (service->ready && err == SK_OK) decide(service);
+}
+
+/* Proposes `command` (origin and number are filled in here) on behalf of `call`, which may be NULL and is answered
+ * in any case. SK_OK: on its way. */
+static int propose(struct service *service, struct log_command *command, struct rpc_call *call) {
+    struct proposal *proposal = calloc(1, sizeof *proposal);
+    struct buffer entry;
+    buffer_init(&entry);
+    int err = proposal == NULL ? SK_ENOMEM : SK_OK;
+    if (err == SK_OK) {
+        command->origin = service->origin;
+        command->number = ++service->last_number;
+        *proposal = (struct proposal){.service = service,
+                                      .call = call,
+                                      .number = command->number,
+                                      .kind = command->kind,
+                                      .next = service->proposals};
+        if (command->kind == COMMAND_NODE_ALIVE) proposal->node_id = command->node_alive.node_id;
+        command_encode(command, &entry);
+        if (entry.failed) err = SK_ENOMEM;
+    }
+    if (err == SK_OK) {
+        service->proposals = proposal;
+        err = raft_loop_propose(service->loop, buffer_slice(&entry), proposal_done_cb, proposal);
+        if (err != SK_OK) service->proposals = proposal->next;
+    }
+    buffer_deinit(&entry);
+    if (err == SK_OK) return SK_OK;
+    free(proposal);
+    if (call != NULL) rpc_refuse(call, err, NULL);
+    return err;
+}
+
+static bool is_proposed(const struct service *service, enum command_kind kind, uint32_t node_id) {
+    for (const struct proposal *at = service->proposals; at != NULL; at = at->next) {
+        if (at->kind == kind && at->node_id == node_id) return true;
+    }
+    return false;
+}
+
+/* ---- what the state machine tells ---- */
+
+/* The cluster's id goes into the data directory as soon as it is known, so that a log which lost it is noticed. */
+static void check_cluster(struct service *service) {
+    uint64_t cluster = service->fsm.catalog.cluster;
+    if (cluster == 0 || cluster == service->cluster) return;
+    if (service->cluster != 0) {
+        char text[128];
+        (void)snprintf(text, sizeof text, "the log is of cluster %016" PRIx64 ", the directory of %016" PRIx64,
+                       cluster, service->cluster);
+        service->options.fault_cb(service->options.arg, SK_ECORRUPT, text);
+        return;
+    }
+    int err = service->options.cluster_cb(service->options.arg, cluster);
+    if (err == SK_OK) service->cluster = cluster;
+}
+
+static void publish(struct service *service) {
+    uint64_t version = service->fsm.catalog.version;
+    if (version == service->published_version || service->rpc == NULL) return;
+    service->published_version = version;
+    rpc_publish(service->rpc, version);
+}
+
+static void applied_cb(void *arg, const struct log_command *command, const struct catalog_answer *answer) {
+    struct service *service = arg;
+    if (command != NULL && command->origin == service->origin) {
+        for (struct proposal *at = service->proposals; at != NULL; at = at->next) {
+            if (at->number != command->number) continue;
+            at->answer = *answer;
+            at->applied = true;
+        }
+    }
+    check_cluster(service);
+    publish(service);
+}
+
+/* ---- decisions ---- */
+
+static void propose_init(struct service *service) {
+    if (is_proposed(service, COMMAND_INIT, 0)) return;
+    uint64_t cluster = 0;
+    while (cluster == 0) {
+        ssize_t got = getrandom(&cluster, sizeof cluster, 0);
+        sk_assert(got == (ssize_t)sizeof cluster);
+    }
+    struct log_command command = {.kind = COMMAND_INIT,
+                                  .init = {.cluster = cluster,
+                                           .shard_count = service->options.shards,
+                                           .replicas = service->options.replicas,
+                                           .expect_nodes = service->options.expect_nodes}};
+    (void)propose(service, &command, NULL); /* on failure the next tick tries again */
+}
+
+static void propose_shards(struct service *service) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    if (is_proposed(service, COMMAND_CREATE_SHARDS, 0)) return;
+    uint32_t shard_count = catalog->shards_wanted;
+    uint32_t *ids = calloc(catalog->node_count, sizeof *ids);
+    uint32_t *placed = calloc((size_t)shard_count * INITIAL_REPLICAS, sizeof *placed);
+    if (ids != NULL && placed != NULL) {
+        for (uint32_t i = 0; i < catalog->node_count; i++) ids[i] = i + 1;
+        placement_initial(ids, catalog->node_count, shard_count, INITIAL_REPLICAS, placed);
+        struct log_command command = {.kind = COMMAND_CREATE_SHARDS,
+                                      .create_shards = {.catalog_version = catalog->version,
+                                                        .shard_count = shard_count,
+                                                        .replica_count = INITIAL_REPLICAS,
+                                                        .nodes = placed}};
+        (void)propose(service, &command, NULL);
+    }
+    free(ids);
+    free(placed);
+}
+
+static void propose_alive(struct service *service, const struct map_node *node, bool alive) {
+    if (is_proposed(service, COMMAND_NODE_ALIVE, node->id)) return;
+    struct log_command command = {
+        .kind = COMMAND_NODE_ALIVE,
+        .node_alive = {.node_id = node->id, .incarnation = node->incarnation, .alive = alive}};
+    (void)propose(service, &command, NULL);
+}
+
+/* What the catalog asks for next. Repeated on each tick, so nothing here needs to succeed. */
+static void decide(struct service *service) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    if (service->draining) return;
+    if (catalog->cluster == 0) propose_init(service);
+    if (catalog_wants_shards(catalog)) propose_shards(service);
+    uint64_t now_ms = clock_boottime_ms();
+    for (uint32_t id = 1; id <= catalog->node_count; id++) {
+        const struct map_node *node = &catalog->nodes[id - 1].map;
+        if (node->alive && liveness_silent(&service->liveness, id, now_ms)) propose_alive(service, node, false);
+    }
+}
+
+/* ---- leading ---- */
+
+static void warn_of_setting(const char *name, uint32_t given, uint32_t stored) {
+    if (given == stored) return;
+    log_event(LOG_WARNING, "setting_ignored",
+              "name=%s given=%" PRIu32 " stored=%" PRIu32 " text=\"the value stored with the cluster counts\"",
+              name, given, stored);
+}
+
+static void become_ready(struct service *service) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    if (catalog->cluster == 0 && service->cluster != 0) {
+        char text[128];
+        (void)snprintf(text, sizeof text, "damaged: the log has lost cluster %016" PRIx64, service->cluster);
+        service->options.fault_cb(service->options.arg, SK_ECORRUPT, text);
+        return;
+    }
+    service->ready = true;
+    liveness_reset(&service->liveness, clock_boottime_ms()); /* R21 */
+    log_event(LOG_INFO, "leader_ready",
+              "term=%" PRIu64 " cluster=%016" PRIx64 " nodes=%" PRIu32 " shards=%" PRIu32 " map=%" PRIu64,
+              raft_loop_term(service->loop), catalog->cluster, catalog->node_count, catalog->shard_count,
+              catalog->version);
+    if (catalog->cluster != 0) {
+        warn_of_setting("shards", service->options.shards, catalog->shards_wanted);
+        warn_of_setting("expect-nodes", service->options.expect_nodes, catalog->expect_nodes);
+        warn_of_setting("replicas", service->options.replicas, catalog->replicas_wanted);
+    }
+    decide(service);
+}
+
+static void ready_barrier_cb(void *arg, int err) {
+    struct service *service = arg;
+    service->barrier_runs = false;
+    if (err == SK_OK && raft_loop_leads(service->loop) && service->rpc != NULL) become_ready(service);
+}
+
+static void seek_ready(struct service *service) {
+    if (!raft_loop_leads(service->loop) || service->ready || service->barrier_runs) return;
+    service->barrier_runs = raft_loop_barrier(service->loop, ready_barrier_cb, service) == SK_OK;
+}
+
+void service_on_role(struct service *service) {
+    if (raft_loop_leads(service->loop)) {
+        seek_ready(service);
+        return;
+    }
+    log_event(LOG_INFO, "leader_lost", "term=%" PRIu64, raft_loop_term(service->loop));
+    service->ready = false;
+    for (uint32_t id = 0; id <= MAP_NODES_MAX; id++) buffer_deinit(&service->stats[id]);
+}
+
+static void forget_gateway(struct service *service, uint32_t at) {
+    buffer_deinit(&service->gateways[at].stats);
+    service->gateways[at] = service->gateways[--service->gateway_count];
+}
+
+void service_on_tick(struct service *service) {
+    seek_ready(service);
+    uint64_t now_ms = clock_boottime_ms();
+    liveness_tick(&service->liveness, now_ms);
+    for (uint32_t i = service->gateway_count; i-- > 0;) {
+        if (now_ms - service->gateways[i].heard_ms > SERVICE_GATEWAY_FORGET_MS) forget_gateway(service, i);
+    }
+    if (service->ready) decide(service);
+}
+
+/* ---- reads ---- */
+
+/* The encoded map of the catalog as it is now. SK_ENOMEM. */
+static int current_map(struct service *service, struct slice *bytes) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    if (service->map_bytes_version != catalog->version) {
+        struct map *map;
+        int err = catalog_make_map(catalog, &map);
+        if (err != SK_OK) return err;
+        service->map_bytes_version = 0;
+        buffer_clear(&service->map_bytes, SIZE_MAX);
+        map_encode(map, &service->map_bytes);
+        map_unref(map);
+        if (service->map_bytes.failed) {
+            buffer_deinit(&service->map_bytes);
+            return SK_ENOMEM;
+        }
+        service->map_bytes_version = catalog->version;
+    }
+    *bytes = buffer_slice(&service->map_bytes);
+    return SK_OK;
+}
+
+static void answer_map(struct service *service, struct rpc_call *call, uint64_t known_version) {
+    static const uint8_t nil = 0xc0;
+    struct slice bytes = slice_of(&nil, 1);
+    int err = known_version >= service->fsm.catalog.version ? SK_OK : current_map(service, &bytes);
+    if (err != SK_OK) {
+        rpc_refuse(call, err, NULL);
+    } else {
+        rpc_answer(call, bytes);
+    }
+}
+
+static void write_stats(struct buffer *result, const struct buffer *stats) {
+    if (stats->size == 0) {
+        mp_write_map(result, 0);
+    } else {
+        mp_write_raw(result, buffer_slice(stats));
+    }
+}
+
+static void write_metad(const struct service *service, struct buffer *result) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    const struct {
+        const char *name;
+        uint64_t number;
+    } fields[] = {
+        {"server", service->options.server_id},
+        {"leader", raft_loop_leader(service->loop)},
+        {"servers", service->options.server_count},
+        {"term", raft_loop_term(service->loop)},
+        {"commit_index", raft_loop_commit_index(service->loop)},
+        {"cluster", catalog->cluster},
+        {"shards", catalog->shards_wanted},
+        {"replicas", catalog->replicas_wanted},
+        {"expect_nodes", catalog->expect_nodes},
+        {"node_timeout_ms", service->options.node_timeout_ms},
+    };
+    uint32_t count = sizeof fields / sizeof fields[0];
+    mp_write_map(result, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mp_write_text(result, fields[i].name);
+        mp_write_uint(result, fields[i].number);
+    }
+}
+
+static void write_nodes(const struct service *service, struct buffer *result, uint64_t now_ms) {
+    uint32_t count = service->fsm.catalog.node_count;
+    mp_write_text(result, "stats");
+    mp_write_map(result, count);
+    for (uint32_t id = 1; id <= count; id++) {
+        mp_write_uint(result, id);
+        write_stats(result, &service->stats[id]);
+    }
+    mp_write_text(result, "ages_ms");
+    mp_write_map(result, count);
+    for (uint32_t id = 1; id <= count; id++) {
+        mp_write_uint(result, id);
+        mp_write_uint(result, liveness_age_ms(&service->liveness, id, now_ms));
+    }
+}
+
+static void write_gateways(const struct service *service, struct buffer *result, uint64_t now_ms) {
+    mp_write_text(result, "gateways");
+    mp_write_array(result, service->gateway_count);
+    for (uint32_t i = 0; i < service->gateway_count; i++) {
+        const struct gateway *gateway = &service->gateways[i];
+        mp_write_map(result, 4);
+        mp_write_text(result, "host");
+        mp_write_text(result, gateway->host);
+        mp_write_text(result, "frames_address");
+        mp_write_text(result, gateway->frames_address);
+        mp_write_text(result, "age_ms");
+        mp_write_uint(result, now_ms > gateway->heard_ms ? now_ms - gateway->heard_ms : 0);
+        mp_write_text(result, "stats");
+        write_stats(result, &gateway->stats);
+    }
+}
+
+static void answer_status(struct service *service, struct rpc_call *call) {
+    struct slice map;
+    struct buffer result;
+    buffer_init(&result);
+    int err = current_map(service, &map);
+    if (err == SK_OK) {
+        uint64_t now_ms = clock_boottime_ms();
+        mp_write_map(&result, 5);
+        mp_write_text(&result, "map");
+        mp_write_raw(&result, map);
+        mp_write_text(&result, "metad");
+        write_metad(service, &result);
+        write_nodes(service, &result, now_ms);
+        write_gateways(service, &result, now_ms);
+        if (result.failed) err = SK_ENOMEM;
+    }
+    if (err != SK_OK) {
+        rpc_refuse(call, err, NULL);
+    } else {
+        rpc_answer(call, buffer_slice(&result));
+    }
+    buffer_deinit(&result);
+}
+
+static void answer_read(struct service *service, struct rpc_call *call, const struct request *request) {
+    if (request->method == REQUEST_MAP) {
+        answer_map(service, call, request->known_version);
+    } else {
+        answer_status(service, call);
+    }
+}
+
+static void start_reading(struct service *service);
+
+static void read_barrier_cb(void *arg, int err) {
+    struct service *service = arg;
+    struct reader *reading = service->reading;
+    service->reading = NULL;
+    service->barrier_runs = false;
+    while (reading != NULL) {
+        struct reader *reader = reading;
+        reading = reader->next;
+        if (service->rpc == NULL) {
+            /* closed: the call is gone */
+        } else if (err == SK_OK) {
+            answer_read(service, reader->call, reader->request);
+        } else {
+            rpc_refuse(reader->call, SK_RETRY, "the leader is changing"); /* a read: nothing was done */
+        }
+        free(reader);
+    }
+    if (service->waiting != NULL && service->rpc != NULL) start_reading(service);
+}
+
+/* One barrier for all who wait. Those who come while it runs need a later one: it may have begun before what they
+ * must see was committed. */
+static void start_reading(struct service *service) {
+    service->reading = service->waiting;
+    service->waiting = NULL;
+    service->barrier_runs = true;
+    int err = raft_loop_barrier(service->loop, read_barrier_cb, service);
+    if (err != SK_OK) read_barrier_cb(service, err);
+}
+
+static void on_read(struct service *service, struct rpc_call *call, const struct request *request) {
+    if (service->options.server_count == 1) { /* nobody else can lead, so nothing newer can be elsewhere */
+        answer_read(service, call, request);
+        return;
+    }
+    struct reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL) {
+        rpc_refuse(call, SK_ENOMEM, NULL);
+        return;
+    }
+    *reader = (struct reader){.next = service->waiting, .call = call, .request = request};
+    service->waiting = reader;
+    if (!service->barrier_runs) start_reading(service);
+}
+
+/* ---- requests ---- */
+
+static struct gateway *find_gateway(struct service *service, const uint8_t store_id[16]) {
+    for (uint32_t i = 0; i < service->gateway_count; i++) {
+        if (memcmp(service->gateways[i].store_id, store_id, 16) == 0) return &service->gateways[i];
+    }
+    return NULL;
+}
+
+static void register_gateway(struct service *service, struct rpc_call *call,
+                             const struct command_register_node *registration) {
+    struct gateway *gateway = find_gateway(service, registration->store_id);
+    if (gateway == NULL) {
+        if (service->gateway_count == SERVICE_GATEWAYS_MAX) {
+            rpc_refuse(call, SK_OVERLOADED, "too many gateways");
+            return;
+        }
+        gateway = &service->gateways[service->gateway_count++];
+        *gateway = (struct gateway){0};
+        memcpy(gateway->store_id, registration->store_id, sizeof gateway->store_id);
+    }
+    memcpy(gateway->host, registration->host, sizeof gateway->host);
+    memcpy(gateway->frames_address, registration->frames_address, sizeof gateway->frames_address);
+    gateway->heard_ms = clock_boottime_ms();
+    struct proposal done = {.call = call, .answer = {.cluster = service->fsm.catalog.cluster}};
+    answer_registration(&done);
+}
+
+static void on_register(struct service *service, struct rpc_call *call, const struct request *request) {
+    if (service->fsm.catalog.cluster == 0) {
+        rpc_refuse(call, SK_RETRY, "the cluster is not there yet");
+    } else if (request->sender == REQUEST_GATEWAY) {
+        register_gateway(service, call, &request->registration);
+    } else {
+        struct log_command command = {.kind = COMMAND_REGISTER_NODE, .register_node = request->registration};
+        (void)propose(service, &command, call);
+    }
+}
+
+/* Out of memory the old ones stay: they are for people only. */
+static void keep_stats(struct buffer *kept, struct slice stats) {
+    struct buffer copy;
+    buffer_init(&copy);
+    buffer_append(&copy, stats.data, stats.size);
+    if (!copy.failed) {
+        buffer_deinit(kept);
+        *kept = copy;
+    } else {
+        buffer_deinit(&copy);
+    }
+}
+
+static bool hear_node(struct service *service, const struct request_heartbeat *heartbeat) {
+    const struct catalog_node *node = catalog_find_node(&service->fsm.catalog, heartbeat->node_id);
+    if (node == NULL || node->map.incarnation != heartbeat->incarnation ||
+        memcmp(node->map.store_id, heartbeat->store_id, sizeof heartbeat->store_id) != 0) {
+        return false;
+    }
+    liveness_hear(&service->liveness, heartbeat->node_id, clock_boottime_ms());
+    keep_stats(&service->stats[heartbeat->node_id], heartbeat->stats);
+    if (!node->map.alive && !service->draining) propose_alive(service, &node->map, true);
+    return true;
+}
+
+static bool hear_gateway(struct service *service, const struct request_heartbeat *heartbeat) {
+    struct gateway *gateway = find_gateway(service, heartbeat->store_id);
+    if (gateway == NULL) return false;
+    gateway->heard_ms = clock_boottime_ms();
+    keep_stats(&gateway->stats, heartbeat->stats);
+    return true;
+}
+
+static void on_heartbeat(struct service *service, struct rpc_call *call, const struct request *request) {
+    bool known = request->sender == REQUEST_GATEWAY ? hear_gateway(service, &request->heartbeat)
+                                                    : hear_node(service, &request->heartbeat);
+    if (!known) {
+        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        return;
+    }
+    struct buffer result;
+    buffer_init(&result);
+    mp_write_map(&result, 1);
+    mp_write_text(&result, "map_version");
+    mp_write_uint(&result, service->fsm.catalog.version);
+    if (result.failed) {
+        rpc_refuse(call, SK_ENOMEM, NULL);
+    } else {
+        rpc_answer(call, buffer_slice(&result));
+    }
+    buffer_deinit(&result);
+}
+
+/* The text is the leader's address and nothing else: clients go there. */
+static void refuse_not_leader(struct service *service, struct rpc_call *call) {
+    uint64_t leader = raft_loop_leader(service->loop);
+    for (uint32_t i = 0; i < service->options.server_count; i++) {
+        if (service->options.server_ids[i] != leader || leader == service->options.server_id) continue;
+        rpc_refuse(call, SK_NOT_LEADER, service->options.request_addresses[i]);
+        return;
+    }
+    rpc_refuse(call, SK_RETRY, "no leader is known");
+}
+
+void service_on_call(struct service *service, struct rpc_call *call, const struct request *request) {
+    if (service->draining) {
+        rpc_refuse(call, SK_UNAVAILABLE, "metad is stopping");
+    } else if (!raft_loop_leads(service->loop)) {
+        refuse_not_leader(service, call);
+    } else if (!service->ready) {
+        rpc_refuse(call, SK_RETRY, "the leader is not ready yet");
+    } else {
+        switch (request->method) {
+        case REQUEST_REGISTER:
+            on_register(service, call, request);
+            break;
+        case REQUEST_HEARTBEAT:
+            on_heartbeat(service, call, request);
+            break;
+        case REQUEST_MAP:
+        case REQUEST_STATUS:
+            on_read(service, call, request);
+            break;
+        }
+    }
+}
+
+/* ---- life ---- */
+
+int service_new(struct service **out, const struct service_options *options) {
+    struct service *service = calloc(1, sizeof *service);
+    if (service == NULL) return SK_ENOMEM;
+    service->options = *options;
+    service->cluster = options->cluster;
+    ssize_t got = getrandom(&service->origin, sizeof service->origin, 0);
+    sk_assert(got == (ssize_t)sizeof service->origin);
+    fsm_init(&service->fsm, applied_cb, service);
+    liveness_init(&service->liveness, options->node_timeout_ms, clock_boottime_ms());
+    buffer_init(&service->map_bytes);
+    *out = service;
+    return SK_OK;
+}
+
+void service_free(struct service *service) {
+    if (service == NULL) return;
+    sk_assert(service->proposals == NULL);
+    while (service->waiting != NULL) {
+        struct reader *reader = service->waiting;
+        service->waiting = reader->next;
+        free(reader);
+    }
+    while (service->gateway_count > 0) forget_gateway(service, 0);
+    for (uint32_t id = 0; id <= MAP_NODES_MAX; id++) buffer_deinit(&service->stats[id]);
+    buffer_deinit(&service->map_bytes);
+    fsm_deinit(&service->fsm);
+    free(service);
+}
+
+struct raft_fsm *service_fsm(struct service *service) {
+    return &service->fsm.raft;
+}
+
+void service_attach(struct service *service, struct raft_loop *loop, struct rpc *rpc) {
+    service->loop = loop;
+    service->rpc = rpc;
+}
+
+void service_drain(struct service *service) { service->draining = true; }
+
+bool service_is_idle(const struct service *service) {
+    return service->proposals == NULL && service->waiting == NULL && service->reading == NULL;
+}
+
+void service_detach(struct service *service) { service->rpc = NULL; }

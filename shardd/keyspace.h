@@ -3,12 +3,14 @@
  *
  * Records of a shard, told apart by their first byte:
  *
- *   0x00-0x3f  data record   slot (2 bytes, big-endian) ‖ hash (6 bytes: the top 48 bits of XXH3-64) ‖ key
- *                            A key over KEYSPACE_KEY_INLINE_MAX bytes: … ‖ its first KEYSPACE_KEY_INLINE_MAX bytes
- * ‖ XXH3-128 of it ‖ discriminator (1 byte). The full key stands in the value; keys that collide take different
- * discriminators, and a lookup walks them all. 0x40       expiry index  0x40 ‖ deadline_us (8 bytes, big-endian) ‖
- * key of the data record; no value 0x50       elements of collections (id ‖ …) 0x60 0x61  names of client ids and
- * their order: the lane's 0xf0       the shard's own record: the lane's
+ *   0x00-0x3f  data record: slot (2 bytes, big-endian) ‖ hash (6 bytes: the top 48 bits of XXH3-64) ‖ key.
+ *              A key over KEYSPACE_KEY_INLINE_MAX bytes: … ‖ its first KEYSPACE_KEY_INLINE_MAX bytes ‖ XXH3-128 of it
+ *              ‖ discriminator (1 byte). The full key stands in the value; keys that collide take different
+ *              discriminators, and a lookup walks them all.
+ *   0x40       expiry index: 0x40 ‖ deadline_us (8 bytes, big-endian) ‖ key of the data record; no value
+ *   0x50       elements of collections (id ‖ …)
+ *   0x60 0x61  names of client ids and their order: dedup's
+ *   0xf0       the shard's own record: shard.c's
  *
  * Value of a data record: type (1 byte) ‖ flags (1 byte) ‖ [deadline_us, 8 bytes] ‖ [bytes of the key, 4 bytes ‖
  * key] ‖ payload. Numbers are big-endian. A string's payload is its bytes.

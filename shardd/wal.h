@@ -19,7 +19,7 @@ struct wal;
 typedef uint64_t wal_position;
 
 enum wal_type {
-    WAL_START = 1,   /* a replica's stay begins: index 0, empty payload */
+    WAL_START = 1,   /* a replica's stay begins: index 0, payload: the cluster's count of shards (u32) */
     WAL_COMMAND = 2, /* payload: name and command (shardd/entry.h) */
     WAL_NOOP = 3,    /* first entry of an epoch (R5) */
     WAL_SWEEP = 4,   /* removal of what has expired by the entry's time */

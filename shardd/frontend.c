@@ -1,0 +1,414 @@
+#include "shardd/frontend.h"
+
+#include "libcommon/check.h"
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+#include "libcommon/limits.h"
+#include "libcommon/log.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/pipeline0/pull.h>
+#include <nng/protocol/pipeline0/push.h>
+#include <nng/supplemental/util/platform.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LINKS_MAX         256u
+#define OUTBOX_BYTES_MAX  (128u * 1024 * 1024)
+#define FRAME_FILL_BYTES  (1u * 1024 * 1024) /* beyond this an answer goes into the next frame */
+#define UNTOLD_FRAMES_MAX 2u /* taken frames that a gateway is told of at once; it has 4 in flight */
+
+/* An answer frame being filled. */
+struct outgoing {
+    struct outgoing *next;
+    nng_msg *message; /* owned; header written, item count patched when it leaves */
+    uint32_t count;
+};
+
+struct link {
+    atomic_uint refs;
+    struct frontend *frontend;
+    uint64_t session;
+    char address[WIRE_ADDRESS_BYTES_MAX + 1];
+    nng_socket socket;
+    nng_aio *aio;
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct outgoing *head, *tail;
+    size_t queued_bytes;
+    bool sending;
+    bool closed;      /* aio and socket are gone */
+    uint64_t number;  /* of the last frame sent */
+    uint64_t taken;   /* highest frame of requests taken */
+    uint64_t told;    /* what the gateway has been told of it */
+    uint64_t dropped; /* answers dropped because the outbox was full */
+    uint64_t used_us; /* when a frame came last */
+};
+
+struct frontend {
+    struct frontend_options options;
+    nng_socket socket;
+    nng_aio *receive;
+    uint64_t cluster, incarnation;
+    uint64_t rejected; /* receive callback only */
+
+    pthread_mutex_t lock; /* guards what follows */
+    struct link *links[LINKS_MAX];
+    size_t link_count;
+};
+
+/* ---- counted things ---- */
+
+static struct link *link_ref(struct link *link) {
+    atomic_fetch_add(&link->refs, 1);
+    return link;
+}
+
+static void outgoing_free(struct outgoing *outgoing) {
+    nng_msg_free(outgoing->message);
+    free(outgoing);
+}
+
+/* The last reference: nothing uses the link, its socket was closed by link_close. */
+static void link_unref(struct link *link) {
+    if (atomic_fetch_sub(&link->refs, 1) != 1) return;
+    while (link->head != NULL) {
+        struct outgoing *outgoing = link->head;
+        link->head = outgoing->next;
+        outgoing_free(outgoing);
+    }
+    pthread_mutex_destroy(&link->lock);
+    free(link);
+}
+
+struct frame *frame_ref(struct frame *frame) {
+    atomic_fetch_add_explicit(&frame->refs, 1, memory_order_relaxed);
+    return frame;
+}
+
+void frame_unref(struct frame *frame) {
+    if (frame == NULL || atomic_fetch_sub(&frame->refs, 1) != 1) return;
+    nng_msg_free(frame->message);
+    link_unref(frame->link);
+    free(frame);
+}
+
+/* ---- answers ---- */
+
+/* With the lock held: hands the oldest frame to nng unless one is on its way. */
+static void link_send_next(struct link *link) {
+    struct outgoing *outgoing = link->head;
+    if (link->sending || link->closed || outgoing == NULL) return;
+    link->head = outgoing->next;
+    if (link->head == NULL) link->tail = NULL;
+    link->queued_bytes -= nng_msg_len(outgoing->message);
+    link->number++;
+    link->told = link->taken;
+    frame_finish(nng_msg_body(outgoing->message), link->number, link->taken, outgoing->count);
+    link->sending = true;
+    nng_aio_set_msg(link->aio, outgoing->message);
+    free(outgoing);
+    nng_send_aio(link->socket, link->aio);
+}
+
+/* A new frame at the tail; NULL when out of memory. Lock held. */
+static struct outgoing *link_new_frame(struct link *link) {
+    struct outgoing *outgoing = calloc(1, sizeof *outgoing);
+    struct buffer header;
+    buffer_init(&header);
+    frame_begin(&header, &(struct frame_header){.kind = FRAME_ANSWERS,
+                                                .cluster = link->frontend->cluster,
+                                                .session = link->session,
+                                                .incarnation = link->frontend->incarnation});
+    bool made = outgoing != NULL && !header.failed && nng_msg_alloc(&outgoing->message, 0) == 0;
+    if (made && nng_msg_append(outgoing->message, header.data, header.size) != 0) {
+        nng_msg_free(outgoing->message);
+        made = false;
+    }
+    buffer_deinit(&header);
+    if (!made) {
+        free(outgoing);
+        return NULL;
+    }
+    if (link->tail == NULL) {
+        link->head = outgoing;
+    } else {
+        link->tail->next = outgoing;
+    }
+    link->tail = outgoing;
+    link->queued_bytes += nng_msg_len(outgoing->message);
+    return outgoing;
+}
+
+static bool link_append(struct link *link, struct slice items, uint32_t count) {
+    if (link->closed || link->queued_bytes + items.size > OUTBOX_BYTES_MAX) return false;
+    struct outgoing *outgoing = link->tail;
+    bool full =
+        outgoing != NULL && outgoing->count > 0 && nng_msg_len(outgoing->message) + items.size > FRAME_FILL_BYTES;
+    if (outgoing == NULL || full) outgoing = link_new_frame(link);
+    if (outgoing == NULL) return false;
+    if (items.size > 0 && nng_msg_append(outgoing->message, items.data, items.size) != 0) return false;
+    outgoing->count += count;
+    link->queued_bytes += items.size;
+    return true;
+}
+
+void frontend_answer(struct frontend *frontend, struct link *link, struct slice items, uint32_t count) {
+    (void)frontend;
+    pthread_mutex_lock(&link->lock);
+    if (!link_append(link, items, count) && !link->closed && link->dropped++ == 0) {
+        log_event(LOG_WARNING, "answers_dropped", "gateway=%s queued_bytes=%zu", link->address,
+                  link->queued_bytes);
+    }
+    link_send_next(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+static void link_sent_cb(void *arg) {
+    struct link *link = arg;
+    if (nng_aio_result(link->aio) != 0)
+        nng_msg_free(nng_aio_get_msg(link->aio)); /* ours again after a failed send */
+    pthread_mutex_lock(&link->lock);
+    link->sending = false;
+    link_send_next(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+/* ---- links ---- */
+
+static int link_new(struct frontend *frontend, const struct frame_header *header, struct link **made) {
+    struct link *link = calloc(1, sizeof *link);
+    if (link == NULL) return SK_ENOMEM;
+    link->frontend = frontend;
+    link->session = header->session;
+    memcpy(link->address, header->return_address.data, header->return_address.size);
+    pthread_mutex_init(&link->lock, NULL);
+    atomic_init(&link->refs, 1);
+    if (nng_push0_open(&link->socket) != 0) {
+        link_unref(link);
+        return SK_ENOMEM;
+    }
+    int rc = nng_aio_alloc(&link->aio, link_sent_cb, link);
+    if (rc == 0) rc = nng_socket_set_ms(link->socket, NNG_OPT_RECONNMINT, 10);
+    if (rc == 0) rc = nng_socket_set_ms(link->socket, NNG_OPT_RECONNMAXT, 200);
+    if (rc == 0) rc = nng_dial(link->socket, link->address, NULL, NNG_FLAG_NONBLOCK);
+    if (rc != 0) {
+        char quoted[WIRE_ADDRESS_BYTES_MAX * 4 + 3];
+        log_event(LOG_WARNING, "gateway_refused", "address=%s reason=\"%s\"",
+                  log_quote(link->address, quoted, sizeof quoted), nng_strerror(rc));
+        nng_close(link->socket);
+        if (link->aio != NULL) nng_aio_free(link->aio);
+        link_unref(link);
+        return SK_ENET;
+    }
+    *made = link;
+    return SK_OK;
+}
+
+/* Ends the sending; the memory goes with the last reference. Not on the link's own callback. */
+static void link_close(struct link *link) {
+    pthread_mutex_lock(&link->lock);
+    link->closed = true;
+    pthread_mutex_unlock(&link->lock);
+    nng_close(link->socket);
+    nng_aio_stop(link->aio);
+    nng_aio_free(link->aio);
+    link_unref(link);
+}
+
+/* With the lock held: takes a link out of the table; the caller closes it outside. */
+static struct link *table_remove(struct frontend *frontend, size_t at) {
+    struct link *link = frontend->links[at];
+    frontend->links[at] = frontend->links[--frontend->link_count];
+    return link;
+}
+
+/* Which link makes room for a new one: the same address (an earlier start of that gateway), else when the table is full
+ * the one that was silent longest. */
+static struct link *make_room(struct frontend *frontend, struct slice address) {
+    size_t oldest = 0;
+    for (size_t i = 0; i < frontend->link_count; i++) {
+        if (slice_equal(slice_of_text(frontend->links[i]->address), address)) return table_remove(frontend, i);
+        if (frontend->links[i]->used_us < frontend->links[oldest]->used_us) oldest = i;
+    }
+    return frontend->link_count == LINKS_MAX ? table_remove(frontend, oldest) : NULL;
+}
+
+/* The link of a session with a reference for the caller, made at its first frame. NULL: not to be had. */
+static struct link *find_link(struct frontend *frontend, const struct frame_header *header) {
+    struct link *evicted = NULL, *link = NULL;
+    pthread_mutex_lock(&frontend->lock);
+    for (size_t i = 0; i < frontend->link_count && link == NULL; i++) {
+        if (frontend->links[i]->session == header->session) link = frontend->links[i];
+    }
+    if (link == NULL) {
+        evicted = make_room(frontend, header->return_address);
+        if (link_new(frontend, header, &link) == SK_OK) {
+            frontend->links[frontend->link_count++] = link;
+            log_event(LOG_INFO, "gateway_seen", "address=%s session=%016llx", link->address,
+                      (unsigned long long)link->session);
+        }
+    }
+    if (link != NULL) link_ref(link)->used_us = clock_boottime_us();
+    pthread_mutex_unlock(&frontend->lock);
+    if (evicted != NULL) link_close(evicted);
+    return link;
+}
+
+/* ---- requests ---- */
+
+/* Every item must be whole before a lane sees one. */
+static int check_items(struct slice items, uint32_t expected) {
+    struct request_item item;
+    uint32_t count = 0;
+    int err;
+    while ((err = frame_read_request(&items, &item)) == SK_OK) count++;
+    if (err != SK_NOT_FOUND) return err;
+    return count == expected ? SK_OK : SK_EPROTO;
+}
+
+/* A frame out of a message; the message stays the caller's on an error. */
+static int make_frame(struct frontend *frontend, nng_msg *message, struct frame **made) {
+    struct frame_header header;
+    struct slice items;
+    int err = frame_read_header(slice_of(nng_msg_body(message), nng_msg_len(message)), &header, &items);
+    if (err != SK_OK) return err;
+    bool ours = header.kind == FRAME_REQUESTS && header.cluster == frontend->cluster;
+    bool for_us = header.incarnation == 0 || header.incarnation == frontend->incarnation;
+    if (!ours || header.session == 0 || header.return_address.size == 0) return SK_EPROTO;
+    if (memchr(header.return_address.data, 0, header.return_address.size) != NULL) return SK_EPROTO;
+    if (!for_us) return SK_STALE_EPOCH;
+    err = check_items(items, header.item_count);
+    if (err != SK_OK) return err;
+
+    struct frame *frame = calloc(1, sizeof *frame);
+    if (frame == NULL) return SK_ENOMEM;
+    frame->link = find_link(frontend, &header);
+    if (frame->link == NULL) {
+        free(frame);
+        return SK_ENET;
+    }
+    atomic_init(&frame->refs, 1);
+    frame->header = header;
+    frame->items = items;
+    frame->message = message;
+    *made = frame;
+    return SK_OK;
+}
+
+/* Counts the frame as taken; tells at once when the gateway's window is half used up. */
+static void note_taken(struct link *link, uint64_t number) {
+    pthread_mutex_lock(&link->lock);
+    if (number > link->taken) link->taken = number;
+    bool tell = link->taken - link->told >= UNTOLD_FRAMES_MAX && link->head == NULL && !link->sending;
+    if (tell && link_append(link, slice_of(NULL, 0), 0)) link_send_next(link);
+    pthread_mutex_unlock(&link->lock);
+}
+
+static void received_cb(void *arg) {
+    struct frontend *frontend = arg;
+    int rc = nng_aio_result(frontend->receive);
+    if (rc == NNG_ECLOSED || rc == NNG_ECANCELED) return;
+    if (rc == 0) {
+        nng_msg *message = nng_aio_get_msg(frontend->receive);
+        struct frame *frame;
+        int err = make_frame(frontend, message, &frame);
+        if (err == SK_OK) {
+            note_taken(frame->link, frame->header.number);
+            frontend->options.frame_cb(frontend->options.arg, frame);
+        } else {
+            nng_msg_free(message);
+            if (frontend->rejected++ % 1000 == 0) {
+                log_event(LOG_WARNING, "frame_refused", "reason=%s refused=%llu", error_name(err),
+                          (unsigned long long)frontend->rejected);
+            }
+        }
+    }
+    nng_recv_aio(frontend->socket, frontend->receive);
+}
+
+/* ---- life ---- */
+
+static int listen_error(int rc, const char *url, char *text, size_t text_bytes) {
+    snprintf(text, text_bytes, "cannot listen on %s: %s", url, nng_strerror(rc));
+    return rc == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
+}
+
+int frontend_open(struct frontend **made, const struct frontend_options *options, char *text, size_t text_bytes,
+                  int *port) {
+    struct frontend *frontend = calloc(1, sizeof *frontend);
+    if (frontend == NULL) return SK_ENOMEM;
+    frontend->options = *options;
+    pthread_mutex_init(&frontend->lock, NULL);
+    nng_listener listener;
+    int rc = nng_pull0_open(&frontend->socket);
+    if (rc == 0) rc = nng_aio_alloc(&frontend->receive, received_cb, frontend);
+    if (rc == 0) rc = nng_socket_set_size(frontend->socket, NNG_OPT_RECVMAXSZ, FRAME_BYTES_MAX);
+    if (rc == 0) rc = nng_listen(frontend->socket, options->listen, &listener, 0);
+    if (rc == 0 && port != NULL && nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, port) != 0) *port = 0;
+    if (rc != 0) {
+        if (frontend->receive != NULL) nng_aio_free(frontend->receive);
+        nng_close(frontend->socket);
+        pthread_mutex_destroy(&frontend->lock);
+        free(frontend);
+        return listen_error(rc, options->listen, text, text_bytes);
+    }
+    *made = frontend;
+    return SK_OK;
+}
+
+void frontend_start(struct frontend *frontend, uint64_t cluster, uint64_t incarnation) {
+    frontend->cluster = cluster;
+    frontend->incarnation = incarnation;
+    nng_recv_aio(frontend->socket, frontend->receive);
+}
+
+void frontend_stop_receiving(struct frontend *frontend) {
+    nng_close(frontend->socket);
+    nng_aio_stop(frontend->receive);
+}
+
+void frontend_tick(struct frontend *frontend) {
+    pthread_mutex_lock(&frontend->lock);
+    for (size_t i = 0; i < frontend->link_count; i++) {
+        struct link *link = frontend->links[i];
+        pthread_mutex_lock(&link->lock);
+        bool tell = link->taken > link->told && link->head == NULL && !link->sending;
+        if (tell && link_append(link, slice_of(NULL, 0), 0)) link_send_next(link);
+        pthread_mutex_unlock(&link->lock);
+    }
+    pthread_mutex_unlock(&frontend->lock);
+}
+
+static bool all_sent(struct frontend *frontend) {
+    bool sent = true;
+    pthread_mutex_lock(&frontend->lock);
+    for (size_t i = 0; i < frontend->link_count; i++) {
+        struct link *link = frontend->links[i];
+        pthread_mutex_lock(&link->lock);
+        sent = sent && link->head == NULL && !link->sending;
+        pthread_mutex_unlock(&link->lock);
+    }
+    pthread_mutex_unlock(&frontend->lock);
+    return sent;
+}
+
+void frontend_flush(struct frontend *frontend, uint32_t timeout_ms) {
+    uint64_t deadline_ms = clock_boottime_ms() + timeout_ms;
+    while (!all_sent(frontend) && clock_boottime_ms() < deadline_ms) nng_msleep(1);
+}
+
+void frontend_close(struct frontend *frontend) {
+    if (frontend == NULL) return;
+    frontend_stop_receiving(frontend);
+    while (frontend->link_count > 0) {
+        pthread_mutex_lock(&frontend->lock);
+        struct link *link = table_remove(frontend, 0);
+        pthread_mutex_unlock(&frontend->lock);
+        link_close(link);
+    }
+    nng_aio_free(frontend->receive);
+    pthread_mutex_destroy(&frontend->lock);
+    free(frontend);
+}

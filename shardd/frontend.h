@@ -1,0 +1,59 @@
+/* The shardd's side of the frames between gateways and it: one PULL listener for requests, one PUSH socket per gateway
+ * for answers. Of the node's files only this one and peers (later) include nng.
+ *
+ * Answers gather: while a message to a gateway is on its way, what comes meanwhile goes into the next one. nng loses
+ * what is queued at a disconnect; a gateway notices the broken connection and sends its commands again under their
+ * names (docs/replication.md, R10, R27). */
+#pragma once
+
+#include "libcommon/mailbox.h"
+#include "libcommon/wire.h"
+
+#include <stdatomic.h>
+
+struct frontend;
+struct link; /* to one start (session) of one gateway; counted */
+
+/* A frame of requests that has come, whole and checked. Counted: each lane and each waiting command holds it, since
+ * bodies point into it. */
+struct frame {
+    atomic_uint refs;           /* private */
+    struct frame_header header; /* return_address points into the message */
+    struct slice items;
+    struct link *link; /* owned reference */
+    void *message;     /* owned, nng's */
+};
+
+struct frame *frame_ref(struct frame *frame);
+void frame_unref(struct frame *frame); /* any thread; NULL is allowed */
+
+struct frontend_options {
+    const char *listen; /* nng URL */
+    /* A frame has come: takes the caller's reference. On an nng thread; must not block. */
+    void (*frame_cb)(void *arg, struct frame *frame);
+    void *arg;
+};
+
+/* Opens the listener; nothing is received before frontend_start. SK_ECONFIG: the address is not valid or in use (`text`
+ * says which), SK_ENOMEM, SK_ENET. `port` (may be NULL) gets the port that was bound, for URLs with port 0. */
+int frontend_open(struct frontend **frontend, const struct frontend_options *options, char *text,
+                  size_t text_bytes, int *port);
+
+/* From now on frames of this cluster are received and answered as this incarnation. */
+void frontend_start(struct frontend *frontend, uint64_t cluster, uint64_t incarnation);
+
+/* Stops receiving, waits for running callbacks, closes everything. No frame may be held any more. */
+void frontend_close(struct frontend *frontend);
+
+/* Any thread: `count` encoded answer items for the gateway of `link`; copied. Beyond 128 MiB that a gateway has not
+ * taken, answers are dropped: its deadlines notice. */
+void frontend_answer(struct frontend *frontend, struct link *link, struct slice items, uint32_t count);
+
+/* Any thread, now and then: tells gateways which of their frames have been taken where no answer did. */
+void frontend_tick(struct frontend *frontend);
+
+/* Stops receiving (drain); answers still go out. */
+void frontend_stop_receiving(struct frontend *frontend);
+
+/* Waits until every answer has been handed to the network, at most so long. */
+void frontend_flush(struct frontend *frontend, uint32_t timeout_ms);

@@ -1,0 +1,57 @@
+/* A lane: one thread that alone touches everything of its shards, their log and their LMDB file; the shell around the
+ * pure cores. Shard s lives in lane s mod L. Others reach it by its mailbox: frames of commands, maps, completions.
+ *
+ *   frame ──> append ──> [log: one write, one sync for all that gathered] ──> execute ──> answer
+ *
+ * A write is appended to the filling group of the log, becomes durable with it, is committed by the replication core,
+ * executed in the order of the log, and answered. Reads execute at once on what has been executed. */
+#pragma once
+
+#include "libcommon/map.h"
+#include "shardd/frontend.h"
+
+struct lane;
+
+struct lane_options {
+    const char *directory; /* the lane's own: log/ and LMDB file */
+    uint32_t number, lane_count;
+    uint64_t segment_bytes, memtable_bytes;
+    uint64_t checkpoint_interval_ms; /* a memtable that is not empty is checkpointed after this */
+    uint32_t sync_interval_ms;       /* 0: durable before acknowledged */
+    uint32_t id_window_ms;           /* how long a client's `id` is remembered */
+    uint64_t ids_max;                /* ids remembered per shard; beyond: OVERLOADED */
+    uint32_t grace_ms;
+    struct frontend *frontend; /* borrowed: answers go there */
+    /* The disk failed (R23): called once, on the lane's thread. */
+    void (*failed_cb)(void *arg);
+    void *arg;
+};
+
+/* For status and heartbeats. */
+struct lane_stats {
+    uint64_t shards, leading;
+    uint64_t keys, expires, key_bytes, value_bytes, ids;
+    uint64_t log_bytes, store_bytes, memtable_bytes;
+    uint64_t reads, writes, syncs;
+    bool disk_full, failed;
+};
+
+/* Opens store and log, replays, and starts the thread; commands are refused with NOT_LEADER until the lane has been
+ * identified and a map says that it leads. On an error `text` names file, offset and what is wrong; codes as store_open
+ * and wal_open. */
+int lane_open(struct lane **lane, const struct lane_options *options, char *text, size_t text_bytes);
+
+/* Any thread. Which node of which start this is; once. */
+int lane_identify(struct lane *lane, uint32_t node, uint64_t incarnation);
+
+/* Any thread. A newer map; the lane takes a reference of its own. */
+int lane_set_map(struct lane *lane, const struct map *map);
+
+/* Any thread. Takes the caller's reference to the frame, also on SK_BUSY. */
+int lane_post_frame(struct lane *lane, struct frame *frame);
+
+/* Any thread. */
+void lane_stats(struct lane *lane, struct lane_stats *stats);
+
+/* Finishes what is in the log's buffers, answers it, stops the thread, closes log and store. */
+void lane_close(struct lane *lane);

@@ -1,0 +1,93 @@
+#include "libcommon/config.h"
+#include "libcommon/error.h"
+#include "libcommon/log.h"
+#include "shardd/shardd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { EXIT_BAD_CONFIG = 2 };
+
+struct settings {
+    struct shardd_options shardd;
+    uint64_t lanes, sync_interval_ms, id_window_ms, durability, log_level;
+    bool accept_suspect;
+};
+
+static enum config_result load(struct config **config, struct settings *settings, int argc, char **argv) {
+    static char host[256];
+    if (gethostname(host, sizeof host - 1) != 0) snprintf(host, sizeof host, "127.0.0.1");
+    struct shardd_options *shardd = &settings->shardd;
+    const struct config_option options[] = {
+        {"data-dir", CONFIG_TEXT, &shardd->data_dir, NULL, 0, 0, NULL, "directory of this node's data"},
+        {"metad", CONFIG_TEXT, &shardd->metad_addresses, "tcp://127.0.0.1:7100", 0, 0, NULL,
+         "metad's request addresses, comma-separated"},
+        {"metad-publish", CONFIG_TEXT, &shardd->publish_addresses, "tcp://127.0.0.1:7101", 0, 0, NULL,
+         "metad's publish addresses, comma-separated"},
+        {"frames-listen", CONFIG_TEXT, &shardd->frames_listen, "tcp://0.0.0.0:7200", 0, 0, NULL,
+         "where gateways push their requests"},
+        {"advertise", CONFIG_TEXT, &shardd->advertise, host, 0, 0, NULL, "host that others reach this node by"},
+        {"lanes", CONFIG_UINT, &settings->lanes, "0", 0, 64, NULL,
+         "threads with a log and a store each; fixed with the data directory; 0: half the cores"},
+        {"durability", CONFIG_CHOICE, &settings->durability, "always", 0, 0, "always|interval",
+         "always: on disk before a write is acknowledged; interval: synced now and then"},
+        {"sync-interval", CONFIG_DURATION_MS, &settings->sync_interval_ms, "100ms", 1, 60000, NULL,
+         "with --durability interval: how often"},
+        {"memtable-size", CONFIG_BYTES, &shardd->memtable_bytes, "32MiB", 64 * 1024, 4ull << 30, NULL,
+         "changes in memory per lane before a checkpoint"},
+        {"checkpoint-interval", CONFIG_DURATION_MS, &shardd->checkpoint_interval_ms, "60s", 100, 0, NULL,
+         "a checkpoint at the latest after this"},
+        {"segment-size", CONFIG_BYTES, &shardd->segment_bytes, "64MiB", 1024 * 1024, 1ull << 30, NULL,
+         "size of a log segment; fixed with the data directory; bounds the largest write"},
+        {"id-window", CONFIG_DURATION_MS, &settings->id_window_ms, "10m", 1, 7ull * 24 * 3600 * 1000, NULL,
+         "how long a client's id is remembered"},
+        {"ids-per-shard", CONFIG_UINT, &shardd->ids_max, "1000000", 1, 0, NULL,
+         "ids remembered per shard; beyond it OVERLOADED"},
+        {"accept-suspect", CONFIG_SWITCH, &settings->accept_suspect, "false", 0, 0, NULL,
+         "open a store on which a sync has failed"},
+        {"log-level", CONFIG_CHOICE, &settings->log_level, "info", 0, 0, "error|warning|info|debug",
+         "what is logged"},
+    };
+    enum config_result result = config_load(config, "shardd", "Skerry's storage daemon: keeps shards on disk.",
+                                            options, sizeof options / sizeof options[0], argc, argv);
+    shardd->lanes = (uint32_t)settings->lanes;
+    shardd->sync_interval_ms = settings->durability == 0 ? 0 : (uint32_t)settings->sync_interval_ms;
+    shardd->id_window_ms = (uint32_t)settings->id_window_ms;
+    shardd->accept_suspect = settings->accept_suspect;
+    shardd->grace_ms = 700;
+    return result;
+}
+
+/* Signals to end are waited for, in one place; every thread inherits the mask. */
+static void block_signals(void) {
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+}
+
+int main(int argc, char **argv) {
+    struct config *config = NULL;
+    struct settings settings = {0};
+    enum config_result result = load(&config, &settings, argc, argv);
+    if (result != CONFIG_RUN) return result == CONFIG_HELP ? 0 : EXIT_BAD_CONFIG;
+
+    log_init("shardd", (enum log_level)settings.log_level);
+    block_signals();
+    struct shardd *shardd = NULL;
+    char text[1024] = "";
+    int err = shardd_open(&shardd, &settings.shardd, text, sizeof text);
+    int code;
+    if (err == SK_OK) {
+        code = shardd_run(shardd);
+        shardd_close(shardd);
+    } else {
+        fprintf(stderr, "shardd: %s\n", text[0] != 0 ? text : error_text(err));
+        code = EXIT_BAD_CONFIG;
+    }
+    config_free(config);
+    return code;
+}

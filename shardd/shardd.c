@@ -1,0 +1,300 @@
+#include "shardd/shardd.h"
+
+#include "libcommon/error.h"
+#include "libcommon/log.h"
+#include "libcommon/member.h"
+#include "libcommon/mp.h"
+#include "shardd/frontend.h"
+#include "shardd/identity.h"
+#include "shardd/lane.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LANES_MAX    64u
+#define HEARTBEAT_MS 200u
+#define FLUSH_MS     1000u
+
+struct shardd {
+    struct shardd_options options;
+    struct identity identity;
+    int lock_fd;
+    struct frontend *frontend;
+    struct lane *lanes[LANES_MAX];
+    uint32_t lane_count;
+    struct member *member;
+    atomic_int exit_code; /* -1: running */
+    char host[256], frames_address[320];
+};
+
+/* ---- callbacks ---- */
+
+/* Wakes shardd_run, which waits for a signal. */
+static void end(struct shardd *shardd, int code) {
+    int running = -1;
+    if (atomic_compare_exchange_strong(&shardd->exit_code, &running, code)) kill(getpid(), SIGTERM);
+}
+
+static void lane_failed_cb(void *arg) {
+    struct shardd *shardd = arg;
+    shardd->identity.suspect = true;
+    int err = identity_store(shardd->options.data_dir, &shardd->identity);
+    if (err != SK_OK) log_event(LOG_ERROR, "identity_not_stored", "error=%s", error_name(err));
+}
+
+/* A frame goes to every lane that has a command in it. */
+static void frame_cb(void *arg, struct frame *frame) {
+    struct shardd *shardd = arg;
+    uint64_t lanes = 0;
+    if (shardd->lane_count == 1) {
+        lanes = 1;
+    } else {
+        struct slice rest = frame->items;
+        struct request_item item;
+        while (frame_read_request(&rest, &item) == SK_OK) lanes |= 1ull << (item.shard % shardd->lane_count);
+    }
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        if ((lanes >> i & 1) == 0) continue;
+        int err = lane_post_frame(shardd->lanes[i], frame_ref(frame));
+        if (err != SK_OK) log_event(LOG_WARNING, "frame_dropped", "lane=%u reason=%s", i, error_name(err));
+    }
+    frame_unref(frame);
+}
+
+static void registered_cb(void *arg, const struct member_identity *member) {
+    struct shardd *shardd = arg;
+    struct identity *identity = &shardd->identity;
+    if (identity->node_id != member->node_id || identity->cluster != member->cluster) {
+        identity->node_id = member->node_id;
+        identity->cluster = member->cluster;
+        int err = identity_store(shardd->options.data_dir, identity);
+        if (err != SK_OK) {
+            log_event(LOG_ERROR, "identity_not_stored", "error=%s", error_name(err));
+            end(shardd, 1);
+            return;
+        }
+    }
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        if (lane_identify(shardd->lanes[i], member->node_id, member->incarnation) != SK_OK) end(shardd, 1);
+    }
+    frontend_start(shardd->frontend, member->cluster, member->incarnation);
+    log_event(LOG_INFO, "registered", "node=%u incarnation=%llu", member->node_id,
+              (unsigned long long)member->incarnation);
+}
+
+static void map_cb(void *arg, const struct map *map) {
+    struct shardd *shardd = arg;
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        int err = lane_set_map(shardd->lanes[i], map);
+        if (err != SK_OK) log_event(LOG_ERROR, "map_dropped", "lane=%u error=%s", i, error_name(err));
+    }
+}
+
+static void write_stat(struct buffer *buffer, const char *name, uint64_t value) {
+    mp_write_text(buffer, name);
+    mp_write_uint(buffer, value);
+}
+
+static void stats_cb(void *arg, struct buffer *buffer) {
+    struct shardd *shardd = arg;
+    struct lane_stats sum = {0}, one;
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        lane_stats(shardd->lanes[i], &one);
+        sum.shards += one.shards;
+        sum.leading += one.leading;
+        sum.keys += one.keys;
+        sum.expires += one.expires;
+        sum.key_bytes += one.key_bytes;
+        sum.value_bytes += one.value_bytes;
+        sum.ids += one.ids;
+        sum.log_bytes += one.log_bytes;
+        sum.store_bytes += one.store_bytes;
+        sum.memtable_bytes += one.memtable_bytes;
+        sum.reads += one.reads;
+        sum.writes += one.writes;
+        sum.syncs += one.syncs;
+        sum.disk_full = sum.disk_full || one.disk_full;
+        sum.failed = sum.failed || one.failed;
+    }
+    mp_write_map(buffer, 15);
+    write_stat(buffer, "shards", sum.shards);
+    write_stat(buffer, "leading", sum.leading);
+    write_stat(buffer, "keys", sum.keys);
+    write_stat(buffer, "expires", sum.expires);
+    write_stat(buffer, "key_bytes", sum.key_bytes);
+    write_stat(buffer, "value_bytes", sum.value_bytes);
+    write_stat(buffer, "ids", sum.ids);
+    write_stat(buffer, "log_bytes", sum.log_bytes);
+    write_stat(buffer, "store_bytes", sum.store_bytes);
+    write_stat(buffer, "memtable_bytes", sum.memtable_bytes);
+    write_stat(buffer, "reads", sum.reads);
+    write_stat(buffer, "writes", sum.writes);
+    write_stat(buffer, "syncs", sum.syncs);
+    mp_write_text(buffer, "disk_full");
+    mp_write_bool(buffer, sum.disk_full);
+    mp_write_text(buffer, "failed");
+    mp_write_bool(buffer, sum.failed);
+}
+
+static void refused_cb(void *arg, int err, const char *text) {
+    char quoted[600];
+    log_event(LOG_ERROR, "refused_by_metad", "error=%s reason=%s", error_name(err),
+              log_quote(text, quoted, sizeof quoted));
+    end(arg, 2);
+}
+
+/* ---- opening ---- */
+
+static uint32_t default_lanes(void) {
+    cpu_set_t cores;
+    int count = sched_getaffinity(0, sizeof cores, &cores) == 0 ? CPU_COUNT(&cores) : 1;
+    long quota, period;
+    FILE *limit = fopen("/sys/fs/cgroup/cpu.max", "re");
+    if (limit != NULL) {
+        if (fscanf(limit, "%ld %ld", &quota, &period) == 2 && period > 0 && quota / period < count) {
+            count = (int)(quota / period);
+        }
+        fclose(limit);
+    }
+    uint32_t lanes = count < 2 ? 1 : (uint32_t)count / 2;
+    return lanes < LANES_MAX ? lanes : LANES_MAX;
+}
+
+static int open_identity(struct shardd *shardd, char *text, size_t text_bytes) {
+    const struct shardd_options *options = &shardd->options;
+    uint32_t lanes = options->lanes > 0 ? options->lanes : default_lanes();
+    int err = identity_open(options->data_dir, lanes, &shardd->identity, &shardd->lock_fd, text, text_bytes);
+    if (err != SK_OK) return err;
+    shardd->lane_count = shardd->identity.lanes;
+    if (options->lanes > 0 && options->lanes != shardd->identity.lanes) {
+        snprintf(text, text_bytes, "--lanes is %u, but data directory %s was made with %u, and that is fixed",
+                 options->lanes, options->data_dir, shardd->identity.lanes);
+        return SK_ECONFIG;
+    }
+    if (shardd->lane_count > LANES_MAX) {
+        snprintf(text, text_bytes, "at most %u lanes", LANES_MAX);
+        return SK_ECONFIG;
+    }
+    if (shardd->identity.suspect && !options->accept_suspect) {
+        snprintf(text, text_bytes,
+                 "a sync of data directory %s has failed, so what is on its disk is not certain; "
+                 "--accept-suspect opens what can be read",
+                 options->data_dir);
+        return SK_ECORRUPT;
+    }
+    return SK_OK;
+}
+
+static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
+    const struct shardd_options *options = &shardd->options;
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        char directory[PATH_MAX];
+        snprintf(directory, sizeof directory, "%s/lane-%u", options->data_dir, i);
+        struct lane_options lane = {.directory = directory,
+                                    .number = i,
+                                    .lane_count = shardd->lane_count,
+                                    .segment_bytes = options->segment_bytes,
+                                    .memtable_bytes = options->memtable_bytes,
+                                    .checkpoint_interval_ms = options->checkpoint_interval_ms,
+                                    .sync_interval_ms = options->sync_interval_ms,
+                                    .id_window_ms = options->id_window_ms,
+                                    .ids_max = options->ids_max,
+                                    .grace_ms = options->grace_ms,
+                                    .frontend = shardd->frontend,
+                                    .failed_cb = lane_failed_cb,
+                                    .arg = shardd};
+        int err = lane_open(&shardd->lanes[i], &lane, text, text_bytes);
+        if (err != SK_OK) return err;
+    }
+    return SK_OK;
+}
+
+static int open_member(struct shardd *shardd, char *text, size_t text_bytes) {
+    const struct shardd_options *options = &shardd->options;
+    struct member_options member = {.kind = MEMBER_SHARDD,
+                                    .metad_addresses = options->metad_addresses,
+                                    .publish_addresses = options->publish_addresses,
+                                    .node_id = shardd->identity.node_id,
+                                    .cluster = shardd->identity.cluster,
+                                    .lanes = shardd->lane_count,
+                                    .host = shardd->host,
+                                    .frames_address = shardd->frames_address,
+                                    .replication_address = "",
+                                    .heartbeat_ms = HEARTBEAT_MS};
+    struct member_callbacks callbacks = {.arg = shardd,
+                                         .registered_cb = registered_cb,
+                                         .map_cb = map_cb,
+                                         .stats_cb = stats_cb,
+                                         .refused_cb = refused_cb};
+    memcpy(member.store_id, shardd->identity.store_id, sizeof member.store_id);
+    int err = member_open(&shardd->member, &member, &callbacks);
+    if (err != SK_OK) snprintf(text, text_bytes, "--metad or --metad-publish is not an address");
+    return err;
+}
+
+static int open_frontend(struct shardd *shardd, char *text, size_t text_bytes) {
+    int port = 0;
+    struct frontend_options options = {
+        .listen = shardd->options.frames_listen, .frame_cb = frame_cb, .arg = shardd};
+    int err = frontend_open(&shardd->frontend, &options, text, text_bytes, &port);
+    if (err != SK_OK) return err;
+    if (port > 0) {
+        snprintf(shardd->frames_address, sizeof shardd->frames_address, "tcp://%s:%d", shardd->host, port);
+    } else {
+        snprintf(shardd->frames_address, sizeof shardd->frames_address, "%s", options.listen);
+    }
+    return SK_OK;
+}
+
+int shardd_open(struct shardd **made, const struct shardd_options *options, char *text, size_t text_bytes) {
+    struct shardd *shardd = calloc(1, sizeof *shardd);
+    if (shardd == NULL) return SK_ENOMEM;
+    shardd->options = *options;
+    shardd->lock_fd = -1;
+    atomic_init(&shardd->exit_code, -1);
+    snprintf(shardd->host, sizeof shardd->host, "%s", options->advertise);
+
+    snprintf(text, text_bytes, "out of memory");
+    int err = open_identity(shardd, text, text_bytes);
+    if (err == SK_OK) err = open_frontend(shardd, text, text_bytes);
+    if (err == SK_OK) err = open_lanes(shardd, text, text_bytes);
+    if (err == SK_OK) err = open_member(shardd, text, text_bytes);
+    if (err != SK_OK) {
+        shardd_close(shardd);
+        return err;
+    }
+    log_event(LOG_INFO, "shardd_opened", "data_dir=%s lanes=%u frames=%s", options->data_dir, shardd->lane_count,
+              shardd->frames_address);
+    *made = shardd;
+    return SK_OK;
+}
+
+int shardd_run(struct shardd *shardd) {
+    sigset_t signals;
+    int number;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigwait(&signals, &number);
+    int code = atomic_load(&shardd->exit_code);
+    log_event(LOG_INFO, "stopping", "reason=%s", code < 0 ? strsignal(number) : "fault");
+    return code < 0 ? 0 : code;
+}
+
+void shardd_close(struct shardd *shardd) {
+    if (shardd == NULL) return;
+    if (shardd->member != NULL) member_close(shardd->member);
+    if (shardd->frontend != NULL) frontend_stop_receiving(shardd->frontend);
+    for (uint32_t i = 0; i < shardd->lane_count; i++) lane_close(shardd->lanes[i]);
+    if (shardd->frontend != NULL) frontend_flush(shardd->frontend, FLUSH_MS);
+    frontend_close(shardd->frontend);
+    if (shardd->lock_fd >= 0) close(shardd->lock_fd);
+    free(shardd);
+}

@@ -1,16 +1,16 @@
 /* `skerry bench`: keeps so many requests in flight through nng REQ contexts driven by callbacks and counts answers
- * and latencies. It runs beside what it measures, on the same cores, so its own cost per request matters. */
+ * and latencies. It runs beside what it measures, on the same cores, so its own cost per request matters: a
+ * request is copied from templates into one allocation, and a batch is counted at once. */
 #pragma once
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "keys.h"
 
-enum bench_distribution { BENCH_UNIFORM, BENCH_ZIPF, BENCH_SEQUENTIAL };
+#include <stdbool.h>
 
 struct bench_options {
     const char *gateway; /* nng URL */
     uint64_t connections, in_flight, batch, value_bytes, keys;
-    uint64_t distribution; /* enum bench_distribution */
+    uint64_t distribution; /* enum keys_distribution */
     uint64_t reads_percent, duration_ms;
     bool load, ids, json;
     uint32_t timeout_ms;
@@ -18,5 +18,6 @@ struct bench_options {
 
 struct bench_options bench_defaults(void);
 
-/* The exit code: 0, 1 when there were errors, 3 when the gateway cannot be reached. */
+/* Ctrl-C ends it early, with its figures. The exit code: 0, 1 when there were errors, 2 for options that do not go
+ * together, 3 when the gateway cannot be reached. */
 int bench_run(const struct bench_options *options);

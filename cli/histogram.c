@@ -20,8 +20,8 @@ static uint64_t load(const atomic_uint_fast64_t *counter) {
 
 static void raise_max(struct histogram *histogram, uint64_t value) {
     uint_fast64_t max = load(&histogram->max);
-    while (value > max && !atomic_compare_exchange_weak_explicit(&histogram->max, &max, value, memory_order_relaxed,
-                                                                 memory_order_relaxed)) {
+    while (value > max && !atomic_compare_exchange_weak_explicit(&histogram->max, &max, value,
+                                                                 memory_order_relaxed, memory_order_relaxed)) {
     }
 }
 
@@ -37,9 +37,7 @@ uint64_t histogram_count(const struct histogram *histogram) {
     return sum;
 }
 
-uint64_t histogram_max(const struct histogram *histogram) {
-    return load(&histogram->max);
-}
+uint64_t histogram_max(const struct histogram *histogram) { return load(&histogram->max); }
 
 uint64_t histogram_percentile(const struct histogram *histogram, double percent) {
     uint64_t count = histogram_count(histogram);
@@ -55,7 +53,8 @@ uint64_t histogram_percentile(const struct histogram *histogram, double percent)
     return max;
 }
 
-void histogram_add_interval(const struct histogram *histogram, struct histogram *before, struct histogram *interval) {
+void histogram_add_interval(const struct histogram *histogram, struct histogram *before,
+                            struct histogram *interval) {
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         uint64_t now = load(&histogram->counts[i]);
         uint64_t added = now - load(&before->counts[i]);

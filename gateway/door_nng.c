@@ -1,0 +1,305 @@
+#include "gateway/door_nng.h"
+
+#include "gateway/post.h"
+#include "libcommon/error.h"
+#include "libcommon/limits.h"
+#include "libcommon/log.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ADDRESS_BYTES 256u
+#define BUCKETS       1024u /* of connections by pipe id */
+
+/* A client's connection. The loop adds to the counters, nng's threads take away when a reply has gone. The last of
+ * the table's reference and those of its requests frees it. */
+struct connection {
+    struct connection *next; /* in its bucket; the loop */
+    int pipe;
+    atomic_uint references;
+    atomic_uint requests;
+    atomic_ullong bytes;
+};
+
+struct door_request {
+    struct post post;
+    struct door *door;
+    nng_ctx context;
+    nng_aio *receive_aio, *send_aio;
+    nng_pipe pipe;
+    nng_msg *message;              /* owned, from arrival to reply */
+    struct connection *connection; /* a reference, from arrival to the end of the send */
+    uint64_t bytes;                /* counted for it */
+};
+
+struct pipe_post {
+    struct post post;
+    struct door *door;
+    int pipe;
+};
+
+struct door {
+    struct door_options options;
+    nng_socket socket;
+    atomic_bool closed;
+    char address[ADDRESS_BYTES];
+    struct connection *buckets[BUCKETS]; /* the loop */
+    atomic_uint connections;
+    atomic_uint in_flight;
+    atomic_ullong bytes;
+    uint32_t request_count;
+    struct door_request *requests; /* owned array */
+};
+
+/* --- connections --------------------------------------------------------------------------------------------- */
+
+static void connection_unref(struct connection *connection) {
+    if (atomic_fetch_sub(&connection->references, 1) == 1) free(connection);
+}
+
+static struct connection **bucket_of(struct door *door, int pipe) {
+    return &door->buckets[(unsigned)pipe % BUCKETS];
+}
+
+/* With a reference for the caller. NULL when out of memory. */
+static struct connection *connection_get(struct door *door, int pipe) {
+    struct connection **bucket = bucket_of(door, pipe);
+    struct connection *connection = *bucket;
+    while (connection != NULL && connection->pipe != pipe) connection = connection->next;
+    if (connection == NULL) {
+        connection = calloc(1, sizeof *connection);
+        if (connection == NULL) return NULL;
+        connection->pipe = pipe;
+        atomic_init(&connection->references, 1);
+        connection->next = *bucket;
+        *bucket = connection;
+    }
+    atomic_fetch_add(&connection->references, 1);
+    return connection;
+}
+
+static void connection_forget(struct door *door, int pipe) {
+    for (struct connection **at = bucket_of(door, pipe); *at != NULL; at = &(*at)->next) {
+        struct connection *connection = *at;
+        if (connection->pipe != pipe) continue;
+        *at = connection->next;
+        connection_unref(connection);
+        return;
+    }
+}
+
+static void on_pipe_lost(struct post *post) {
+    struct pipe_post *note = list_entry(post, struct pipe_post, post);
+    connection_forget(note->door, note->pipe);
+    free(note);
+}
+
+static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    struct door *door = arg;
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        atomic_fetch_add(&door->connections, 1);
+        return;
+    }
+    atomic_fetch_sub(&door->connections, 1);
+    struct pipe_post *note = malloc(sizeof *note);
+    if (note == NULL) return; /* its entry stays until the door closes */
+    *note = (struct pipe_post){.post.handle = on_pipe_lost, .door = door, .pipe = nng_pipe_id(pipe)};
+    post_to(door->options.mailbox, &note->post);
+}
+
+/* --- counting ------------------------------------------------------------------------------------------------ */
+
+static void count(struct door_request *request, uint64_t bytes) {
+    request->bytes += bytes;
+    atomic_fetch_add(&request->connection->bytes, bytes);
+    atomic_fetch_add(&request->door->bytes, bytes);
+}
+
+static void uncount(struct door_request *request) {
+    struct connection *connection = request->connection;
+    if (connection == NULL) return;
+    atomic_fetch_sub(&connection->bytes, request->bytes);
+    atomic_fetch_sub(&request->door->bytes, request->bytes);
+    atomic_fetch_sub(&connection->requests, 1);
+    request->bytes = 0;
+    request->connection = NULL;
+    connection_unref(connection);
+}
+
+static bool has_room(const struct door_request *request, uint64_t bytes) {
+    const struct door_options *options = &request->door->options;
+    return atomic_load(&request->connection->bytes) + bytes <= options->connection_bytes_max &&
+           atomic_load(&request->door->bytes) + bytes <= options->bytes_max;
+}
+
+bool door_charge(struct door_request *request, uint64_t bytes) {
+    if (request->connection == NULL || !has_room(request, bytes)) return false;
+    count(request, bytes);
+    return true;
+}
+
+/* Counts a message that came: SK_OK, or SK_OVERLOADED when it exceeds a cap (it is counted all the same). */
+static int admit(struct door_request *request) {
+    struct door *door = request->door;
+    request->connection = connection_get(door, nng_pipe_id(request->pipe));
+    if (request->connection == NULL) return SK_OVERLOADED;
+    uint64_t bytes = nng_msg_len(request->message);
+    bool room = has_room(request, bytes);
+    uint32_t requests = atomic_fetch_add(&request->connection->requests, 1) + 1;
+    count(request, bytes);
+    return room && requests <= door->options.connection_requests_max ? SK_OK : SK_OVERLOADED;
+}
+
+/* --- a request's way ----------------------------------------------------------------------------------------- */
+
+static void on_request(struct post *post) {
+    struct door_request *request = list_entry(post, struct door_request, post);
+    struct door *door = request->door;
+    if (atomic_load(&door->closed)) return;
+    request->pipe = nng_msg_get_pipe(request->message);
+    int err = admit(request);
+    door->options.request_cb(door->options.arg, request, err);
+}
+
+static void receive_cb(void *arg) {
+    struct door_request *request = arg;
+    int rv = nng_aio_result(request->receive_aio);
+    if (rv == NNG_ECLOSED || rv == NNG_ECANCELED) return;
+    if (rv != 0) { /* one message that could not be taken, such as for want of memory */
+        nng_ctx_recv(request->context, request->receive_aio);
+        return;
+    }
+    request->message = nng_aio_get_msg(request->receive_aio);
+    atomic_fetch_add(&request->door->in_flight, 1);
+    post_to(request->door->options.mailbox, &request->post);
+}
+
+static void send_cb(void *arg) {
+    struct door_request *request = arg;
+    int rv = nng_aio_result(request->send_aio);
+    if (rv != 0) {
+        nng_msg_free(nng_aio_get_msg(request->send_aio));
+        nng_aio_set_msg(request->send_aio, NULL);
+    }
+    if (rv == NNG_ETIMEDOUT) (void)nng_pipe_close(request->pipe);
+    uncount(request);
+    atomic_fetch_sub(&request->door->in_flight, 1);
+    if (rv == NNG_ECLOSED && atomic_load(&request->door->closed)) return;
+    nng_ctx_recv(request->context, request->receive_aio);
+}
+
+struct slice door_request_bytes(const struct door_request *request) {
+    return slice_of(nng_msg_body(request->message), nng_msg_len(request->message));
+}
+
+void door_reply(struct door_request *request, struct slice reply) {
+    nng_msg *message;
+    uint64_t asked_bytes = nng_msg_len(request->message);
+    nng_msg_free(request->message);
+    request->message = NULL;
+    if (nng_msg_alloc(&message, reply.size) != 0) {
+        /* no memory to say anything: the client sees its connection break */
+        log_event(LOG_ERROR, "reply_dropped", "bytes=%zu", reply.size);
+        (void)nng_pipe_close(request->pipe);
+        uncount(request);
+        atomic_fetch_sub(&request->door->in_flight, 1);
+        nng_ctx_recv(request->context, request->receive_aio);
+        return;
+    }
+    memcpy(nng_msg_body(message), reply.data, reply.size);
+    if (request->connection != NULL && reply.size > asked_bytes) count(request, reply.size - asked_bytes);
+    nng_aio_set_msg(request->send_aio, message);
+    nng_ctx_send(request->context, request->send_aio);
+}
+
+/* --- open and close ------------------------------------------------------------------------------------------ */
+
+static int open_requests(struct door *door) {
+    door->requests = calloc(door->options.requests_max, sizeof *door->requests);
+    if (door->requests == NULL) return NNG_ENOMEM;
+    for (uint32_t i = 0; i < door->options.requests_max; i++) {
+        struct door_request *request = &door->requests[i];
+        request->door = door;
+        request->post.handle = on_request;
+        int rv = nng_ctx_open(&request->context, door->socket);
+        if (rv == 0) rv = nng_aio_alloc(&request->receive_aio, receive_cb, request);
+        if (rv == 0) rv = nng_aio_alloc(&request->send_aio, send_cb, request);
+        door->request_count = i + 1;
+        if (rv != 0) return rv;
+        nng_aio_set_timeout(request->send_aio, DOOR_SEND_MS_MAX);
+    }
+    return 0;
+}
+
+static int listen_at(struct door *door) {
+    nng_listener listener;
+    char *url;
+    int rv = nng_listen(door->socket, door->options.address, &listener, 0);
+    if (rv == 0) rv = nng_listener_get_string(listener, NNG_OPT_URL, &url);
+    if (rv != 0) return rv;
+    (void)snprintf(door->address, sizeof door->address, "%s", url);
+    nng_strfree(url);
+    return 0;
+}
+
+int door_open(struct door **out, const struct door_options *options, char *text, size_t text_bytes) {
+    struct door *door = calloc(1, sizeof *door);
+    if (door == NULL) return SK_ENOMEM;
+    door->options = *options;
+    int rv = nng_rep0_open(&door->socket);
+    if (rv != 0) {
+        free(door);
+        return SK_ENOMEM;
+    }
+    rv = nng_socket_set_size(door->socket, NNG_OPT_RECVMAXSZ, MESSAGE_BYTES_MAX);
+    if (rv == 0) rv = nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_POST, pipe_cb, door);
+    if (rv == 0) rv = nng_pipe_notify(door->socket, NNG_PIPE_EV_REM_POST, pipe_cb, door);
+    if (rv == 0) rv = open_requests(door);
+    if (rv == 0) rv = listen_at(door);
+    if (rv != 0) {
+        (void)snprintf(text, text_bytes, "cannot listen at %s: %s", options->address, nng_strerror(rv));
+        door_close(door);
+        door_free(door);
+        return rv == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
+    }
+    for (uint32_t i = 0; i < door->request_count; i++) {
+        nng_ctx_recv(door->requests[i].context, door->requests[i].receive_aio);
+    }
+    *out = door;
+    return SK_OK;
+}
+
+const char *door_address(const struct door *door) { return door->address; }
+
+uint32_t door_connections(const struct door *door) { return atomic_load(&door->connections); }
+
+uint32_t door_in_flight(const struct door *door) { return atomic_load(&door->in_flight); }
+
+void door_close(struct door *door) {
+    if (door == NULL || atomic_exchange(&door->closed, true)) return;
+    (void)nng_close(door->socket);
+    for (uint32_t i = 0; i < door->request_count; i++) {
+        struct door_request *request = &door->requests[i];
+        if (request->receive_aio != NULL) nng_aio_stop(request->receive_aio);
+        if (request->send_aio != NULL) nng_aio_stop(request->send_aio);
+    }
+}
+
+void door_free(struct door *door) {
+    if (door == NULL) return;
+    for (uint32_t i = 0; i < door->request_count; i++) {
+        struct door_request *request = &door->requests[i];
+        if (request->receive_aio != NULL) nng_aio_free(request->receive_aio);
+        if (request->send_aio != NULL) nng_aio_free(request->send_aio);
+        if (request->message != NULL) nng_msg_free(request->message);
+        uncount(request);
+    }
+    for (uint32_t i = 0; i < BUCKETS; i++) {
+        while (door->buckets[i] != NULL) connection_forget(door, door->buckets[i]->pipe);
+    }
+    free(door->requests);
+    free(door);
+}

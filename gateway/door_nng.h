@@ -1,0 +1,49 @@
+/* The clients' socket: nng REP with as many contexts as requests may be in flight. Turns messages into requests
+ * for the loop and replies into messages, and knows who has how much in flight. Whoever does not take a reply for
+ * DOOR_SEND_MS_MAX loses the connection, or one reader who stops could hold the contexts of all. A message beyond
+ * MESSAGE_BYTES_MAX never arrives: nng closes the connection that sends it.
+ *
+ * The loop thread calls all of this; nng's threads only post, receive again, and count down. */
+#pragma once
+
+#include "libcommon/mailbox.h"
+#include "libcommon/slice.h"
+
+#define DOOR_SEND_MS_MAX 500
+
+struct door;
+struct door_request; /* one message of a client, from its arrival to its reply */
+
+struct door_options {
+    struct mailbox *mailbox;          /* borrowed: of the loop */
+    const char *address;              /* nng URL */
+    uint32_t requests_max;            /* contexts */
+    uint32_t connection_requests_max; /* in flight of one connection */
+    uint64_t connection_bytes_max;
+    uint64_t bytes_max; /* of all */
+    void *arg;
+    /* A message came; it is answered by door_reply, now or later. SK_OK, or SK_OVERLOADED: a cap is exceeded, and
+     * only an error reply is wanted. */
+    void (*request_cb)(void *arg, struct door_request *request, int err);
+};
+
+/* Listens and receives. SK_ENOMEM; SK_ECONFIG, with the reason in `text` of `text_bytes`. */
+int door_open(struct door **door, const struct door_options *options, char *text, size_t text_bytes);
+const char *door_address(const struct door *door); /* with the port that the system chose for 0 */
+
+/* The message; valid until door_reply. */
+struct slice door_request_bytes(const struct door_request *request);
+
+/* Counts `bytes` more to the request until its reply has gone. False: a cap is exceeded, and nothing is counted.
+ */
+bool door_charge(struct door_request *request, uint64_t bytes);
+
+/* Sends a copy of `reply` and ends the request. */
+void door_reply(struct door_request *request, struct slice reply);
+
+uint32_t door_connections(const struct door *door);
+uint32_t door_in_flight(const struct door *door); /* requests with the loop, and replies not sent yet */
+
+/* Requests that were not answered are dropped. */
+void door_close(struct door *door);
+void door_free(struct door *door); /* after close, when the mailbox has been emptied */

@@ -1,0 +1,41 @@
+/* The gateway: owns the client door, the answers' door, a connection to each shardd, the requests and the one loop
+ * thread that touches them all. nng's threads and the member's post to its mailbox; the loop takes all mail at
+ * once, so batches grow by themselves under load. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct gateway;
+
+struct gateway_options {
+    const char *listen;        /* nng URL for clients */
+    const char *frames_listen; /* nng URL for the answers of shardds */
+    const char *metad, *metad_publish;
+    const char *
+        advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */
+    uint64_t requests_max;
+    uint64_t connection_requests_max;
+    uint64_t connection_bytes_max;
+    uint64_t bytes_max;
+    uint64_t timeout_ms; /* of requests that do not say one */
+};
+
+/* Opens the doors and starts asking metad for the map. The options' texts are borrowed until free. SK_ENOMEM;
+ * SK_ECONFIG and SK_EUNEXPECTED, with the reason in `text` of `text_bytes`. */
+int gateway_open(struct gateway **gateway, const struct gateway_options *options, char *text, size_t text_bytes);
+
+/* Where it listens for clients, and for answers: with the ports that the system chose for 0. */
+const char *gateway_address(const struct gateway *gateway);
+const char *gateway_return_address(const struct gateway *gateway);
+
+/* The loop, on the calling thread, until gateway_stop or until metad has refused this process. Then new requests
+ * are answered UNAVAILABLE and those in flight get up to 5 s. Returns the exit code: 0, or 2 with the reason in
+ * the log. */
+int gateway_run(struct gateway *gateway);
+
+/* Any thread, not a signal handler. */
+void gateway_stop(struct gateway *gateway);
+
+/* After gateway_run. */
+void gateway_free(struct gateway *gateway);

@@ -1,0 +1,652 @@
+#include "gateway/request.h"
+
+#include "gateway/local.h"
+#include "gateway/numbers.h"
+#include "libcommon/check.h"
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BACKOFF_MS_FIRST    5u
+#define BACKOFF_MS_MAX      100u
+#define REASON_BYTES        160u
+#define SPARE_REQUESTS      4096u
+#define REPLY_KEPT_BYTES    (1u * 1024 * 1024)
+#define REPLY_BYTES_PER_SUB 256u /* of a reply, kept free for each command's error */
+
+/* One message of a client. */
+struct request {
+    struct requests *owner;
+    void *client;
+    struct slice bytes; /* borrowed until the reply */
+    struct message message;
+    uint32_t subs_left; /* and one while the message is being started */
+    uint64_t deadline_ms;
+    uint64_t result_bytes;  /* of the answers so far */
+    uint64_t charged_bytes; /* of the arena */
+    struct timer timer;
+    struct link link; /* in flight, or without a map */
+    struct arena arena;
+    struct request *next_spare;
+};
+
+struct requests {
+    struct requests_options options;
+    struct arena_pool pool;
+    struct message_scratch *scratch; /* owned */
+    struct buffer reply;             /* the reply at hand */
+    struct numbers numbers;          /* of parts that are not done */
+    uint64_t last_number;
+    struct list in_flight;
+    struct list unmapped;      /* messages that wait for the first map */
+    struct list waiting;       /* parts */
+    struct list *shard_writes; /* owned: of each shard, parts that write, by number */
+    uint32_t shard_count;
+    struct request *spare; /* owned */
+    uint32_t spare_count;
+    uint32_t count;
+    bool draining;
+    uint64_t seen, commands_seen;
+};
+
+static void start(struct request *request, uint64_t now_ms);
+static void route(struct requests *requests, struct part *part, uint64_t now_ms);
+
+/* --- making and ending --------------------------------------------------------------------------------------- */
+
+int requests_new(struct requests **out, const struct requests_options *options) {
+    struct requests *requests = calloc(1, sizeof *requests);
+    if (requests == NULL) return SK_ENOMEM;
+    if (message_scratch_new(&requests->scratch) != SK_OK) {
+        free(requests);
+        return SK_ENOMEM;
+    }
+    requests->options = *options;
+    arena_pool_init(&requests->pool);
+    buffer_init(&requests->reply);
+    numbers_init(&requests->numbers);
+    list_init(&requests->in_flight);
+    list_init(&requests->unmapped);
+    list_init(&requests->waiting);
+    *out = requests;
+    return SK_OK;
+}
+
+void requests_free(struct requests *requests) {
+    if (requests == NULL) return;
+    sk_assert(requests->count == 0);
+    while (requests->spare != NULL) {
+        struct request *request = requests->spare;
+        requests->spare = request->next_spare;
+        free(request);
+    }
+    arena_pool_deinit(&requests->pool);
+    numbers_deinit(&requests->numbers);
+    buffer_deinit(&requests->reply);
+    message_scratch_free(requests->scratch);
+    free(requests->shard_writes);
+    free(requests);
+}
+
+static struct request *request_new(struct requests *requests) {
+    struct request *request = requests->spare;
+    if (request != NULL) {
+        requests->spare = request->next_spare;
+        requests->spare_count--;
+    } else {
+        request = malloc(sizeof *request);
+        if (request == NULL) return NULL;
+    }
+    memset(request, 0, offsetof(struct request, arena));
+    request->owner = requests;
+    arena_init(&request->arena, &requests->pool);
+    list_add_last(&requests->in_flight, &request->link);
+    requests->count++;
+    return request;
+}
+
+static void request_free(struct request *request) {
+    struct requests *requests = request->owner;
+    timer_disarm(requests->options.timers, &request->timer);
+    list_remove(&request->link);
+    arena_clear(&request->arena);
+    requests->count--;
+    if (requests->spare_count >= SPARE_REQUESTS) {
+        free(request);
+        return;
+    }
+    request->next_spare = requests->spare;
+    requests->spare = request;
+    requests->spare_count++;
+}
+
+/* --- replies ------------------------------------------------------------------------------------------------- */
+
+static void write_error(struct buffer *reply, int err, struct slice text) {
+    if (text.size == 0) text = slice_of_text(error_text(err));
+    mp_write_array(reply, 2);
+    mp_write_text(reply, error_name(err));
+    mp_write_str(reply, text);
+}
+
+static void write_reply_head(struct buffer *reply, uint64_t msgid) {
+    mp_write_array(reply, 4);
+    mp_write_uint(reply, 1);
+    mp_write_uint(reply, msgid);
+}
+
+/* error and result, as two elements of an array begun before. */
+static void write_answer(struct buffer *reply, int err, struct slice result) {
+    if (err == SK_OK) {
+        mp_write_nil(reply);
+        mp_write_raw(reply, result);
+    } else {
+        write_error(reply, err, result);
+        mp_write_nil(reply);
+    }
+}
+
+/* The whole message is answered with one error. */
+static void reply_error(struct requests *requests, void *client, uint64_t msgid, int err, struct slice text) {
+    struct buffer *reply = &requests->reply;
+    buffer_clear(reply, REPLY_KEPT_BYTES);
+    write_reply_head(reply, msgid);
+    write_answer(reply, err, text);
+    requests->options.reply_cb(requests->options.arg, client, buffer_slice(reply));
+}
+
+static void finish(struct request *request) {
+    struct requests *requests = request->owner;
+    const struct message *message = &request->message;
+    struct buffer *reply = &requests->reply;
+    buffer_clear(reply, REPLY_KEPT_BYTES);
+    write_reply_head(reply, message->msgid);
+    if (!message->batch || message->atomic) {
+        if (message->sub_count == 1) {
+            write_answer(reply, message->subs[0].err, message->subs[0].result);
+        } else { /* an empty atomic batch */
+            mp_write_nil(reply);
+            mp_write_array(reply, 0);
+        }
+    } else {
+        mp_write_nil(reply);
+        mp_write_array(reply, message->sub_count);
+        for (uint32_t i = 0; i < message->sub_count; i++) {
+            mp_write_array(reply, 2);
+            write_answer(reply, message->subs[i].err, message->subs[i].result);
+        }
+    }
+    void *client = request->client;
+    if (reply->failed) {
+        /* what happened has happened, and its answer is lost: like an answer that did not arrive */
+        reply_error(requests, client, message->msgid, SK_TIMEOUT, slice_of_text("out of memory for the answer"));
+    } else {
+        requests->options.reply_cb(requests->options.arg, client, buffer_slice(reply));
+    }
+    request_free(request);
+}
+
+/* --- answers of parts ---------------------------------------------------------------------------------------- */
+
+static bool is_write(const struct part *part) { return (part->flags & REQUEST_WRITE) != 0; }
+
+static void sub_answer(struct sub *sub, int err, const char *text) {
+    sub->answered = true;
+    sub->err = err;
+    sub->result = slice_of_text(text);
+}
+
+/* A sub is answered: an answer for which the reply has no room is replaced by an error. */
+static void sub_done(struct request *request, struct sub *sub) {
+    uint64_t room = MESSAGE_BYTES_MAX - 64 - (uint64_t)request->message.sub_count * REPLY_BYTES_PER_SUB;
+    if (sub->err == SK_OK) {
+        if (request->result_bytes + sub->result.size > room) {
+            bool writes = sub->part_count > 0 && is_write(&sub->parts[0]);
+            sub_answer(sub, writes ? SK_DONE : SK_TOOLARGE, "the answer does not fit in the reply");
+        } else {
+            request->result_bytes += sub->result.size;
+        }
+    } else if (sub->result.size > REPLY_BYTES_PER_SUB - 64) {
+        sub->result.size = REPLY_BYTES_PER_SUB - 64;
+    }
+    if (--request->subs_left == 0) finish(request);
+}
+
+/* Takes a part out of everything that holds it. */
+static void part_detach(struct requests *requests, struct part *part) {
+    if (part->state == PART_PENDING || part->state == PART_SENT) {
+        node_client_remove(part->node, part);
+    } else {
+        list_remove(&part->link);
+    }
+    list_remove(&part->write_link);
+    numbers_remove(&requests->numbers, part->number);
+    part->state = PART_DONE;
+}
+
+/* Copies an answer into the request, unless the reply is written before the frame goes. */
+static void keep_result(struct request *request, struct part *part, int err, struct slice result) {
+    part->err = err;
+    part->result = result;
+    bool now = request->subs_left == 1 && request->message.sub_count == 1 && request->message.part_count == 1;
+    if (now || result.size == 0) return;
+    struct requests *requests = request->owner;
+    uint8_t *copy = arena_alloc(&request->arena, result.size);
+    uint64_t held = request->arena.held_bytes;
+    if (copy != NULL && held > request->charged_bytes) {
+        uint64_t more = held - request->charged_bytes;
+        if (requests->options.charge_cb(requests->options.arg, request->client, more)) {
+            request->charged_bytes = held;
+        } else {
+            copy = NULL;
+        }
+    }
+    if (copy == NULL) {
+        if (err == SK_OK) part->err = is_write(part) ? SK_DONE : SK_OVERLOADED;
+        part->result = slice_of_text("no room for the answer");
+        return;
+    }
+    memcpy(copy, result.data, result.size);
+    part->result = slice_of(copy, result.size);
+}
+
+/* The last word on a part. May end the request. */
+static void part_done(struct part *part, int err, struct slice result) {
+    struct request *request = part->request;
+    struct requests *requests = request->owner;
+    struct sub *sub = &request->message.subs[part->command];
+    part_detach(requests, part);
+    keep_result(request, part, err, result);
+    if (--sub->parts_left > 0) return;
+    struct gateway_facts facts = {0};
+    if (sub->command != NULL && sub->command->join == JOIN_INFO) {
+        requests->options.facts_cb(requests->options.arg, &facts);
+    }
+    join_answer(sub, &request->arena, &facts);
+    sub_done(request, sub);
+}
+
+/* --- routing and retry --------------------------------------------------------------------------------------- */
+
+/* Puts a part that is in no list among those that wait, for the next try or what happens before. */
+static void part_wait(struct requests *requests, struct part *part, uint64_t now_ms) {
+    part->state = PART_WAITING;
+    part->node = NULL;
+    part->backoff_ms = part->backoff_ms == 0 ? BACKOFF_MS_FIRST : (uint16_t)(part->backoff_ms * 2u);
+    if (part->backoff_ms > BACKOFF_MS_MAX) part->backoff_ms = BACKOFF_MS_MAX;
+    part->retry_at_ms = now_ms + part->backoff_ms;
+    list_add_last(&requests->waiting, &part->link);
+}
+
+/* Gives a part its number, once: with the session the name of a write (R10). */
+static int part_number(struct requests *requests, struct part *part) {
+    if (part->number != 0) return SK_OK;
+    int err = numbers_put(&requests->numbers, requests->last_number + 1, part);
+    if (err != SK_OK) return err;
+    part->number = ++requests->last_number;
+    if (is_write(part)) list_add_last(&requests->shard_writes[part->shard], &part->write_link);
+    return SK_OK;
+}
+
+/* Sends a part that is in no list to where its shard is served, or lets it wait. May end its request. */
+static void route(struct requests *requests, struct part *part, uint64_t now_ms) {
+    struct route found;
+    struct node_client *node = NULL;
+    if (router_find(requests->options.router, part->shard, &found) == SK_OK) {
+        node = requests->options.node_cb(requests->options.arg, found.node);
+    }
+    if (node == NULL || !node_client_connected(node)) {
+        part_wait(requests, part, now_ms);
+        return;
+    }
+    bool again = part->state != PART_NEW;
+    if (part_number(requests, part) != SK_OK || node_client_add(node, part, again) != SK_OK) {
+        part_done(part, SK_OVERLOADED, slice_of_text("too much waits for the node of the shard"));
+    }
+}
+
+/* Routes all of `parts`, which are in no other list. */
+static void route_all(struct requests *requests, struct list *parts, uint64_t now_ms) {
+    for (struct link *link = list_first(parts); link != NULL; link = list_first(parts)) {
+        list_remove(link);
+        route(requests, list_entry(link, struct part, link), now_ms);
+    }
+}
+
+static void route_waiting(struct requests *requests, uint64_t now_ms) {
+    struct list parts;
+    list_init(&parts);
+    list_move_all(&parts, &requests->waiting);
+    route_all(requests, &parts, now_ms);
+}
+
+void requests_tick(struct requests *requests, uint64_t now_ms) {
+    struct list due;
+    list_init(&due);
+    struct link *link = list_first(&requests->waiting);
+    while (link != NULL) {
+        struct link *next = list_next(&requests->waiting, link);
+        struct part *part = list_entry(link, struct part, link);
+        if (part->retry_at_ms <= now_ms) {
+            list_remove(link);
+            list_add_last(&due, link);
+        }
+        link = next;
+    }
+    route_all(requests, &due, now_ms);
+}
+
+void requests_on_lost(struct requests *requests, struct list *parts) {
+    for (struct link *link = list_first(parts); link != NULL; link = list_first(parts)) {
+        struct part *part = list_entry(link, struct part, link);
+        list_remove(link);
+        if (part->state == PART_SENT) part->lost = true; /* R9: this attempt's fate stays open */
+        part->state = PART_WAITING;
+        part->node = NULL;
+        part->retry_at_ms = 0; /* at the next tick, or when the connection is back */
+        list_add_last(&requests->waiting, &part->link);
+    }
+}
+
+void requests_on_connected(struct requests *requests) { route_waiting(requests, clock_boottime_ms()); }
+
+/* A part at a node that does not lead its shard any more, or leads it anew, goes where the map says. */
+static void reroute_visit(void *arg, struct part *part) {
+    struct requests *requests = arg;
+    struct route found;
+    bool known = router_find(requests->options.router, part->shard, &found) == SK_OK;
+    bool same_node = known && node_client_node(part->node) == found.node;
+    if (same_node && (part->state == PART_PENDING || part->epoch == found.epoch)) return;
+    enum part_state state = part->state;
+    node_client_remove(part->node, part);
+    if (state == PART_SENT) part->lost = true;
+    part->state = PART_WAITING;
+    part->retry_at_ms = 0;
+    list_add_last(&requests->waiting, &part->link);
+}
+
+void requests_on_map(struct requests *requests, uint64_t now_ms) {
+    uint32_t shard_count = router_shard_count(requests->options.router);
+    if (shard_count == 0) return;
+    if (requests->shard_count == 0) {
+        requests->shard_writes = calloc(shard_count, sizeof *requests->shard_writes);
+        if (requests->shard_writes == NULL) return; /* the next map tries again */
+        for (uint32_t i = 0; i < shard_count; i++) list_init(&requests->shard_writes[i]);
+        requests->shard_count = shard_count;
+    }
+    const struct map *map = requests->options.router->map;
+    for (uint32_t i = 0; i < map->node_count; i++) {
+        struct node_client *node = requests->options.node_cb(requests->options.arg, map->nodes[i].id);
+        if (node != NULL) node_client_visit(node, reroute_visit, requests);
+    }
+    struct list unmapped;
+    list_init(&unmapped);
+    list_move_all(&unmapped, &requests->unmapped);
+    for (struct link *link = list_first(&unmapped); link != NULL; link = list_first(&unmapped)) {
+        struct request *request = list_entry(link, struct request, link);
+        list_remove(link);
+        list_add_last(&requests->in_flight, &request->link);
+        start(request, now_ms);
+    }
+    route_waiting(requests, now_ms);
+}
+
+void requests_fill(struct requests *requests, const struct part *part, uint64_t now_ms,
+                   struct request_item *item) {
+    const struct request *request = part->request;
+    struct route found = {0};
+    (void)router_find(requests->options.router, part->shard, &found);
+    item->number = part->number;
+    item->epoch = found.epoch;
+    item->map_version = router_map_version(requests->options.router);
+    item->shard = part->shard;
+    item->timeout_ms = request->deadline_ms > now_ms ? (uint32_t)(request->deadline_ms - now_ms) : 1;
+    item->flags = part->flags;
+    item->id_part = part->command;
+    item->body = part->body;
+    if (!is_write(part)) return;
+    item->id = request->message.id;
+    const struct link *oldest = list_first(&requests->shard_writes[part->shard]);
+    item->floor = list_entry(oldest, struct part, write_link)->number;
+}
+
+/* --- what a shardd says -------------------------------------------------------------------------------------- */
+
+enum verdict {
+    VERDICT_FINAL,   /* the client gets it */
+    VERDICT_REFUSED, /* this attempt did nothing: try again */
+    VERDICT_UNKNOWN, /* this attempt may have done something: try again, under the same name */
+};
+
+static enum verdict judge(const struct part *part, int err) {
+    switch (err) {
+    case SK_NOT_LEADER:
+    case SK_STALE_EPOCH:
+    case SK_BUSY:
+    case SK_RETRY:
+        return VERDICT_REFUSED;
+    case SK_TIMEOUT:
+        return VERDICT_UNKNOWN;
+    case SK_UNAVAILABLE:
+    case SK_OVERLOADED:
+    case SK_DISKFULL:
+        /* True of this attempt only. With another whose fate is open the write may still have happened (R9), so
+         * the name is asked about until there is an answer. */
+        return part->lost && is_write(part) ? VERDICT_REFUSED : VERDICT_FINAL;
+    default:
+        return VERDICT_FINAL;
+    }
+}
+
+void requests_on_answer(struct requests *requests, uint32_t node, const struct answer_item *item) {
+    if (item->map_version > router_map_version(requests->options.router)) {
+        requests->options.refresh_cb(requests->options.arg, router_map_version(requests->options.router));
+    }
+    struct part *part = numbers_get(&requests->numbers, item->number);
+    if (part == NULL) return;
+    int err = item->err;
+    enum verdict verdict = judge(part, err);
+    /* a code between daemons that means nothing here must not reach the client */
+    if (verdict == VERDICT_FINAL && err != SK_OK && !error_is_for_clients(err)) err = SK_INTERNAL;
+    /* Only the newest attempt can be refused; an older one's refusal says nothing about it. But what the name has
+     * done is true whoever says it. */
+    bool newest = part->state == PART_SENT && node_client_node(part->node) == node;
+    bool refusal = verdict != VERDICT_FINAL || (err != SK_OK && error_outcome(err) == SK_NOT_DONE);
+    if (refusal && !newest) return;
+    if (verdict == VERDICT_FINAL) {
+        part_done(part, err, item->body);
+        return;
+    }
+    if (verdict == VERDICT_UNKNOWN) part->lost = true;
+    part->err = err;
+    node_client_remove(part->node, part);
+    part_wait(requests, part, clock_boottime_ms());
+}
+
+/* --- deadlines ----------------------------------------------------------------------------------------------- */
+
+/* Why a part that was refused or never left has not been served. */
+static void explain(const struct requests *requests, const struct part *part, char reason[REASON_BYTES]) {
+    const struct router *router = requests->options.router;
+    struct route found;
+    if (router_shard_count(router) == 0) {
+        (void)snprintf(reason, REASON_BYTES, "no shard map yet");
+        return;
+    }
+    if (router_find(router, part->shard, &found) != SK_OK) {
+        (void)snprintf(reason, REASON_BYTES, "shard %u has no leader", part->shard);
+        return;
+    }
+    struct node_client *node = requests->options.node_cb(requests->options.arg, found.node);
+    if (node == NULL || !node_client_connected(node)) {
+        (void)snprintf(reason, REASON_BYTES, "node %u is not connected", found.node);
+    } else if (part->err != SK_OK) {
+        (void)snprintf(reason, REASON_BYTES, "node %u refused for shard %u: %s", found.node, part->shard,
+                       error_text(part->err));
+    } else {
+        (void)snprintf(reason, REASON_BYTES, "node %u takes no frames", found.node);
+    }
+}
+
+/* R9: an attempt without a definite refusal leaves it open. */
+static void part_expire(struct requests *requests, struct part *part) {
+    char *reason = arena_alloc(&part->request->arena, REASON_BYTES);
+    bool open = part->state == PART_SENT || part->lost;
+    if (reason != NULL && open) {
+        (void)snprintf(reason, REASON_BYTES, "no definite answer for shard %u before the deadline", part->shard);
+    } else if (reason != NULL) {
+        explain(requests, part, reason);
+    }
+    part_done(part, open ? SK_TIMEOUT : SK_UNAVAILABLE, slice_of_text(reason == NULL ? "" : reason));
+}
+
+static void request_expire(struct request *request) {
+    struct requests *requests = request->owner;
+    const struct message *message = &request->message;
+    if (request->subs_left == 0) { /* without a map: nothing was started */
+        uint64_t msgid = message->msgid;
+        void *client = request->client;
+        request_free(request);
+        reply_error(requests, client, msgid, SK_UNAVAILABLE, slice_of_text("no shard map yet"));
+        return;
+    }
+    request->subs_left++; /* it lives until the walk is over */
+    for (uint32_t i = 0; i < message->sub_count; i++) {
+        struct sub *sub = &message->subs[i];
+        for (uint32_t j = 0; !sub->answered && j < sub->part_count; j++) {
+            if (sub->parts[j].state != PART_DONE) part_expire(requests, &sub->parts[j]);
+        }
+    }
+    if (--request->subs_left == 0) finish(request);
+}
+
+void requests_on_timer(struct requests *requests, struct timer *timer, uint64_t now_ms) {
+    (void)requests;
+    struct request *request = list_entry(timer, struct request, timer);
+    if (request->deadline_ms > now_ms) {
+        timer_arm(requests->options.timers, timer, request->deadline_ms);
+        return;
+    }
+    request_expire(request);
+}
+
+void requests_expire_all(struct requests *requests) {
+    struct list *lists[] = {&requests->unmapped, &requests->in_flight};
+    for (size_t i = 0; i < 2; i++) {
+        while (!list_empty(lists[i])) request_expire(list_entry(list_first(lists[i]), struct request, link));
+    }
+}
+
+/* --- a message comes ----------------------------------------------------------------------------------------- */
+
+static void answer_locally(struct request *request, struct sub *sub) {
+    struct buffer result;
+    const char *text = "";
+    buffer_init(&result);
+    int err = local_answer(sub, clock_realtime_us(), &result, &text);
+    uint8_t *copy = err != SK_OK || result.failed ? NULL : arena_alloc(&request->arena, result.size);
+    if (copy != NULL) {
+        memcpy(copy, result.data, result.size);
+        sub->answered = true;
+        sub->err = SK_OK;
+        sub->result = slice_of(copy, result.size);
+    } else {
+        sub_answer(sub, err == SK_OK ? SK_OVERLOADED : err, err == SK_OK ? "out of memory" : text);
+    }
+    buffer_deinit(&result);
+}
+
+/* Answers what needs no shard and sends the rest. Ends the request if nothing is left. */
+static void dispatch(struct request *request, uint64_t now_ms) {
+    struct requests *requests = request->owner;
+    struct message *message = &request->message;
+    request->subs_left = message->sub_count + 1; /* it lives until the walk is over */
+    for (uint32_t i = 0; i < message->sub_count; i++) {
+        struct sub *sub = &message->subs[i];
+        if (sub->part_count == 0) {
+            if (!sub->answered) answer_locally(request, sub);
+            sub_done(request, sub);
+            continue;
+        }
+        for (uint32_t j = 0; j < sub->part_count; j++) {
+            sub->parts[j].request = request;
+            route(requests, &sub->parts[j], now_ms);
+        }
+    }
+    if (--request->subs_left == 0) finish(request);
+}
+
+/* Parses with the map there is and dispatches; without one, whatever needs shards waits. */
+static void start(struct request *request, uint64_t now_ms) {
+    struct requests *requests = request->owner;
+    struct message *message = &request->message;
+    bool mapped = requests->shard_count != 0;
+    int err = message_parse(message, request->bytes, mapped ? requests->shard_count : 1, &request->arena,
+                            requests->scratch);
+    uint64_t held = request->arena.held_bytes;
+    bool fits = held <= request->charged_bytes ||
+                requests->options.charge_cb(requests->options.arg, request->client, held - request->charged_bytes);
+    if (err == SK_OK && !fits) {
+        err = SK_OVERLOADED;
+        message->error = "";
+    }
+    if (err != SK_OK) {
+        reply_error(requests, request->client, message->msgid, err, slice_of_text(message->error));
+        request_free(request);
+        return;
+    }
+    request->charged_bytes = held > request->charged_bytes ? held : request->charged_bytes;
+    requests->commands_seen += message->batch && !message->atomic ? message->sub_count : 1;
+    uint32_t timeout_ms = message->timeout_ms != 0 ? message->timeout_ms : requests->options.timeout_ms;
+    if (request->deadline_ms == 0) request->deadline_ms = now_ms + timeout_ms;
+    if (message->part_count > 0 && !link_in_list(&request->timer.link)) {
+        timer_arm(requests->options.timers, &request->timer, request->deadline_ms);
+    }
+    if (message->part_count > 0 && !mapped) {
+        arena_clear(&request->arena);
+        message->subs = NULL;
+        message->sub_count = 0;
+        request->subs_left = 0;
+        list_remove(&request->link);
+        list_add_last(&requests->unmapped, &request->link);
+        return;
+    }
+    dispatch(request, now_ms);
+}
+
+/* Best effort: the msgid of a message that is refused unread. */
+static uint64_t peek_msgid(struct slice bytes) {
+    struct mp_reader reader = mp_reader_of(bytes);
+    uint32_t count;
+    uint64_t kind, msgid;
+    bool readable = mp_read_array(&reader, &count) == SK_OK && count >= 2 &&
+                    mp_read_uint(&reader, &kind) == SK_OK && mp_read_uint(&reader, &msgid) == SK_OK;
+    return readable ? msgid : 0;
+}
+
+void requests_take(struct requests *requests, void *client, struct slice bytes, int err, uint64_t now_ms) {
+    requests->seen++;
+    if (requests->draining) {
+        reply_error(requests, client, peek_msgid(bytes), SK_UNAVAILABLE, slice_of_text("the gateway is stopping"));
+        return;
+    }
+    struct request *request = err == SK_OK ? request_new(requests) : NULL;
+    if (request == NULL) {
+        reply_error(requests, client, peek_msgid(bytes), SK_OVERLOADED, slice_of_text(""));
+        return;
+    }
+    request->client = client;
+    request->bytes = bytes;
+    start(request, now_ms);
+}
+
+void requests_drain(struct requests *requests) { requests->draining = true; }
+
+uint32_t requests_in_flight(const struct requests *requests) { return requests->count; }
+
+uint64_t requests_seen(const struct requests *requests) { return requests->seen; }
+
+uint64_t requests_commands_seen(const struct requests *requests) { return requests->commands_seen; }

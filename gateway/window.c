@@ -1,0 +1,43 @@
+#include "gateway/window.h"
+
+void window_init(struct window *window, uint32_t node) {
+    uint64_t first = (uint64_t)node << WINDOW_NODE_SHIFT;
+    *window = (struct window){.sent = first, .taken = first};
+}
+
+bool window_open(const struct window *window) { return window->sent - window->taken < WINDOW_FRAMES_MAX; }
+
+uint64_t window_send(struct window *window, uint64_t now_ms) {
+    if (window->sent == window->taken) window->progress_ms = now_ms;
+    return ++window->sent;
+}
+
+void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms) {
+    if (number <= window->taken || number > window->sent) return;
+    window->taken = number;
+    window->progress_ms = now_ms;
+}
+
+bool window_stalled(const struct window *window, uint64_t now_ms) {
+    return window->sent != window->taken && now_ms >= window->progress_ms + WINDOW_STALL_MS;
+}
+
+void window_reset(struct window *window) { window->taken = window->sent; }
+
+bool seen_first_time(struct seen *seen, uint64_t incarnation, uint64_t number) {
+    if (incarnation != seen->incarnation || seen->bits == 0) {
+        *seen = (struct seen){.incarnation = incarnation, .highest = number, .bits = 1};
+        return true;
+    }
+    if (number > seen->highest) {
+        uint64_t by = number - seen->highest;
+        seen->bits = by < 64 ? seen->bits << by : 0;
+        seen->bits |= 1;
+        seen->highest = number;
+        return true;
+    }
+    uint64_t age = seen->highest - number;
+    if (age >= 64 || (seen->bits >> age & 1) != 0) return false;
+    seen->bits |= (uint64_t)1 << age;
+    return true;
+}

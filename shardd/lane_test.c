@@ -1,0 +1,404 @@
+/* A lane with a real log, a real store and real frames, driven by a gateway of the test: what a client may rely on
+ * through restarts. */
+#include "shardd/lane.h"
+
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+#include "libcommon/slot.h"
+
+#include <nng/nng.h>
+#include <nng/protocol/pipeline0/pull.h>
+#include <nng/protocol/pipeline0/push.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { CLUSTER = 77, NODE = 1, SHARDS = 4, WAIT_MS = 20000, RESULT_BYTES = 256 };
+
+struct fixture {
+    char directory[64];
+    uint64_t incarnation; /* one more at each start */
+    uint64_t frame_number, number;
+    struct lane_options options;
+    struct frontend *frontend;
+    struct lane *lane;
+    nng_socket push, pull;
+    char answers[64];
+};
+
+static unsigned address_number;
+
+static void frame_cb(void *arg, struct frame *frame) {
+    struct fixture *fixture = arg;
+    assert_int_equal(lane_post_frame(fixture->lane, frame), SK_OK);
+}
+
+static void failed_cb(void *arg) { (void)arg; }
+
+/* A map in which this node leads everything, as metad makes it after a start. */
+static struct map *make_map(uint64_t incarnation) {
+    struct map *map;
+    assert_int_equal(map_new(&map, SHARDS, 1), SK_OK);
+    map->version = incarnation;
+    map->cluster = CLUSTER;
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        map->shards[i] = (struct map_shard){.leader_epoch = incarnation,
+                                            .config_version = incarnation,
+                                            .leader = NODE,
+                                            .leader_incarnation = incarnation,
+                                            .min_isr = 1,
+                                            .replica_count = 1,
+                                            .isr_count = 1,
+                                            .replicas = {{.node = NODE, .replica_id = 10 + i}},
+                                            .isr = {NODE}};
+    }
+    return map;
+}
+
+static int try_start(struct fixture *fixture, char *text, size_t text_bytes) {
+    char listen[64];
+    unsigned number = address_number++;
+    snprintf(listen, sizeof listen, "inproc://lane-%u", number);
+    snprintf(fixture->answers, sizeof fixture->answers, "inproc://lane-gateway-%u", number);
+    struct frontend_options options = {.listen = listen, .frame_cb = frame_cb, .arg = fixture};
+    assert_int_equal(frontend_open(&fixture->frontend, &options, text, text_bytes, NULL), SK_OK);
+    fixture->options.frontend = fixture->frontend;
+    int err = lane_open(&fixture->lane, &fixture->options, text, text_bytes);
+    if (err != SK_OK) {
+        frontend_close(fixture->frontend);
+        return err;
+    }
+    fixture->incarnation++;
+    fixture->frame_number = 0;
+    frontend_start(fixture->frontend, CLUSTER, fixture->incarnation);
+    assert_int_equal(lane_identify(fixture->lane, NODE, fixture->incarnation), SK_OK);
+    struct map *map = make_map(fixture->incarnation);
+    assert_int_equal(lane_set_map(fixture->lane, map), SK_OK);
+    map_unref(map);
+    assert_int_equal(nng_pull0_open(&fixture->pull), 0);
+    assert_int_equal(nng_listen(fixture->pull, fixture->answers, NULL, 0), 0);
+    assert_int_equal(nng_push0_open(&fixture->push), 0);
+    assert_int_equal(nng_dial(fixture->push, listen, NULL, 0), 0);
+    nng_socket_set_ms(fixture->pull, NNG_OPT_RECVTIMEO, WAIT_MS);
+    nng_socket_set_ms(fixture->push, NNG_OPT_SENDTIMEO, WAIT_MS);
+    return SK_OK;
+}
+
+static void start(struct fixture *fixture) {
+    char text[512] = "";
+    int err = try_start(fixture, text, sizeof text);
+    if (err != SK_OK) fail_msg("lane_open: %s: %s", error_name(err), text);
+}
+
+static void stop(struct fixture *fixture) {
+    nng_close(fixture->push);
+    frontend_stop_receiving(fixture->frontend);
+    lane_close(fixture->lane);
+    frontend_close(fixture->frontend);
+    nng_close(fixture->pull);
+}
+
+static int setup(void **state) {
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    snprintf(fixture->directory, sizeof fixture->directory, "/tmp/skerry-lane-XXXXXX");
+    if (mkdtemp(fixture->directory) == NULL) return -1;
+    fixture->options = (struct lane_options){.directory = fixture->directory,
+                                             .lane_count = 1,
+                                             .segment_bytes = 1 << 20,
+                                             .memtable_bytes = 1 << 20,
+                                             .checkpoint_interval_ms = 3600 * 1000,
+                                             .id_window_ms = 600 * 1000,
+                                             .ids_max = 1000,
+                                             .grace_ms = 700,
+                                             .failed_cb = failed_cb};
+    start(fixture);
+    *state = fixture;
+    return 0;
+}
+
+static int teardown(void **state) {
+    struct fixture *fixture = *state;
+    char command[128];
+    stop(fixture);
+    snprintf(command, sizeof command, "rm -rf %s", fixture->directory);
+    int rc = system(command);
+    free(fixture);
+    return rc;
+}
+
+/* Words to a body: method, params. */
+static void encode_body(struct buffer *buffer, const char *words) {
+    char copy[512], *rest = NULL;
+    const char *argument[16];
+    uint32_t count = 0;
+    snprintf(copy, sizeof copy, "%s", words);
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        argument[count++] = word;
+    }
+    mp_write_text(buffer, argument[0]);
+    mp_write_array(buffer, count - 1);
+    for (uint32_t i = 1; i < count; i++) mp_write_bin(buffer, slice_of_text(argument[i]));
+}
+
+static void send_item(struct fixture *fixture, struct request_item *item) {
+    struct buffer buffer;
+    buffer_init(&buffer);
+    struct frame_header header = {.kind = FRAME_REQUESTS,
+                                  .cluster = CLUSTER,
+                                  .session = 9,
+                                  .incarnation = fixture->incarnation,
+                                  .return_address = slice_of_text(fixture->answers)};
+    frame_begin(&buffer, &header);
+    frame_add_request(&buffer, item);
+    frame_finish(buffer.data, ++fixture->frame_number, 0, 1);
+    assert_int_equal(nng_send(fixture->push, buffer.data, buffer.size, 0), 0);
+    buffer_deinit(&buffer);
+}
+
+/* The answer to `number`; others before it are dropped. The result goes to `result` as text. */
+static int await(struct fixture *fixture, uint64_t number, char *result) {
+    for (;;) {
+        nng_msg *message;
+        struct frame_header header;
+        struct answer_item item;
+        struct slice rest;
+        assert_int_equal(nng_recvmsg(fixture->pull, &message, 0), 0);
+        assert_int_equal(frame_read_header(slice_of(nng_msg_body(message), nng_msg_len(message)), &header, &rest),
+                         SK_OK);
+        while (frame_read_answer(&rest, &item) == SK_OK) {
+            if (item.number != number) continue;
+            struct mp_reader reader = mp_reader_of(item.body);
+            struct mp_value value = {.type = MP_NIL};
+            result[0] = 0;
+            if (item.err == SK_OK && mp_read(&reader, &value) == SK_OK) {
+                if (value.type == MP_UINT) snprintf(result, RESULT_BYTES, "%llu", (unsigned long long)value.uint);
+                if (value.type == MP_STR || value.type == MP_BIN) {
+                    snprintf(result, RESULT_BYTES, "%.*s", (int)value.bytes.size, (const char *)value.bytes.data);
+                }
+            }
+            int err = item.err;
+            nng_msg_free(message);
+            return err;
+        }
+        nng_msg_free(message);
+    }
+}
+
+/* Sends a command under a name until it is not refused (the lane starts its epochs when it gets to it). */
+static int run_named(struct fixture *fixture, uint32_t shard, bool write, uint64_t number, uint64_t floor,
+                     const char *id, const char *words, char *result) {
+    struct buffer body;
+    buffer_init(&body);
+    encode_body(&body, words);
+    struct request_item item = {.number = number,
+                                .floor = floor,
+                                .shard = shard,
+                                .timeout_ms = 60000,
+                                .flags = write ? REQUEST_WRITE : 0,
+                                .id = slice_of_text(id),
+                                .body = buffer_slice(&body)};
+    int err;
+    do {
+        send_item(fixture, &item);
+        err = await(fixture, number, result);
+    } while (err == SK_NOT_LEADER);
+    buffer_deinit(&body);
+    return err;
+}
+
+static uint32_t shard_of(const char *key) { return slot_shard(slot_of_key(slice_of_text(key)), SHARDS); }
+
+static int run_write(struct fixture *fixture, const char *key, const char *words, char *result) {
+    uint64_t number = ++fixture->number;
+    return run_named(fixture, shard_of(key), true, number, number, "", words, result);
+}
+
+static int run_read(struct fixture *fixture, const char *key, const char *words, char *result) {
+    return run_named(fixture, shard_of(key), false, ++fixture->number, 0, "", words, result);
+}
+
+static void expect(struct fixture *fixture, const char *key, const char *expected) {
+    char words[128], result[RESULT_BYTES];
+    snprintf(words, sizeof words, "GET %s", key);
+    assert_int_equal(run_read(fixture, key, words, result), SK_OK);
+    assert_string_equal(result, expected);
+}
+
+static void set(struct fixture *fixture, const char *key, const char *value) {
+    char words[256], result[RESULT_BYTES];
+    snprintf(words, sizeof words, "SET %s %s", key, value);
+    assert_int_equal(run_write(fixture, key, words, result), SK_OK);
+    assert_string_equal(result, "OK");
+}
+
+static void test_written_is_there_after_a_restart(void **state) {
+    struct fixture *fixture = *state;
+    set(fixture, "a", "1");
+    set(fixture, "b", "2");
+    set(fixture, "a", "3");
+    expect(fixture, "a", "3");
+    stop(fixture);
+    start(fixture);
+    expect(fixture, "a", "3");
+    expect(fixture, "b", "2");
+}
+
+/* More than several memtables and segments: checkpoints, recycled segments, and a log that reaches back to them. */
+static void test_through_checkpoints(void **state) {
+    struct fixture *fixture = *state;
+    char key[32], value[200], words[256], result[RESULT_BYTES];
+    memset(value, 'v', sizeof value);
+    value[sizeof value - 1] = 0;
+    struct lane_stats stats;
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 2000; i++) {
+            snprintf(key, sizeof key, "key-%d", i);
+            snprintf(words, sizeof words, "SET %s %d-%.190s", key, round, value);
+            uint64_t number = ++fixture->number;
+            struct buffer body;
+            buffer_init(&body);
+            encode_body(&body, words);
+            struct request_item item = {.number = number,
+                                        .floor = number > 500 ? number - 500 : 0,
+                                        .shard = shard_of(key),
+                                        .timeout_ms = 60000,
+                                        .flags = REQUEST_WRITE,
+                                        .body = buffer_slice(&body)};
+            if (i == 0) {
+                assert_int_equal(run_write(fixture, key, words, result), SK_OK);
+            } else {
+                send_item(fixture, &item);
+                if (i % 100 == 99) assert_int_equal(await(fixture, number, result), SK_OK);
+            }
+            buffer_deinit(&body);
+        }
+        set(fixture, "last", "x");
+        if (round == 1) {
+            stop(fixture);
+            start(fixture);
+        }
+    }
+    stop(fixture);
+    start(fixture);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "key-%d", i);
+        snprintf(words, sizeof words, "GET %s", key);
+        assert_int_equal(run_read(fixture, key, words, result), SK_OK);
+        assert_int_equal(result[0], '2');
+    }
+    lane_stats(fixture->lane, &stats);
+    assert_false(stats.failed);
+}
+
+/* R10: the same name again gets the first result, also after a restart. */
+static void test_r10_a_repeat_takes_effect_once(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    uint32_t shard = shard_of("n");
+    fixture->number = 100;
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    assert_string_equal(result, "1");
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    assert_string_equal(result, "1");
+    assert_int_equal(run_named(fixture, shard, true, 51, 50, "some id", "INCR n", result), SK_OK);
+    assert_string_equal(result, "2");
+    stop(fixture);
+    start(fixture);
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    assert_string_equal(result, "1");
+    assert_int_equal(run_named(fixture, shard, true, 99, 50, "some id", "INCR n", result), SK_OK);
+    assert_string_equal(result, "2");
+    /* the floor moves on: an old number is an error and not a new write */
+    assert_int_equal(run_named(fixture, shard, true, 60, 60, "", "INCR n", result), SK_OK);
+    assert_string_equal(result, "3");
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_FORGOTTEN);
+    expect(fixture, "n", "3");
+}
+
+/* Both kinds of names also survive in a checkpoint alone, when the log that wrote them is gone. */
+static void test_r25_names_travel_with_the_state(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    uint32_t shard = shard_of("n");
+    fixture->number = 100;
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    assert_int_equal(run_named(fixture, shard, true, 51, 50, "some id", "INCR n", result), SK_OK);
+    stop(fixture);
+    fixture->options.checkpoint_interval_ms = 1;
+    start(fixture);
+    struct lane_stats stats;
+    do {
+        expect(fixture, "n", "2");
+        lane_stats(fixture->lane, &stats);
+    } while (stats.memtable_bytes > 0 || stats.store_bytes == 0);
+    stop(fixture);
+    start(fixture);
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    assert_string_equal(result, "1");
+    assert_int_equal(run_named(fixture, shard, true, 52, 50, "some id", "INCR n", result), SK_OK);
+    assert_string_equal(result, "2");
+    expect(fixture, "n", "2");
+}
+
+static void test_bad_commands_are_not_logged(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    assert_int_equal(run_named(fixture, shard_of("k"), true, 1, 1, "", "NOSUCH k", result), SK_BADREQUEST);
+    assert_int_equal(run_named(fixture, shard_of("k"), true, 2, 1, "", "SET k", result), SK_BADREQUEST);
+    assert_int_equal(run_named(fixture, (shard_of("k") + 1) % SHARDS, true, 3, 1, "", "SET k v", result),
+                     SK_BADREQUEST);
+    assert_int_equal(run_named(fixture, shard_of("k"), false, 4, 1, "", "SET k v", result), SK_BADREQUEST);
+    fixture->number = 10;
+    set(fixture, "k", "v");
+}
+
+/* What nobody reads again is removed through the log. */
+static void test_expired_keys_are_swept(void **state) {
+    struct fixture *fixture = *state;
+    char key[32], words[64], result[RESULT_BYTES];
+    struct lane_stats stats;
+    for (int i = 0; i < 600; i++) {
+        snprintf(key, sizeof key, "e-%d", i);
+        snprintf(words, sizeof words, "SET %s v PX 1", key);
+        assert_int_equal(run_write(fixture, key, words, result), SK_OK);
+    }
+    set(fixture, "stays", "v");
+    do {
+        expect(fixture, "stays", "v");
+        lane_stats(fixture->lane, &stats);
+    } while (stats.keys != 1);
+    assert_int_equal(stats.expires, 0);
+    stop(fixture);
+    start(fixture);
+    expect(fixture, "stays", "v");
+}
+
+static void test_ids_are_bounded(void **state) {
+    struct fixture *fixture = *state;
+    char id[32], result[RESULT_BYTES];
+    for (unsigned i = 0; i < 1000; i++) {
+        snprintf(id, sizeof id, "id-%u", i);
+        assert_int_equal(run_named(fixture, shard_of("n"), true, ++fixture->number, 1, id, "INCR n", result),
+                         SK_OK);
+    }
+    assert_int_equal(run_named(fixture, shard_of("n"), true, ++fixture->number, 1, "one more", "INCR n", result),
+                     SK_OVERLOADED);
+    expect(fixture, "n", "1000");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_written_is_there_after_a_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_through_checkpoints, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_r10_a_repeat_takes_effect_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_r25_names_travel_with_the_state, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_bad_commands_are_not_logged, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_expired_keys_are_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_ids_are_bounded, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

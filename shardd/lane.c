@@ -790,7 +790,7 @@ static int replay_cb(void *arg, const struct wal_entry *logged, wal_position pos
     if (logged->type == WAL_START) return replay_start(lane, logged);
     struct shard *shard = find_shard(lane, logged->shard);
     if (shard == NULL || shard->replica.replica_id != logged->replica_id) return SK_OK; /* of an ended stay */
-    if (logged->index <= shard->applied_index) return SK_OK;
+    if (logged->index <= shard->replica.applied_index) return SK_OK;
     int err = replay_pending(shard, logged, position);
     while (err == SK_OK) err = shard_execute_next(shard, &lane->result, replayed_cb, lane);
     return err == SK_NOT_FOUND ? SK_OK : err;

@@ -32,13 +32,14 @@ void replica_identify(struct replica *replica, uint32_t node, uint64_t incarnati
 }
 
 static void assert_invariants(const struct replica *replica) {
+    sk_assert(replica->applied_index <= replica->commit_index);
     sk_assert(replica->commit_index <= replica->last_index);
     sk_assert(replica->durable_index <= replica->last_index);
     sk_assert(replica->last_epoch <= replica->leader_epoch || replica->leader_epoch == 0);
 }
 
 void replica_restore_state(struct replica *replica, uint64_t applied_index, uint64_t epoch, uint64_t time_us) {
-    replica->last_index = replica->durable_index = replica->commit_index = applied_index;
+    replica->last_index = replica->durable_index = replica->commit_index = replica->applied_index = applied_index;
     replica->last_epoch = epoch;
     replica->last_time_us = time_us;
 }
@@ -133,7 +134,16 @@ static void on_durable(struct replica *replica, const struct replica_event *even
     if (replica->isr_count < replica->min_isr || replica->isr_count > 1) return; /* R11 */
     if (replica->first_of_epoch == 0 || replica->durable_index < replica->first_of_epoch) return;
     replica->commit_index = replica->durable_index;
-    replica->role = REPLICA_LEADER;
+}
+
+/* R5: what earlier epochs have committed must be executed too before a read or a repeat is answered. */
+static void on_executed(struct replica *replica, const struct replica_event *event) {
+    sk_assert(event->index == replica->applied_index + 1);
+    replica->applied_index = event->index;
+    if (replica->role == REPLICA_STARTING && replica->first_of_epoch != 0 &&
+        replica->applied_index >= replica->first_of_epoch) {
+        replica->role = REPLICA_LEADER;
+    }
 }
 
 static void on_write(struct replica *replica, const struct replica_event *event, enum replica_entry_kind kind,
@@ -175,6 +185,9 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         break;
     case REPLICA_DURABLE:
         on_durable(replica, event);
+        break;
+    case REPLICA_EXECUTED:
+        on_executed(replica, event);
         break;
     case REPLICA_READ:
         on_read(replica, event, effects);

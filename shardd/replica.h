@@ -4,7 +4,7 @@
  * docs/replication.md. Today a shard has one replica, so the in-sync set is this replica alone; what is here is the shape
  * that followers, leases and catch-up are added to.
  *
- *                 CONFIG: leads, new epoch                 first entry of the epoch committed (R5)
+ *                 CONFIG: leads, new epoch                 first entry of the epoch executed (R5)
  *   FOLLOWER ------------------------------> STARTING -----------------------------------------> LEADER
  *      ^                                        |                                                  |
  *      |     CONFIG: another leads              |                                                  |
@@ -38,6 +38,7 @@ struct replica {
     uint64_t last_epoch;     /* of the entry at last_index */
     uint64_t durable_index;  /* synced here */
     uint64_t commit_index;   /* on every ISR member */
+    uint64_t applied_index;  /* executed here */
     uint64_t first_of_epoch; /* leader: index of the entry that opened its epoch */
 
     /* time in the state machine, microseconds since 1970 (R26) */
@@ -52,6 +53,7 @@ enum replica_event_type {
     REPLICA_SWEEP,    /* the lane wants what has expired removed */
     REPLICA_APPENDED, /* the entry of the last effect is in the log's buffer */
     REPLICA_DURABLE,  /* the log is synced up to `index` */
+    REPLICA_EXECUTED, /* the entry at `index`, the next one, has been executed */
     REPLICA_READ,     /* a command wants to read */
     REPLICA_FAIL,     /* the disk has failed (R23) */
 };

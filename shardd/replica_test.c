@@ -48,12 +48,17 @@ static void durable(struct replica *replica, uint64_t index) {
     step(replica, (struct replica_event){.type = REPLICA_DURABLE, .index = index});
 }
 
+static void executed(struct replica *replica, uint64_t index) {
+    step(replica, (struct replica_event){.type = REPLICA_EXECUTED, .index = index});
+}
+
 /* A leader of epoch 4 with its first entry committed. */
 static struct replica leading(void) {
     struct replica replica = fresh();
     configure(&replica, config_of(4, 10, NODE, 9), 1000, 5000000);
     appended(&replica, 1);
     durable(&replica, 1);
+    executed(&replica, 1);
     assert_int_equal(replica.role, REPLICA_LEADER);
     return replica;
 }
@@ -77,8 +82,10 @@ static void test_r5_first_entry_before_service(void **state) {
     appended(&replica, 1);
     assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_WRITE}).refused, SK_NOT_LEADER);
     durable(&replica, 1);
-    assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_READ}).refused, SK_OK);
     assert_int_equal(replica.commit_index, 1);
+    assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_READ}).refused, SK_NOT_LEADER);
+    executed(&replica, 1);
+    assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_READ}).refused, SK_OK);
 }
 
 /* What an earlier epoch left in the log is committed with the first entry of the new one, not before. */
@@ -95,6 +102,12 @@ static void test_r5_old_entries_wait_for_the_new_epoch(void **state) {
     appended(&replica, 13);
     durable(&replica, 13);
     assert_int_equal(replica.commit_index, 13);
+    /* and a read that came before they are executed would miss them */
+    for (uint64_t index = 11; index <= 13; index++) {
+        assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_READ}).refused, SK_NOT_LEADER);
+        executed(&replica, index);
+    }
+    assert_int_equal(step(&replica, (struct replica_event){.type = REPLICA_READ}).refused, SK_OK);
 }
 
 static void test_r5_first_entry_is_asked_for_again(void **state) {
@@ -132,6 +145,7 @@ static void test_r8_a_new_epoch_of_the_same_leader(void **state) {
     assert_int_equal(effects.index, 2);
     appended(&replica, 2);
     durable(&replica, 2);
+    executed(&replica, 2);
     assert_false(replica_may_answer(&replica, 4));
     assert_true(replica_may_answer(&replica, 5));
 }
@@ -164,6 +178,7 @@ static void test_r26_time_never_goes_back(void **state) {
     assert_int_equal(effects.time_us, 9000000 + GRACE_US);
     appended(&replica, 11);
     durable(&replica, 11);
+    executed(&replica, 11);
     /* Within the epoch it advances by CLOCK_BOOTTIME alone. */
     effects = step(&replica, (struct replica_event){.type = REPLICA_WRITE, .boot_us = 251000});
     assert_int_equal(effects.time_us, 9000000 + GRACE_US + 250000);

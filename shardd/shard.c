@@ -66,7 +66,7 @@ int shard_save(struct shard *shard, wal_position synced) {
     struct shard_record record = {
         .format = RECORD_FORMAT,
         .replica_id = shard->replica.replica_id,
-        .applied_index = shard->applied_index,
+        .applied_index = shard->replica.applied_index,
         .applied_epoch = shard->applied_epoch,
         .time_us = shard->replica.last_time_us,
         .synced = synced,
@@ -99,7 +99,6 @@ int shard_load(struct shard *shard, wal_position *synced) {
                                                   .expires = record.expires,
                                                   .key_bytes = record.key_bytes,
                                                   .value_bytes = record.value_bytes};
-    shard->applied_index = record.applied_index;
     shard->applied_epoch = record.applied_epoch;
     shard->replica.replica_id = record.replica_id;
     replica_restore_state(&shard->replica, record.applied_index, record.applied_epoch, record.time_us);
@@ -108,7 +107,7 @@ int shard_load(struct shard *shard, wal_position *synced) {
 }
 
 void shard_add_pending(struct shard *shard, struct pending *pending) {
-    sk_assert(pending->index == (shard->tail == NULL ? shard->applied_index : shard->tail->index) + 1);
+    sk_assert(pending->index == (shard->tail == NULL ? shard->replica.applied_index : shard->tail->index) + 1);
     pending->shard = shard;
     pending->next = NULL;
     if (shard->tail == NULL) {
@@ -151,7 +150,7 @@ static int execute_sweep(struct shard *shard, const struct pending *pending) {
 int shard_execute_next(struct shard *shard, struct buffer *answer, shard_executed_cb *cb, void *arg) {
     struct pending *pending = shard->head;
     if (pending == NULL || pending->index > shard->replica.commit_index) return SK_NOT_FOUND;
-    sk_assert(pending->index == shard->applied_index + 1);
+    sk_assert(pending->index == shard->replica.applied_index + 1);
 
     int err = SK_OK, outcome = SK_OK;
     buffer_clear(answer, 1u << 20);
@@ -164,7 +163,9 @@ int shard_execute_next(struct shard *shard, struct buffer *answer, shard_execute
     if (err == SK_OK && answer->failed) err = SK_ENOMEM;
     if (err != SK_OK) return err;
 
-    shard->applied_index = pending->index;
+    struct replica_effects none;
+    replica_step(&shard->replica, &(struct replica_event){.type = REPLICA_EXECUTED, .index = pending->index},
+                 &none);
     shard->applied_epoch = pending->epoch;
     shard->changed = true;
     shard->head = pending->next;

@@ -27,8 +27,8 @@ struct shard {
     struct kv *kv; /* the store's */
     struct replica replica;
     struct exec exec;
-    struct dedup *dedup; /* owned */
-    uint64_t applied_index, applied_epoch;
+    struct dedup *dedup;         /* owned */
+    uint64_t applied_epoch;      /* of the entry at replica.applied_index */
     bool changed;                /* executed something since its record was put */
     bool sweep_pending;          /* a sweep is in the log and not executed */
     struct pending *head, *tail; /* owned */

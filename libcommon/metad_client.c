@@ -230,7 +230,7 @@ static int call_target(struct metad_client *client, struct target *target, uint3
     if (rc != SK_OK) return fail(rc, "no connection to metad", target, text, text_bytes);
     *sent = true;
     uint64_t now_ms = clock_boottime_ms();
-    nng_msg *msg;
+    nng_msg *msg = NULL;
     rc = receive_reply(client, target, now_ms < deadline_ms ? (uint32_t)(deadline_ms - now_ms) : 0, &msg);
     if (rc != SK_OK) return fail(rc, "no answer from metad", target, text, text_bytes);
     struct slice answer_text, answer;

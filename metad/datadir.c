@@ -135,7 +135,7 @@ static int read_identity(struct datadir *datadir, char *text, size_t text_bytes)
     ssize_t size = read(fd, content, sizeof content - 1);
     int err = size >= 0 ? SK_OK : failed(datadir->path, "metad", text, text_bytes);
     (void)close(fd);
-    if (err != SK_OK) return err;
+    if (err != SK_OK || size < 0) return err;
     content[size] = 0;
     if (strlen(content) != (size_t)size) return damaged(datadir, text, text_bytes);
     return parse_identity(datadir, content, text, text_bytes);

@@ -145,7 +145,7 @@ static int get_long_record(struct exec *exec, struct object *object, struct reco
     int err = get_record(exec, object, record);
     if (err == SK_OK && slice_equal(record->key, object->key)) return SK_OK;
     if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    unsigned discriminator;
+    unsigned discriminator = KEYSPACE_DISCRIMINATORS;
     err = walk_chain(exec, object, &discriminator);
     if (err != SK_OK && err != SK_NOT_FOUND) return err;
     object->chain_full = discriminator == KEYSPACE_DISCRIMINATORS;

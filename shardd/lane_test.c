@@ -133,7 +133,7 @@ static int teardown(void **state) {
 /* Words to a body: method, params. */
 static void encode_body(struct buffer *buffer, const char *words) {
     char copy[512], *rest = NULL;
-    const char *argument[16];
+    const char *argument[16] = {0};
     uint32_t count = 0;
     snprintf(copy, sizeof copy, "%s", words);
     for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {

@@ -1,0 +1,48 @@
+/* For tests: cmocka with what it needs, and a look at what a piece of code wrote to stdout or stderr. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct capture {
+    int fd;    /* the descriptor that is redirected */
+    int saved; /* what it was */
+    FILE *file;
+};
+
+/* From here on `fd` (1 or 2) writes into a file. */
+static inline void capture_begin(struct capture *capture, int fd) {
+    fflush(NULL);
+    capture->fd = fd;
+    capture->saved = dup(fd);
+    capture->file = tmpfile();
+    if (capture->saved < 0 || capture->file == NULL || dup2(fileno(capture->file), fd) < 0) abort();
+}
+
+/* What has come since; `room` gets a string. The descriptor is itself again. */
+static inline size_t capture_end(struct capture *capture, char *room, size_t size) {
+    fflush(NULL);
+    if (dup2(capture->saved, capture->fd) < 0) abort();
+    close(capture->saved);
+    rewind(capture->file);
+    size_t got = fread(room, 1, size - 1, capture->file);
+    room[got] = '\0';
+    fclose(capture->file);
+    return got;
+}
+
+/* How often `part` stands in `text`. */
+static inline size_t count_of(const char *text, const char *part) {
+    size_t count = 0;
+    for (const char *at = strstr(text, part); at != NULL; at = strstr(at + 1, part)) count++;
+    return count;
+}

@@ -8,10 +8,14 @@
 #include "shardd/shard.h"
 #include "shardd/store.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define TICK_US              50000u
 #define MAILBOX_CAPACITY     4096u
@@ -796,7 +800,26 @@ static int replay_cb(void *arg, const struct wal_entry *logged, wal_position pos
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
+/* The lane's own folder, which store and log make theirs in. Its name must be on disk before anything in it counts. */
+static int make_directory(const char *path, char *text, size_t text_bytes) {
+    if (mkdir(path, 0777) == 0) {
+        char parent[PATH_MAX];
+        snprintf(parent, sizeof parent, "%s/..", path);
+        int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool synced = fd >= 0 && fsync(fd) == 0;
+        if (fd >= 0) close(fd);
+        if (synced) return SK_OK;
+    } else if (errno == EEXIST) {
+        return SK_OK;
+    }
+    int err = error_from_errno(errno);
+    snprintf(text, text_bytes, "%s: %s", path, strerror(errno));
+    return err;
+}
+
 static int open_store(struct lane *lane, char *text, size_t text_bytes) {
+    int made = make_directory(lane->options.directory, text, text_bytes);
+    if (made != SK_OK) return made;
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s/store", lane->options.directory);
     struct store_options options = {.directory = directory,

@@ -226,7 +226,8 @@ static int open_member(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .lanes = shardd->lane_count,
                                     .host = shardd->host,
                                     .frames_address = shardd->frames_address,
-                                    .replication_address = "",
+                                    /* Nobody replicates to us yet: the listener comes with replication. */
+                                    .replication_address = shardd->frames_address,
                                     .heartbeat_ms = HEARTBEAT_MS};
     struct member_callbacks callbacks = {.arg = shardd,
                                          .registered_cb = registered_cb,

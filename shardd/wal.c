@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RETRY_MS 1000u
+#define RETRY_MS_DEFAULT 1000u
 
 _Static_assert(sizeof(size_t) == sizeof(uint64_t), "sizes of groups and segments are used as both");
 
@@ -162,7 +162,7 @@ static int write_group(struct wal *wal, struct group *group) {
                       group->segment);
         }
         pthread_mutex_lock(&wal->lock);
-        uint64_t until_ms = now_ms() + RETRY_MS;
+        uint64_t until_ms = now_ms() + wal->options.retry_ms;
         while (!wal->closing && now_ms() < until_ms) wait_until(wal, until_ms);
         bool closing = wal->closing;
         pthread_mutex_unlock(&wal->lock);
@@ -296,7 +296,8 @@ static int open_ready(struct wal *wal, uint64_t end_segment, uint64_t last, int 
 }
 
 static int start_threads(struct wal *wal, uint64_t oldest, uint64_t newest, int ready_fd) {
-    int err = wal_prepare_start(&wal->prepare, &wal->files, oldest, newest, ready_fd, segment_ready_cb, wal);
+    int err = wal_prepare_start(&wal->prepare, &wal->files, oldest, newest, ready_fd, wal->options.retry_ms,
+                                segment_ready_cb, wal);
     if (err != SK_OK) return err;
     return pthread_create(&wal->thread, NULL, sync_main, wal) == 0 ? SK_OK : SK_ENOMEM;
 }
@@ -352,6 +353,7 @@ static struct wal *wal_new(const struct wal_options *options) {
     struct wal *wal = calloc(1, sizeof *wal);
     if (wal == NULL) return NULL;
     wal->options = *options;
+    if (wal->options.retry_ms == 0) wal->options.retry_ms = RETRY_MS_DEFAULT;
     wal->filling = &wal->groups[0];
     wal->flying = &wal->groups[1];
     wal->write_fd = wal->segment_fd = -1;

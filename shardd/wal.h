@@ -52,6 +52,7 @@ struct wal_options {
     uint64_t group_bytes_max;  /* a filling group beyond this takes no more (one larger entry may be alone in one) */
     uint32_t sync_interval_ms; /* 0: sync before a group counts as durable. Else: a written group counts at once and a
                                   sync follows within this time (process crashes safe, power loss not). */
+    uint32_t retry_ms;         /* how long until what a full disk refused is tried again; 0: a second */
     const struct wal_io *io;   /* NULL: the real ones */
     /* A group has ended: `err` SK_OK, or what failed; after a failure nothing is ever written again (R23). On the
      * syncing thread: post to the lane, which calls wal_complete. Also called, with SK_OK and without a group, when

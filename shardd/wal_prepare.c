@@ -9,13 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SPARES_MAX    2u
-#define RETRY_SECONDS 1
+#define SPARES_MAX 2u
 
 struct wal_prepare {
     const struct wal_files *files; /* borrowed */
     void (*ready_cb)(void *arg);
     void *arg;
+    uint32_t retry_ms;
     pthread_t thread;
     atomic_bool stop;
 
@@ -100,7 +100,9 @@ static bool prepare_next(struct wal_prepare *prepare) {
 static void wait_for_retry(struct wal_prepare *prepare) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += RETRY_SECONDS;
+    uint64_t ns = (uint64_t)until.tv_nsec + prepare->retry_ms * UINT64_C(1000000);
+    until.tv_sec += (time_t)(ns / 1000000000u);
+    until.tv_nsec = (long)(ns % 1000000000u);
     (void)pthread_cond_timedwait(&prepare->wake, &prepare->lock, &until);
 }
 
@@ -125,7 +127,7 @@ static void *prepare_main(void *arg) {
 }
 
 int wal_prepare_start(struct wal_prepare **prepare_out, const struct wal_files *files, uint64_t oldest,
-                      uint64_t newest, int ready_fd, void (*ready_cb)(void *arg), void *arg) {
+                      uint64_t newest, int ready_fd, uint32_t retry_ms, void (*ready_cb)(void *arg), void *arg) {
     struct wal_prepare *prepare = calloc(1, sizeof *prepare);
     if (prepare == NULL) {
         if (ready_fd >= 0) close(ready_fd);
@@ -134,6 +136,7 @@ int wal_prepare_start(struct wal_prepare **prepare_out, const struct wal_files *
     prepare->files = files;
     prepare->ready_cb = ready_cb;
     prepare->arg = arg;
+    prepare->retry_ms = retry_ms;
     prepare->oldest = oldest;
     prepare->file_count = newest - oldest + (ready_fd >= 0 ? 2 : 1);
     prepare->ready_fd = ready_fd;

@@ -13,7 +13,7 @@ struct wal_prepare;
  * (owned from here on), else -1. `ready_cb` is called on the preparing thread when a segment is ready after one
  * was refused. SK_OK, SK_ENOMEM. */
 int wal_prepare_start(struct wal_prepare **prepare, const struct wal_files *files, uint64_t oldest,
-                      uint64_t newest, int ready_fd, void (*ready_cb)(void *arg), void *arg);
+                      uint64_t newest, int ready_fd, uint32_t retry_ms, void (*ready_cb)(void *arg), void *arg);
 /* Gives up what is being prepared. NULL is allowed. */
 void wal_prepare_stop(struct wal_prepare *prepare);
 

@@ -14,7 +14,6 @@
 
 #define RECONNECT_MS_MIN           10
 #define RECONNECT_MS_MAX           200
-#define ANSWERS_UNACKNOWLEDGED_MAX 3
 #define FRAME_BYTES_WANTED         (1u * 1024 * 1024) /* a frame ends here even if more is queued */
 
 struct node_client {
@@ -30,7 +29,6 @@ struct node_client {
     int pipe; /* id of the connection, 0 = none */
     struct window window;
     struct seen seen;      /* frames of answers */
-    uint64_t acknowledged; /* the highest of them that the shardd was told of */
     struct list pending;
     struct list sent;
     size_t pending_bytes;
@@ -190,7 +188,6 @@ void node_client_on_answers_lost(struct node_client *client) {
 
 bool node_client_on_answers(struct node_client *client, const struct frame_header *header, uint64_t now_ms) {
     window_on_taken(&client->window, header->taken, now_ms);
-    if (header->incarnation != client->seen.incarnation) client->acknowledged = 0;
     return seen_first_time(&client->seen, header->incarnation, header->number);
 }
 
@@ -291,17 +288,13 @@ static nng_msg *build_frame(struct node_client *client, uint32_t count, size_t b
     }
     /* frame_request_bytes is exact, so the buffer never had to grow away from the message */
     sk_assert(buffer.data == nng_msg_body(message) && buffer.size == bytes);
-    client->acknowledged = client->seen.highest;
-    frame_finish(buffer.data, window_send(&client->window, now_ms), client->acknowledged, count);
+    frame_finish(buffer.data, window_send(&client->window, now_ms), client->seen.highest, count);
     return message;
 }
 
 void node_client_flush(struct node_client *client, uint64_t now_ms) {
-    /* the shardd counts its frames too: it is told, by a frame without items if there is nothing to send */
-    bool wanted =
-        !list_empty(&client->pending) || client->seen.highest - client->acknowledged >= ANSWERS_UNACKNOWLEDGED_MAX;
     bool ready = !client->closed && client->pipe != 0 && !client->sending && window_open(&client->window);
-    if (!wanted || !ready) return;
+    if (!ready || list_empty(&client->pending)) return;
     size_t bytes;
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);

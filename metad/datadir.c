@@ -133,9 +133,12 @@ static int read_identity(struct datadir *datadir, char *text, size_t text_bytes)
     if (fd < 0) return errno == ENOENT ? SK_NOT_FOUND : failed(datadir->path, "metad", text, text_bytes);
     char content[IDENTITY_BYTES_MAX];
     ssize_t size = read(fd, content, sizeof content - 1);
-    int err = size >= 0 ? SK_OK : failed(datadir->path, "metad", text, text_bytes);
+    if (size < 0) {
+        int err = failed(datadir->path, "metad", text, text_bytes);
+        (void)close(fd);
+        return err;
+    }
     (void)close(fd);
-    if (err != SK_OK || size < 0) return err;
     content[size] = 0;
     if (strlen(content) != (size_t)size) return damaged(datadir, text, text_bytes);
     return parse_identity(datadir, content, text, text_bytes);

@@ -1,0 +1,450 @@
+#include "metad/catalog.h"
+
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define CLUSTER 0xabcdefu
+
+static struct catalog_answer apply(struct catalog *catalog, struct log_command command) {
+    struct catalog_answer answer;
+    assert_int_equal(catalog_apply(catalog, &command, &answer), SK_OK);
+    return answer;
+}
+
+static void create_cluster(struct catalog *catalog, uint32_t shards, uint32_t expect_nodes) {
+    catalog_init(catalog);
+    struct log_command command = {.kind = COMMAND_INIT, .init = {CLUSTER, shards, 3, expect_nodes}};
+    assert_int_equal(apply(catalog, command).err, SK_OK);
+}
+
+/* A start of the store whose id is all `store`, without a name and without claims. */
+static struct log_command start_of(uint8_t store) {
+    struct log_command command = {.kind = COMMAND_REGISTER_NODE, .register_node = {.lanes = 2}};
+    memset(command.register_node.store_id, store, 16);
+    (void)snprintf(command.register_node.host, MAP_ADDRESS_BYTES, "host%u", store);
+    (void)snprintf(command.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://host%u:7200", store);
+    (void)snprintf(command.register_node.replication_address, MAP_ADDRESS_BYTES, "tcp://host%u:7210", store);
+    return command;
+}
+
+static struct log_command named_start_of(uint8_t store, const char *name) {
+    struct log_command command = start_of(store);
+    command.register_node.start_name_bytes = (uint32_t)strlen(name);
+    memcpy(command.register_node.start_name, name, strlen(name));
+    return command;
+}
+
+static struct catalog_answer place_all_on(struct catalog *catalog, uint64_t version, uint32_t shards,
+                                          uint32_t replicas, const uint32_t *nodes) {
+    uint32_t *placed = calloc((size_t)shards * replicas, sizeof *placed);
+    for (uint32_t i = 0; i < shards * replicas; i++) placed[i] = nodes[i % replicas];
+    struct log_command command = {.kind = COMMAND_CREATE_SHARDS,
+                                  .create_shards = {version, shards, replicas, placed}};
+    struct catalog_answer answer = apply(catalog, command);
+    free(placed);
+    return answer;
+}
+
+static void a_cluster_is_made_once(void **state) {
+    (void)state;
+    struct catalog catalog;
+    catalog_init(&catalog);
+    assert_int_equal(apply(&catalog, start_of(1)).err, SK_RETRY); /* not before there is one */
+    assert_int_equal(catalog.version, 0);
+    catalog_deinit(&catalog);
+    create_cluster(&catalog, 64, 2);
+    assert_true(catalog.cluster == CLUSTER);
+    struct log_command again = {.kind = COMMAND_INIT, .init = {1, 8, 1, 1}};
+    struct catalog_answer answer = apply(&catalog, again);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "the cluster exists already: 0000000000abcdef");
+    assert_int_equal(catalog.shards_wanted, 64);
+    assert_int_equal(catalog.version, 1);
+    catalog_deinit(&catalog);
+}
+
+static void nodes_get_ids_and_every_start_an_incarnation(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    struct catalog_answer first = apply(&catalog, start_of(1));
+    struct catalog_answer second = apply(&catalog, start_of(2));
+    struct catalog_answer again = apply(&catalog, start_of(1));
+    assert_int_equal(first.err, SK_OK);
+    assert_true(first.cluster == CLUSTER);
+    assert_int_equal(first.node_id, 1);
+    assert_int_equal(second.node_id, 2);
+    assert_int_equal(again.node_id, 1);
+    assert_int_equal(first.incarnation, 1);
+    assert_int_equal(second.incarnation, 2);
+    assert_int_equal(again.incarnation, 3);
+    assert_int_equal(catalog.version, 4);
+    assert_null(catalog_find_node(&catalog, 0));
+    assert_null(catalog_find_node(&catalog, 3));
+    assert_ptr_equal(catalog_find_store(&catalog, start_of(2).register_node.store_id),
+                     catalog_find_node(&catalog, 2));
+    assert_null(catalog_find_store(&catalog, start_of(9).register_node.store_id));
+    catalog_deinit(&catalog);
+}
+
+static void a_repeated_registration_is_the_same_start(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    struct catalog_answer first = apply(&catalog, named_start_of(1, "a"));
+    uint64_t version = catalog.version;
+    struct catalog_answer repeat = apply(&catalog, named_start_of(1, "a"));
+    assert_int_equal(repeat.incarnation, first.incarnation);
+    assert_true(catalog.version == version); /* nothing has changed */
+
+    /* The same start under another address: the map changes, the incarnation does not. */
+    struct log_command moved = named_start_of(1, "a");
+    (void)snprintf(moved.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://elsewhere:1");
+    assert_int_equal(apply(&catalog, moved).incarnation, first.incarnation);
+    assert_true(catalog.version == version + 1);
+    assert_string_equal(catalog_find_node(&catalog, 1)->map.frames_address, "tcp://elsewhere:1");
+
+    assert_int_equal(apply(&catalog, named_start_of(1, "b")).incarnation, first.incarnation + 1);
+    assert_int_equal(apply(&catalog, named_start_of(2, "b")).incarnation,
+                     first.incarnation + 2); /* another store */
+    catalog_deinit(&catalog);
+}
+
+static void stores_of_others_are_refused(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    (void)apply(&catalog, start_of(1));
+    (void)apply(&catalog, start_of(2));
+    uint64_t version = catalog.version;
+
+    struct log_command command = start_of(1);
+    command.register_node.cluster = 5;
+    struct catalog_answer answer = apply(&catalog, command);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text,
+                        "the store belongs to cluster 0000000000000005, and this is cluster 0000000000abcdef");
+
+    command = start_of(1);
+    command.register_node.node_id = 2;
+    answer = apply(&catalog, command);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "the store says that it is node 2, but it is registered as node 1");
+
+    command = start_of(3);
+    command.register_node.node_id = 3;
+    answer = apply(&catalog, command);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "the store says that it is node 3, but this cluster does not know it");
+
+    assert_true(catalog.version == version);
+    assert_int_equal(catalog.node_count, 2);
+
+    command = start_of(2); /* and what is right is not */
+    command.register_node.node_id = 2;
+    command.register_node.cluster = CLUSTER;
+    assert_int_equal(apply(&catalog, command).err, SK_OK);
+    catalog_deinit(&catalog);
+}
+
+static void a_node_needs_lanes_and_addresses(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    struct log_command command = start_of(1);
+    command.register_node.lanes = 0;
+    assert_int_equal(apply(&catalog, command).err, SK_BADREQUEST);
+    command = start_of(1);
+    command.register_node.frames_address[0] = 0;
+    assert_int_equal(apply(&catalog, command).err, SK_BADREQUEST);
+    command = start_of(1);
+    command.register_node.replication_address[0] = 0;
+    assert_int_equal(apply(&catalog, command).err, SK_BADREQUEST);
+    assert_int_equal(catalog.node_count, 0);
+    catalog_deinit(&catalog);
+}
+
+static void nodes_have_a_limit(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    for (uint32_t i = 0; i < MAP_NODES_MAX; i++) {
+        struct log_command command = start_of(0);
+        memcpy(command.register_node.store_id, &i, sizeof i);
+        assert_int_equal(apply(&catalog, command).node_id, i + 1);
+    }
+    assert_int_equal(apply(&catalog, start_of(9)).err, SK_TOOLARGE);
+    struct log_command known = start_of(0); /* one that is known may still come back */
+    assert_int_equal(apply(&catalog, known).err, SK_OK);
+    catalog_deinit(&catalog);
+}
+
+static void shards_are_wanted_when_enough_have_come(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 2);
+    assert_false(catalog_wants_shards(&catalog));
+    (void)apply(&catalog, start_of(1));
+    (void)apply(&catalog, start_of(1)); /* the same one again does not count */
+    assert_false(catalog_wants_shards(&catalog));
+    (void)apply(&catalog, start_of(2));
+    assert_true(catalog_wants_shards(&catalog));
+    assert_int_equal(place_all_on(&catalog, catalog.version, 8, 1, (uint32_t[]){1}).err, SK_OK);
+    assert_false(catalog_wants_shards(&catalog));
+    catalog_deinit(&catalog);
+}
+
+static void shards_begin_in_epoch_1(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 3);
+    for (uint8_t store = 1; store <= 3; store++) (void)apply(&catalog, start_of(store));
+    uint64_t version = catalog.version;
+    assert_int_equal(place_all_on(&catalog, version, 8, 3, (uint32_t[]){2, 3, 1}).err, SK_OK);
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(catalog.shard_count, 8);
+    for (uint32_t i = 0; i < 8; i++) {
+        const struct map_shard *shard = &catalog.shards[i];
+        assert_int_equal(shard->leader, 2);
+        assert_int_equal(shard->leader_incarnation, catalog_find_node(&catalog, 2)->map.incarnation);
+        assert_int_equal(shard->leader_epoch, 1);
+        assert_int_equal(shard->config_version, 1);
+        assert_int_equal(shard->min_isr, 2);
+        assert_int_equal(shard->replica_count, 3);
+        assert_int_equal(shard->isr_count, 3);
+        assert_int_equal(shard->eligible_count, 0);
+        for (uint32_t j = 0; j < 3; j++) {
+            assert_int_equal(shard->replicas[j].replica_id, i * 3 + j + 1); /* unique for each stay */
+            assert_int_equal(shard->isr[j], shard->replicas[j].node);
+        }
+    }
+    catalog_deinit(&catalog);
+}
+
+static void a_placement_that_does_not_fit_is_refused(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 1);
+    (void)apply(&catalog, start_of(1));
+    uint64_t version = catalog.version;
+    assert_int_equal(place_all_on(&catalog, version - 1, 8, 1, (uint32_t[]){1}).err,
+                     SK_CONFLICT); /* decided before */
+    assert_int_equal(place_all_on(&catalog, version, 16, 1, (uint32_t[]){1}).err, SK_CONFLICT);
+    assert_int_equal(place_all_on(&catalog, version, 8, 1, (uint32_t[]){2}).err, SK_CONFLICT); /* unknown */
+    assert_int_equal(place_all_on(&catalog, version, 8, 1, (uint32_t[]){0}).err, SK_CONFLICT);
+    assert_int_equal(place_all_on(&catalog, version, 8, 2, (uint32_t[]){1, 1}).err, SK_CONFLICT); /* twice */
+    assert_true(catalog.version == version);
+    assert_int_equal(catalog.shard_count, 0);
+    assert_int_equal(place_all_on(&catalog, version, 8, 1, (uint32_t[]){1}).err, SK_OK);
+    assert_int_equal(place_all_on(&catalog, version + 1, 8, 1, (uint32_t[]){1}).err, SK_CONFLICT); /* exist */
+    catalog_deinit(&catalog);
+}
+
+/* R6: who restarted leads again only in a new epoch, and only under its new incarnation. */
+static void r6_a_restart_begins_new_epochs(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 2);
+    (void)apply(&catalog, named_start_of(1, "a"));
+    (void)apply(&catalog, named_start_of(2, "a"));
+    uint32_t placed[] = {1, 1, 2, 2};
+    struct log_command create = {.kind = COMMAND_CREATE_SHARDS, .create_shards = {catalog.version, 4, 1, placed}};
+    assert_int_equal(apply(&catalog, create).err, SK_OK);
+
+    uint64_t incarnation = apply(&catalog, named_start_of(1, "b")).incarnation;
+    for (uint32_t i = 0; i < 4; i++) {
+        bool led = i < 2;
+        assert_int_equal(catalog.shards[i].leader_epoch, led ? 2 : 1);
+        assert_int_equal(catalog.shards[i].config_version, led ? 2 : 1);
+        assert_true((catalog.shards[i].leader_incarnation == incarnation) == led);
+        assert_int_equal(catalog.shards[i].leader, led ? 1 : 2);
+        assert_int_equal(catalog.shards[i].isr_count, 1);
+    }
+    (void)apply(&catalog, named_start_of(1, "b")); /* a repeat is not a restart */
+    assert_int_equal(catalog.shards[0].leader_epoch, 2);
+    catalog_deinit(&catalog);
+}
+
+/* R13: an empty directory at an old address is another store, and leads nothing. */
+static void r13_a_wiped_disk_is_a_new_node(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    (void)apply(&catalog, start_of(1));
+    (void)place_all_on(&catalog, catalog.version, 4, 1, (uint32_t[]){1});
+    struct log_command wiped = start_of(1);
+    memset(wiped.register_node.store_id, 7, 16);
+    assert_int_equal(apply(&catalog, wiped).node_id, 2);
+    assert_int_equal(catalog.shards[0].leader, 1);
+    assert_int_equal(catalog.shards[0].leader_epoch, 1);
+    catalog_deinit(&catalog);
+}
+
+static void life_and_death_raise_the_version(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    uint64_t incarnation = apply(&catalog, start_of(1)).incarnation;
+    uint64_t version = catalog.version;
+    struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {1, incarnation, false}};
+    assert_int_equal(apply(&catalog, dead).err, SK_OK);
+    assert_false(catalog_find_node(&catalog, 1)->map.alive);
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(apply(&catalog, dead).err, SK_OK); /* said twice is said once */
+    assert_true(catalog.version == version + 1);
+
+    (void)apply(&catalog, start_of(1)); /* a start brings it back … */
+    assert_true(catalog_find_node(&catalog, 1)->map.alive);
+    assert_int_equal(apply(&catalog, dead).err,
+                     SK_CONFLICT); /* … and what was decided about the old one is void */
+    assert_true(catalog_find_node(&catalog, 1)->map.alive);
+    dead.node_alive.node_id = 2;
+    assert_int_equal(apply(&catalog, dead).err, SK_NOT_FOUND);
+    catalog_deinit(&catalog);
+}
+
+/* The same start, declared dead, that registers again is alive. */
+static void a_repeat_brings_a_dead_node_back(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    uint64_t incarnation = apply(&catalog, named_start_of(1, "a")).incarnation;
+    struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {1, incarnation, false}};
+    (void)apply(&catalog, dead);
+    assert_int_equal(apply(&catalog, named_start_of(1, "a")).incarnation, incarnation);
+    assert_true(catalog_find_node(&catalog, 1)->map.alive);
+    catalog_deinit(&catalog);
+}
+
+static void fill(struct catalog *catalog) {
+    create_cluster(catalog, 16, 2);
+    (void)apply(catalog, named_start_of(1, "start"));
+    (void)apply(catalog, start_of(2));
+    (void)place_all_on(catalog, catalog->version, 16, 2, (uint32_t[]){1, 2});
+    struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {2, 2, false}};
+    (void)apply(catalog, dead);
+}
+
+static void the_map_shows_the_catalog(void **state) {
+    (void)state;
+    struct catalog catalog;
+    struct map *map;
+    create_cluster(&catalog, 16, 2);
+    assert_int_equal(catalog_make_map(&catalog, &map), SK_OK);
+    assert_int_equal(map->shard_count, 0);
+    assert_int_equal(map->node_count, 0);
+    map_unref(map);
+    catalog_deinit(&catalog);
+
+    fill(&catalog);
+    assert_int_equal(catalog_make_map(&catalog, &map), SK_OK);
+    assert_true(map->version == catalog.version);
+    assert_true(map->cluster == CLUSTER);
+    assert_int_equal(map->shard_count, 16);
+    assert_int_equal(map->node_count, 2);
+    assert_true(map_find_node(map, 1)->alive);
+    assert_false(map_find_node(map, 2)->alive);
+    assert_string_equal(map_find_node(map, 2)->frames_address, "tcp://host2:7200");
+    assert_int_equal(map->shards[15].leader, 1);
+    assert_non_null(map_find_replica(&map->shards[15], 2));
+    map_unref(map);
+    catalog_deinit(&catalog);
+}
+
+static void assert_same(const struct catalog *a, const struct catalog *b) {
+    struct buffer x, y;
+    buffer_init(&x);
+    buffer_init(&y);
+    catalog_encode(a, &x);
+    catalog_encode(b, &y);
+    assert_false(x.failed);
+    assert_int_equal(x.size % 8, 0);
+    assert_true(slice_equal(buffer_slice(&x), buffer_slice(&y)));
+    buffer_deinit(&x);
+    buffer_deinit(&y);
+}
+
+static void a_snapshot_brings_all_of_it_back(void **state) {
+    (void)state;
+    struct catalog catalog, loaded;
+    struct buffer bytes;
+    buffer_init(&bytes);
+    fill(&catalog);
+    catalog_encode(&catalog, &bytes);
+    create_cluster(&loaded, 4, 1);
+    (void)apply(&loaded, start_of(8)); /* replaced */
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
+    assert_same(&catalog, &loaded);
+    /* Counters go on where they were, and a named start is still known. */
+    assert_int_equal(apply(&loaded, named_start_of(1, "start")).incarnation, 1);
+    assert_int_equal(apply(&loaded, start_of(3)).incarnation, 3);
+    assert_int_equal(loaded.last_replica_id, 32);
+    catalog_deinit(&catalog);
+    catalog_deinit(&loaded);
+    buffer_deinit(&bytes);
+
+    buffer_init(&bytes); /* an empty one, too */
+    catalog_init(&catalog);
+    catalog_encode(&catalog, &bytes);
+    catalog_init(&loaded);
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
+    assert_same(&catalog, &loaded);
+    catalog_deinit(&loaded);
+    buffer_deinit(&bytes);
+}
+
+static void a_damaged_snapshot_changes_nothing(void **state) {
+    (void)state;
+    struct catalog catalog, loaded;
+    struct buffer bytes;
+    buffer_init(&bytes);
+    fill(&catalog);
+    catalog_encode(&catalog, &bytes);
+    create_cluster(&loaded, 4, 1);
+    size_t content = bytes.size;
+    while (bytes.data[content - 1] == 0) content--;
+    for (size_t cut = 0; cut + 8 < content; cut++) {
+        uint8_t *exact = malloc(cut + 1);
+        memcpy(exact, bytes.data, cut);
+        assert_int_equal(catalog_decode(&loaded, slice_of(exact, cut)), SK_EPROTO);
+        free(exact);
+    }
+    buffer_append(&bytes, "\0\0\0\0\0\0\0\0", 8);
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EPROTO);
+    bytes.data[1] = 2; /* the format */
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EVERSION);
+    assert_int_equal(loaded.version, 1);
+    assert_int_equal(loaded.shards_wanted, 4);
+    catalog_deinit(&catalog);
+    catalog_deinit(&loaded);
+    buffer_deinit(&bytes);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_cluster_is_made_once),
+        cmocka_unit_test(nodes_get_ids_and_every_start_an_incarnation),
+        cmocka_unit_test(a_repeated_registration_is_the_same_start),
+        cmocka_unit_test(stores_of_others_are_refused),
+        cmocka_unit_test(a_node_needs_lanes_and_addresses),
+        cmocka_unit_test(nodes_have_a_limit),
+        cmocka_unit_test(shards_are_wanted_when_enough_have_come),
+        cmocka_unit_test(shards_begin_in_epoch_1),
+        cmocka_unit_test(a_placement_that_does_not_fit_is_refused),
+        cmocka_unit_test(r6_a_restart_begins_new_epochs),
+        cmocka_unit_test(r13_a_wiped_disk_is_a_new_node),
+        cmocka_unit_test(life_and_death_raise_the_version),
+        cmocka_unit_test(a_repeat_brings_a_dead_node_back),
+        cmocka_unit_test(the_map_shows_the_catalog),
+        cmocka_unit_test(a_snapshot_brings_all_of_it_back),
+        cmocka_unit_test(a_damaged_snapshot_changes_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+#include "metad/placement.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#define SHARDS_MAX 16384u
+#define NODES_MAX  64u
+
+static uint32_t placed[SHARDS_MAX * 7];
+static uint32_t ids[NODES_MAX];
+
+static void place(uint32_t nodes, uint32_t shards, uint32_t replicas) {
+    for (uint32_t i = 0; i < nodes; i++) ids[i] = 100 + i; /* ids are not positions */
+    placement_initial(ids, nodes, shards, replicas, placed);
+}
+
+static uint32_t position(uint32_t id, uint32_t nodes) {
+    assert_in_range(id, 100, 100 + nodes - 1);
+    return id - 100;
+}
+
+static void assert_even(const uint32_t *counts, uint32_t count, uint32_t slack) {
+    uint32_t least = UINT32_MAX, most = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (counts[i] < least) least = counts[i];
+        if (counts[i] > most) most = counts[i];
+    }
+    assert_true(most - least <= slack);
+}
+
+static void leaders_are_spread_evenly(void **state) {
+    (void)state;
+    for (uint32_t nodes = 1; nodes <= 9; nodes++) {
+        for (uint32_t shards = 1; shards <= 1024; shards *= 2) {
+            uint32_t led[NODES_MAX] = {0};
+            place(nodes, shards, 1);
+            for (uint32_t shard = 0; shard < shards; shard++) led[position(placed[shard], nodes)]++;
+            assert_even(led, nodes, 1);
+        }
+    }
+}
+
+static void replicas_are_distinct_and_even(void **state) {
+    (void)state;
+    for (uint32_t nodes = 1; nodes <= 9; nodes++) {
+        for (uint32_t replicas = 1; replicas <= nodes && replicas <= 7; replicas++) {
+            uint32_t held[NODES_MAX] = {0};
+            place(nodes, 1024, replicas);
+            for (uint32_t shard = 0; shard < 1024; shard++) {
+                bool seen[NODES_MAX] = {false};
+                for (uint32_t i = 0; i < replicas; i++) {
+                    uint32_t at = position(placed[shard * replicas + i], nodes);
+                    assert_false(seen[at]);
+                    seen[at] = true;
+                    held[at]++;
+                }
+            }
+            assert_even(held, nodes, nodes * replicas);
+        }
+    }
+}
+
+/* When a leader dies its shards must fall to all the others alike. */
+static void followers_of_a_leader_are_spread(void **state) {
+    (void)state;
+    place(5, 1024, 3);
+    for (uint32_t leader = 0; leader < 5; leader++) {
+        uint32_t first_followers[NODES_MAX] = {0};
+        for (uint32_t shard = 0; shard < 1024; shard++) {
+            if (position(placed[shard * 3], 5) != leader) continue;
+            first_followers[position(placed[shard * 3 + 1], 5)]++;
+        }
+        assert_int_equal(first_followers[leader], 0);
+        first_followers[leader] = first_followers[(leader + 1) % 5];
+        assert_even(first_followers, 5, 1);
+    }
+}
+
+/* Shard s takes lane s mod lanes on each node: for any number of lanes all of them are used alike. */
+static void lanes_of_a_node_are_filled_alike(void **state) {
+    (void)state;
+    for (uint32_t nodes = 1; nodes <= 6; nodes++) {
+        for (uint32_t lanes = 1; lanes <= 8; lanes++) {
+            place(nodes, 64, 1);
+            uint32_t used[NODES_MAX][8] = {{0}};
+            for (uint32_t shard = 0; shard < 64; shard++) used[position(placed[shard], nodes)][shard % lanes]++;
+            for (uint32_t node = 0; node < nodes; node++) assert_even(used[node], lanes, 1);
+        }
+    }
+}
+
+static void more_nodes_than_shards(void **state) {
+    (void)state;
+    place(64, 16, 3);
+    bool leads[NODES_MAX] = {false};
+    for (uint32_t shard = 0; shard < 16; shard++) {
+        uint32_t at = position(placed[shard * 3], 64);
+        assert_false(leads[at]);
+        leads[at] = true;
+    }
+}
+
+static void the_most_shards(void **state) {
+    (void)state;
+    uint32_t led[NODES_MAX] = {0};
+    place(3, SHARDS_MAX, 3);
+    for (uint32_t shard = 0; shard < SHARDS_MAX; shard++) led[position(placed[shard * 3], 3)]++;
+    assert_even(led, 3, 1);
+}
+
+static void min_isr_is_a_majority(void **state) {
+    (void)state;
+    assert_int_equal(placement_min_isr(1), 1);
+    assert_int_equal(placement_min_isr(2), 2);
+    assert_int_equal(placement_min_isr(3), 2);
+    assert_int_equal(placement_min_isr(4), 3);
+    assert_int_equal(placement_min_isr(5), 3);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(leaders_are_spread_evenly),
+        cmocka_unit_test(replicas_are_distinct_and_even),
+        cmocka_unit_test(followers_of_a_leader_are_spread),
+        cmocka_unit_test(lanes_of_a_node_are_filled_alike),
+        cmocka_unit_test(more_nodes_than_shards),
+        cmocka_unit_test(the_most_shards),
+        cmocka_unit_test(min_isr_is_a_majority),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

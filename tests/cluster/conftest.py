@@ -1,0 +1,35 @@
+import pytest
+
+from harness import Cluster
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rounds", type=int, default=24, help="crashes in each of the crash tests")
+
+
+@pytest.fixture
+def rounds(request):
+    return request.config.getoption("--rounds")
+
+
+@pytest.fixture
+def make_cluster(tmp_path):
+    """Makes clusters that end with the test, also a failed one."""
+    made = []
+
+    def make(name="cluster", **options):
+        cluster = Cluster(tmp_path / name, **options)
+        made.append(cluster)
+        return cluster
+
+    yield make
+    for cluster in made:
+        cluster.kill_all()
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One cluster for the tests of a module that leave it whole."""
+    cluster = Cluster(tmp_path_factory.mktemp("shared")).start()
+    yield cluster
+    cluster.stop()

@@ -16,8 +16,8 @@
 #define ADDRESS_BYTES      256u
 #define RECONNECT_MS_LEAST 20
 #define RECONNECT_MS_MOST  500
-/* What one address of several gets to connect, before the next one is tried. */
-#define CONNECT_MS_LEAST 100u
+/* What one address of several gets to connect, before the next one is tried; the turn goes on while there is time. */
+#define CONNECT_MS_MOST 300u
 
 /* One metad server. Its socket redials by itself and is always open, except after open_target failed. */
 struct target {
@@ -295,9 +295,7 @@ static void encode_request(struct metad_client *client, const char *method, stru
 /* How long the current target may take to connect, with `left_ms` for the whole call. */
 static uint32_t connect_share(const struct metad_client *client, uint32_t left_ms) {
     if (client->count == 1) return left_ms;
-    uint32_t share = left_ms / (uint32_t)(client->given + 1);
-    if (share < CONNECT_MS_LEAST) share = CONNECT_MS_LEAST;
-    return share < left_ms ? share : left_ms;
+    return left_ms < CONNECT_MS_MOST ? left_ms : CONNECT_MS_MOST;
 }
 
 int metad_client_call(struct metad_client *client, const char *method, struct slice params, uint32_t timeout_ms,

@@ -1,0 +1,450 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "gateway/message.h"
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+#include "libcommon/wire.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define SHARDS 64u
+
+struct fixture {
+    struct arena_pool pool;
+    struct arena arena;
+    struct message_scratch *scratch;
+    struct buffer bytes;
+    struct message message;
+};
+
+static int set_up(void **state) {
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    arena_pool_init(&fixture->pool);
+    arena_init(&fixture->arena, &fixture->pool);
+    assert_int_equal(message_scratch_new(&fixture->scratch), SK_OK);
+    *state = fixture;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct fixture *fixture = *state;
+    arena_clear(&fixture->arena);
+    arena_pool_deinit(&fixture->pool);
+    message_scratch_free(fixture->scratch);
+    buffer_deinit(&fixture->bytes);
+    free(fixture);
+    return 0;
+}
+
+static int parse_bytes(struct fixture *fixture, struct slice bytes) {
+    arena_clear(&fixture->arena);
+    return message_parse(&fixture->message, bytes, SHARDS, &fixture->arena, fixture->scratch);
+}
+
+static int parse(struct fixture *fixture) {
+    assert_false(fixture->bytes.failed);
+    return parse_bytes(fixture, buffer_slice(&fixture->bytes));
+}
+
+/* The words of one command: "SET a 1". */
+static void write_words(struct buffer *bytes, const char *words) {
+    char copy[256];
+    (void)snprintf(copy, sizeof copy, "%s", words);
+    char *rest = NULL;
+    uint32_t count = 0;
+    struct buffer params;
+    buffer_init(&params);
+    for (char *word = strtok_r(copy, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        if (count++ == 0) mp_write_text(bytes, word);
+        else mp_write_bin(&params, slice_of_text(word));
+    }
+    mp_write_array(bytes, count - 1);
+    mp_write_raw(bytes, buffer_slice(&params));
+    buffer_deinit(&params);
+}
+
+static void begin(struct fixture *fixture, uint32_t elements) {
+    buffer_clear(&fixture->bytes, 1024 * 1024);
+    mp_write_array(&fixture->bytes, elements);
+    mp_write_uint(&fixture->bytes, 0);
+    mp_write_uint(&fixture->bytes, 7);
+}
+
+static int parse_words(struct fixture *fixture, const char *words) {
+    begin(fixture, 4);
+    write_words(&fixture->bytes, words);
+    return parse(fixture);
+}
+
+/* A batch of `count` commands, with the option atomic if asked for. */
+static int parse_batch(struct fixture *fixture, const char *const *commands, uint32_t count, bool atomic) {
+    begin(fixture, atomic ? 5 : 4);
+    mp_write_text(&fixture->bytes, "batch");
+    mp_write_array(&fixture->bytes, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mp_write_array(&fixture->bytes, 2);
+        write_words(&fixture->bytes, commands[i]);
+    }
+    if (atomic) {
+        mp_write_map(&fixture->bytes, 1);
+        mp_write_text(&fixture->bytes, "atomic");
+        mp_write_bool(&fixture->bytes, true);
+    }
+    return parse(fixture);
+}
+
+static uint32_t shard_of(const char *key) { return slot_shard(slot_of_key(slice_of_text(key)), SHARDS); }
+
+static void single_command_is_one_part_of_the_clients_bytes(void **state) {
+    struct fixture *fixture = *state;
+    assert_int_equal(parse_words(fixture, "SET key value"), SK_OK);
+    const struct message *message = &fixture->message;
+    assert_int_equal(message->msgid, 7);
+    assert_int_equal(message->sub_count, 1);
+    const struct sub *sub = &message->subs[0];
+    assert_int_equal(sub->part_count, 1);
+    assert_int_equal(sub->parts[0].shard, shard_of("key"));
+    assert_int_equal(sub->parts[0].flags, REQUEST_WRITE);
+    const uint8_t *end = fixture->bytes.data + fixture->bytes.size;
+    assert_ptr_equal(sub->parts[0].body.data, fixture->bytes.data + 3);
+    assert_ptr_equal(sub->parts[0].body.data + sub->parts[0].body.size, end);
+    assert_int_equal(parse_words(fixture, "get key"), SK_OK);
+    assert_int_equal(fixture->message.subs[0].parts[0].flags, 0);
+}
+
+static void split_gives_each_shard_its_keys_in_order(void **state) {
+    struct fixture *fixture = *state;
+    assert_int_equal(parse_words(fixture, "MSET a 1 b 2 c 3 a 4"), SK_OK);
+    const struct sub *sub = &fixture->message.subs[0];
+    assert_int_equal(sub->part_count, 3);
+    assert_int_equal(sub->key_count, 4);
+    assert_int_equal(sub->key_parts[0], sub->key_parts[3]);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct mp_reader reader = mp_reader_of(sub->parts[i].body);
+        struct slice name, key;
+        uint32_t count;
+        assert_int_equal(mp_read_str(&reader, &name), SK_OK);
+        assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+        assert_int_equal(count, i == sub->key_parts[0] ? 4 : 2);
+        for (uint32_t word = 0; word < count; word += 2) {
+            assert_int_equal(mp_read_bytes(&reader, &key), SK_OK);
+            assert_int_equal(slot_shard(slot_of_key(key), SHARDS), sub->parts[i].shard);
+            assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+        }
+        assert_int_equal(mp_left(&reader), 0);
+    }
+    assert_int_equal(parse_words(fixture, "MGET {t}a {t}b"), SK_OK);
+    assert_int_equal(fixture->message.subs[0].part_count, 1);
+    assert_null(fixture->message.subs[0].key_parts);
+    assert_int_equal(parse_words(fixture, "DBSIZE"), SK_OK);
+    assert_int_equal(fixture->message.subs[0].part_count, SHARDS);
+}
+
+static void refused_commands_are_answered_in_their_sub(void **state) {
+    static const struct {
+        const char *words;
+        int err;
+    } cases[] = {
+        {"NOSUCH a", SK_BADREQUEST},
+        {"GET", SK_BADREQUEST},
+        {"GET a b", SK_BADREQUEST},
+        {"MSET a", SK_BADREQUEST},
+        {"MSET a 1 b", SK_BADREQUEST},
+        {"SCAN x", SK_BADREQUEST},
+        {"SCAN -1", SK_BADREQUEST},
+        {"SCAN 18446744073709551616", SK_BADREQUEST},
+        {"SCAN 18446744073709551615", SK_BADREQUEST}, /* slot 65535 */
+        {"SCAN 4611686018427387904", SK_BADREQUEST},  /* slot 16384 */
+    };
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse_words(fixture, cases[i].words), SK_OK);
+        assert_true(fixture->message.subs[0].answered);
+        assert_int_equal(fixture->message.subs[0].err, cases[i].err);
+        assert_int_equal(fixture->message.part_count, 0);
+    }
+    assert_int_equal(parse_words(fixture, "SCAN 4611686018427387903"), SK_OK); /* slot 16383 */
+    assert_int_equal(fixture->message.subs[0].parts[0].shard, SHARDS - 1);
+}
+
+static void sizes_and_kinds_of_arguments_are_checked(void **state) {
+    struct fixture *fixture = *state;
+    struct {
+        size_t key_bytes, value_bytes;
+        int err;
+    } cases[] = {
+        {KEY_BYTES_MAX, 1, SK_OK},
+        {KEY_BYTES_MAX + 1, 1, SK_TOOLARGE},
+        {0, VALUE_BYTES_MAX, SK_OK},
+        {0, VALUE_BYTES_MAX + 1, SK_TOOLARGE},
+    };
+    uint8_t *bytes = calloc(1, VALUE_BYTES_MAX + 1);
+    for (size_t i = 0; i < 4; i++) {
+        begin(fixture, 4);
+        mp_write_text(&fixture->bytes, "SET");
+        mp_write_array(&fixture->bytes, 2);
+        mp_write_bin(&fixture->bytes, slice_of(bytes, cases[i].key_bytes));
+        mp_write_bin(&fixture->bytes, slice_of(bytes, cases[i].value_bytes));
+        assert_int_equal(parse(fixture), SK_OK);
+        assert_int_equal(fixture->message.subs[0].err, cases[i].err);
+    }
+    free(bytes);
+    for (int kind = 0; kind < 3; kind++) {
+        begin(fixture, 4);
+        mp_write_text(&fixture->bytes, "GET");
+        mp_write_array(&fixture->bytes, 1);
+        if (kind == 0) mp_write_uint(&fixture->bytes, 5); /* a key is no number */
+        if (kind == 1) mp_write_nil(&fixture->bytes);
+        if (kind == 2) mp_write_array(&fixture->bytes, 0);
+        assert_int_equal(parse(fixture), SK_OK);
+        assert_int_equal(fixture->message.subs[0].err, SK_BADREQUEST);
+    }
+}
+
+static void a_message_takes_so_many_commands_and_keys(void **state) {
+    struct fixture *fixture = *state;
+    for (uint32_t extra = 0; extra < 2; extra++) {
+        uint32_t count = MESSAGE_COMMANDS_MAX + extra;
+        begin(fixture, 4);
+        mp_write_text(&fixture->bytes, "DEL");
+        mp_write_array(&fixture->bytes, count);
+        for (uint32_t i = 0; i < count; i++) mp_write_bin(&fixture->bytes, slice_of(&i, sizeof i));
+        assert_int_equal(parse(fixture), SK_OK);
+        assert_int_equal(fixture->message.subs[0].err, extra == 0 ? SK_OK : SK_TOOLARGE);
+        begin(fixture, 4);
+        mp_write_text(&fixture->bytes, "BATCH");
+        mp_write_array(&fixture->bytes, count);
+        for (uint32_t i = 0; i < count; i++) {
+            mp_write_array(&fixture->bytes, 2);
+            write_words(&fixture->bytes, "GET k");
+        }
+        assert_int_equal(parse(fixture), extra == 0 ? SK_OK : SK_TOOLARGE);
+    }
+    begin(fixture, 4); /* 6,000 keys twice */
+    mp_write_text(&fixture->bytes, "batch");
+    mp_write_array(&fixture->bytes, 2);
+    for (int i = 0; i < 2; i++) {
+        mp_write_array(&fixture->bytes, 2);
+        mp_write_text(&fixture->bytes, "EXISTS");
+        mp_write_array(&fixture->bytes, 6000);
+        for (int j = 0; j < 6000; j++) mp_write_text(&fixture->bytes, "k");
+    }
+    assert_int_equal(parse(fixture), SK_TOOLARGE);
+}
+
+static void atomic_batches_are_one_part(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const good[] = {"SET {t}a 1", "MGET {t}b {t}c"};
+    assert_int_equal(parse_batch(fixture, good, 2, true), SK_OK);
+    assert_int_equal(fixture->message.sub_count, 1);
+    const struct part *part = &fixture->message.subs[0].parts[0];
+    assert_int_equal(part->flags, REQUEST_WRITE | REQUEST_ATOMIC);
+    assert_int_equal(part->shard, shard_of("t"));
+    struct mp_reader reader = mp_reader_of(part->body);
+    struct slice method;
+    uint32_t count;
+    assert_int_equal(mp_read_str(&reader, &method), SK_OK);
+    assert_true(slice_equal(method, slice_of_text("batch")));
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_int_equal(count, 2);
+
+    static const char *const bad[][2] = {
+        {"SET a 1", "SET b 1"}, {"SET a 1", "MGET a b"}, {"SET a 1", "PING"},   {"SET a 1", "DBSIZE"},
+        {"SET a 1", "SCAN 0"},  {"SET a 1", "GET"},      {"SET a 1", "NOSUCH"},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(parse_batch(fixture, bad[i], 2, true), i < 2 ? SK_CROSSSLOT : SK_BADREQUEST);
+        assert_non_null(fixture->message.error);
+    }
+    assert_int_equal(parse_batch(fixture, NULL, 0, true), SK_OK);
+    assert_int_equal(fixture->message.sub_count, 0);
+}
+
+static void batches_keep_the_errors_of_their_commands(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const commands[] = {"GET a", "NOSUCH", "PING", "batch x", "DEL a b c"};
+    assert_int_equal(parse_batch(fixture, commands, 5, false), SK_OK);
+    const struct sub *subs = fixture->message.subs;
+    assert_int_equal(subs[0].part_count, 1);
+    assert_int_equal(subs[1].err, SK_BADREQUEST);
+    assert_false(subs[2].answered);
+    assert_int_equal(subs[2].part_count, 0);
+    assert_int_equal(subs[3].err, SK_BADREQUEST);
+    assert_int_equal(subs[4].part_count, 3);
+    assert_int_equal(subs[4].parts[2].command, 4);
+}
+
+/* A request with one option of the given name, written by `write`. */
+static int parse_option(struct fixture *fixture, const char *method, const char *name, struct slice value) {
+    begin(fixture, 5);
+    mp_write_text(&fixture->bytes, method);
+    mp_write_array(&fixture->bytes, 0);
+    mp_write_map(&fixture->bytes, 1);
+    mp_write_text(&fixture->bytes, name);
+    mp_write_raw(&fixture->bytes, value);
+    return parse(fixture);
+}
+
+static void options_are_checked(void **state) {
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *method, *name, *value; /* MessagePack */
+        size_t value_bytes;
+        int err;
+    } cases[] = {
+        {"PING", "id", "\xa1x", 2, SK_OK},
+        {"PING", "id", "\xc4\x01x", 3, SK_OK},
+        {"PING", "id", "\xa0", 1, SK_BADREQUEST},
+        {"PING", "id", "\x05", 1, SK_BADREQUEST},
+        {"PING", "timeout_ms", "\x01", 1, SK_OK},
+        {"PING", "timeout_ms", "\xcd\xea\x60", 3, SK_OK}, /* 60000 */
+        {"PING", "timeout_ms", "\xcd\xea\x61", 3, SK_BADREQUEST},
+        {"PING", "timeout_ms", "\x00", 1, SK_BADREQUEST},
+        {"PING", "timeout_ms", "\xff", 1, SK_BADREQUEST},
+        {"PING", "timeout_ms", "\xa1x", 2, SK_BADREQUEST},
+        {"PING", "read", "\xa6leader", 7, SK_OK},
+        {"PING", "read",
+         "\xa8"
+         "follower",
+         9, SK_OK},
+        {"PING", "read",
+         "\xa3"
+         "any",
+         4, SK_BADREQUEST},
+        {"PING", "atomic", "\xc3", 1, SK_BADREQUEST},
+        {"batch", "atomic", "\xc2", 1, SK_OK},
+        {"batch", "atomic", "\x01", 1, SK_BADREQUEST},
+        {"PING", "other", "\x01", 1, SK_BADREQUEST},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct slice value = slice_of(cases[i].value, cases[i].value_bytes);
+        assert_int_equal(parse_option(fixture, cases[i].method, cases[i].name, value), cases[i].err);
+        assert_int_equal(fixture->message.msgid, 7);
+    }
+    uint8_t id[67] = {0xc4, 65};
+    assert_int_equal(parse_option(fixture, "PING", "id", slice_of(id, sizeof id)), SK_BADREQUEST);
+    id[1] = 64;
+    assert_int_equal(parse_option(fixture, "PING", "id", slice_of(id, sizeof id - 1)), SK_OK);
+    assert_int_equal(fixture->message.id.size, 64);
+}
+
+static void malformed_messages_are_refused_with_their_msgid(void **state) {
+    struct fixture *fixture = *state;
+#define CASE(text, id)                                                                                            \
+    { text, sizeof text - 1, id }
+    static const struct {
+        const char *bytes;
+        size_t size;
+        uint64_t msgid;
+    } cases[] = {
+        CASE("", 0),
+        CASE("\xc0", 0),
+        CASE("\x80", 0),
+        CASE("\x90", 0),
+        CASE("\x93\x00\x07\xa4PING", 0),
+        CASE("\x96\x00\x07\xa4PING\x90\x80\x80", 0),
+        CASE("\x94\x01\x07\xa4PING\x90", 0),             /* a reply */
+        CASE("\x94\x00\xff\xa4PING\x90", 0),             /* msgid -1 */
+        CASE("\x94\x00\xa1x\xa4PING\x90", 0),            /* msgid "x" */
+        CASE("\x94\x00\x07\x05\x90", 7),                 /* method 5 */
+        CASE("\x94\x00\x07\xc4\x04PING\x90", 7),         /* method bin */
+        CASE("\x94\x00\x07\xa4PING\x90\xc0", 7),         /* trailing nil */
+        CASE("\x94\x00\x07\xa4PING\x91", 7),             /* cut off */
+        CASE("\x94\x00\x07\xa4PING\xc1", 7),             /* the byte that means nothing */
+        CASE("\x94\x00\x07\xdb\xff\xff\xff\xff\x90", 7), /* a str of 4 GiB */
+        CASE("\x94\x00\x07\xa4PING\xdd\xff\xff\xff\xff", 7),
+        CASE("\x95\x00\x07\xa4PING\x90\x90", 7), /* options an array */
+        CASE("\x95\x00\x07\xa4PING\x90\x81\x01\x01", 7),
+        CASE("\x94\x00\x07\xa5"
+             "batch\x05",
+             7),
+        CASE("\x94\x00\x07\xa5"
+             "batch\x91\x05",
+             7),
+        CASE("\x94\x00\x07\xa5"
+             "batch\x91\x91\xa4PING",
+             7),
+        CASE("\x94\x00\x07\xa5"
+             "batch\x91\x92\x05\x90",
+             7),
+    };
+#undef CASE
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(parse_bytes(fixture, slice_of(cases[i].bytes, cases[i].size)), SK_BADREQUEST);
+        assert_int_equal(fixture->message.msgid, cases[i].msgid);
+        assert_non_null(fixture->message.error);
+    }
+    /* params that are no array are the command's error, as in a batch */
+    static const char map[] = "\x94\x00\x07\xa4PING\x80";
+    assert_int_equal(parse_bytes(fixture, slice_of(map, sizeof map - 1)), SK_OK);
+    assert_int_equal(fixture->message.subs[0].err, SK_BADREQUEST);
+}
+
+static void nested_10000_deep(void **state) {
+    struct fixture *fixture = *state;
+    begin(fixture, 4);
+    mp_write_text(&fixture->bytes, "ECHO");
+    for (int i = 0; i < 10000; i++) mp_write_array(&fixture->bytes, 1);
+    mp_write_nil(&fixture->bytes);
+    assert_int_equal(parse(fixture), SK_BADREQUEST);
+    assert_int_equal(fixture->message.msgid, 7);
+}
+
+/* In memory of its own size, so that the sanitizer sees a byte read too far. */
+static int parse_copy(struct fixture *fixture, const uint8_t *bytes, size_t size) {
+    uint8_t *copy = malloc(size == 0 ? 1 : size);
+    memcpy(copy, bytes, size);
+    int err = parse_bytes(fixture, slice_of(copy, size));
+    free(copy);
+    return err;
+}
+
+static void every_truncation_is_refused(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const commands[] = {"MSET a 1 b 2 c 3", "GET {x}y", "SCAN 0 COUNT 5", "INFO"};
+    assert_int_equal(parse_batch(fixture, commands, 4, false), SK_OK);
+    for (size_t size = 0; size < fixture->bytes.size; size++) {
+        assert_int_equal(parse_copy(fixture, fixture->bytes.data, size), SK_BADREQUEST);
+    }
+}
+
+static void damaged_messages_never_read_too_far(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const commands[] = {"MSET a 1 b 2 c 3", "GET {x}y", "SCAN 0 COUNT 5", "INFO", "CAS a b c"};
+    uint64_t seed = 88172645463325252u;
+    for (int round = 0; round < 20000; round++) {
+        if (round % 100 == 0) (void)parse_batch(fixture, commands, 5, round % 200 == 0);
+        uint8_t bytes[256];
+        size_t size = fixture->bytes.size < sizeof bytes ? fixture->bytes.size : sizeof bytes;
+        memcpy(bytes, fixture->bytes.data, size);
+        for (int flip = 0; flip < 1 + round % 4; flip++) {
+            seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17;
+            bytes[seed % size] = (uint8_t)(seed >> 32);
+        }
+        (void)parse_copy(fixture, bytes, size);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+        TEST(single_command_is_one_part_of_the_clients_bytes),
+        TEST(split_gives_each_shard_its_keys_in_order),
+        TEST(refused_commands_are_answered_in_their_sub),
+        TEST(sizes_and_kinds_of_arguments_are_checked),
+        TEST(a_message_takes_so_many_commands_and_keys),
+        TEST(atomic_batches_are_one_part),
+        TEST(batches_keep_the_errors_of_their_commands),
+        TEST(options_are_checked),
+        TEST(malformed_messages_are_refused_with_their_msgid),
+        TEST(nested_10000_deep),
+        TEST(every_truncation_is_refused),
+        TEST(damaged_messages_never_read_too_far),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

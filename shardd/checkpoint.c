@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 
+#include <malloc.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
@@ -23,6 +24,7 @@ struct checkpoint {
     bool closing;
     const struct memtable *frozen; /* borrowed; from start to end */
     struct memtable *discarded;    /* owned; to be freed */
+    bool trim;                     /* and then malloc's free memory */
     int result;
 };
 
@@ -105,9 +107,11 @@ static bool serve(struct checkpoint *checkpoint) {
     }
     if (checkpoint->discarded != NULL) {
         struct memtable *table = checkpoint->discarded;
+        bool trim = checkpoint->trim;
         checkpoint->discarded = NULL;
         pthread_mutex_unlock(&checkpoint->mutex);
         memtable_free(table);
+        if (trim) malloc_trim(0);
         pthread_mutex_lock(&checkpoint->mutex);
         return true;
     }
@@ -184,10 +188,11 @@ int checkpoint_take_result(struct checkpoint *checkpoint) {
     return result;
 }
 
-void checkpoint_discard_take(struct checkpoint *checkpoint, struct memtable *table) {
+void checkpoint_discard_take(struct checkpoint *checkpoint, struct memtable *table, bool trim) {
     pthread_mutex_lock(&checkpoint->mutex);
     struct memtable *waiting = checkpoint->discarded;
     checkpoint->discarded = table;
+    checkpoint->trim = trim;
     pthread_cond_broadcast(&checkpoint->changed);
     pthread_mutex_unlock(&checkpoint->mutex);
     memtable_free(waiting);

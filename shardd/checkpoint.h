@@ -31,8 +31,9 @@ void checkpoint_start(struct checkpoint *checkpoint, const struct memtable *froz
 /* After the callback: how it ended. */
 int checkpoint_take_result(struct checkpoint *checkpoint);
 
-/* Frees a table on the thread, for giving back a large one takes longer than a step may. Owned from here. */
-void checkpoint_discard_take(struct checkpoint *checkpoint, struct memtable *table);
+/* Frees a table on the thread, for giving back a large one takes longer than a step may. Owned from here. `trim`: then
+ * also gives what malloc has free back to the system. */
+void checkpoint_discard_take(struct checkpoint *checkpoint, struct memtable *table, bool trim);
 
 /* For tests: called on the thread after each commit with the number of those so far in this checkpoint. */
 extern void (*checkpoint_committed_hook)(uint32_t commits);

@@ -5,6 +5,8 @@
 #include "libcommon/limits.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <lmdb.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,9 +20,7 @@
 #define SHARD_NAME_BYTES  8u /* "s16383" */
 #define FREE_DBI          0u /* LMDB's list of free pages */
 #define MISSING_PAGES_MAX (1u << 20)
-
-/* LMDB keeps the memory of its largest transaction's pages; beyond this it is worth opening the file anew. */
-#define RETAINED_BYTES_MAX (32u << 20)
+#define PROBE_BYTES_MIN   (1u << 20)
 
 static const char meta_name[] = "meta";
 static const char format_key[] = "format";
@@ -52,7 +52,8 @@ struct disk {
     MDB_dbi write_dbi;
     uint32_t write_shard;
     uint64_t shard_changes;
-    uint64_t dirty_bytes;
+    uint64_t dirty_bytes;    /* of this transaction's pages, those of large values apart: */
+    uint64_t overflow_bytes; /* LMDB frees them at the end */
     uint64_t dirty_bytes_max;
     bool is_broken;               /* LMDB refuses everything until it is opened anew */
     struct fresh_database *fresh; /* owned; made since the last publishing */
@@ -496,6 +497,7 @@ void disk_cursor_close(struct disk_cursor *cursor) {
 int disk_write_begin(struct disk *disk) {
     sk_assert(disk->writer == NULL);
     disk->dirty_bytes = 0;
+    disk->overflow_bytes = 0;
     disk->shard_changes = 0;
     disk->fresh_pending = 0;
     if (disk->env == NULL) return SK_ECLOSED;
@@ -559,6 +561,7 @@ int disk_write_shard(struct disk *disk, uint32_t shard) {
 
 int disk_write_put(struct disk *disk, struct slice key, struct slice value) {
     disk->shard_changes++;
+    if (value.size > disk->page_bytes / 2) disk->overflow_bytes += value.size;
     MDB_val at = val_of(key), stored = {.mv_size = value.size + CHECKSUM_BYTES};
     int code = mdb_cursor_put(disk->write_cursor, &at, &stored, MDB_RESERVE);
     if (code != MDB_SUCCESS) return told(disk, disk->write_fault, "writing", code);
@@ -593,12 +596,30 @@ static void notice_panic(struct disk *disk) {
     disk->is_broken = code == MDB_PANIC;
 }
 
+/* LMDB answers EIO where a write came out short, as it does when the disk fills up in the middle of it. A file
+ * that takes as much room at the same place tells that from a broken disk. */
+static bool is_out_of_space(const struct disk *disk) {
+    MDB_envinfo info;
+    if (mdb_env_info(disk->env, &info) != MDB_SUCCESS) return false;
+    off_t from = (off_t)((uint64_t)info.me_last_pgno * disk->page_bytes);
+    off_t size = (off_t)(disk->dirty_bytes + disk->overflow_bytes + PROBE_BYTES_MIN);
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/space.probe", disk->directory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return translate(errno) == SK_ENOSPC;
+    bool full = fallocate(fd, 0, from, size) != 0 && translate(errno) == SK_ENOSPC;
+    close(fd);
+    unlink(path);
+    return full;
+}
+
 int disk_write_commit(struct disk *disk) {
     close_writer(disk);
     int code = mdb_txn_commit(disk->writer); /* frees it in any case */
     disk->writer = NULL;
     if (code != MDB_SUCCESS) {
         notice_panic(disk);
+        if (code == EIO && is_out_of_space(disk)) code = ENOSPC;
         return told(disk, disk->write_fault, "committing", code);
     }
     disk->fresh_count += disk->fresh_pending;
@@ -623,9 +644,9 @@ void disk_publish(struct disk *disk, bool failed) {
     if (failed) memcpy(disk->fault, disk->write_fault, sizeof disk->fault);
 }
 
-bool disk_wants_reopening(const struct disk *disk) {
-    return disk->is_broken || disk->dirty_bytes_max > RETAINED_BYTES_MAX;
-}
+bool disk_is_broken(const struct disk *disk) { return disk->is_broken; }
+
+uint64_t disk_retained_bytes(const struct disk *disk) { return disk->dirty_bytes_max; }
 
 /* Removing a database closes its handle at once, even if the commit then fails: it is opened anew. */
 static int restore_handle(struct disk *disk, uint32_t shard) {

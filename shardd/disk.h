@@ -76,8 +76,11 @@ void disk_write_abort(struct disk *disk);
 /* Lets reads see the databases that were made by the writer, and takes over its fault text if `failed`. */
 void disk_publish(struct disk *disk, bool failed);
 
-/* Whether it is worth reopening: much memory of written pages is kept, or a commit failed so that nothing works. */
-bool disk_wants_reopening(const struct disk *disk);
+/* A commit failed so that LMDB refuses everything until it is reopened. */
+bool disk_is_broken(const struct disk *disk);
+
+/* The most bytes of changed pages that a transaction had since the environment was opened: LMDB keeps their memory. */
+uint64_t disk_retained_bytes(const struct disk *disk);
 
 /* Removes a shard's database, synced. SK_OK also when there is none. Not in a step. */
 int disk_drop_shard(struct disk *disk, uint32_t shard);

@@ -10,6 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* Memory of written pages that LMDB may keep. */
+#define RETAINED_BYTES_MAX (32u << 20)
+
 struct store {
     struct store_options options;
     struct kv_layers layers;           /* memtables and disk: owned */
@@ -140,6 +143,16 @@ int store_checkpoint_start(struct store *store) {
     return SK_OK;
 }
 
+/* Reopening gives back the pages that LMDB keeps, but holds up the lane for tens of milliseconds where they are
+ * many (few shards, many changes): so not under load, which would only need them again, but after a small
+ * checkpoint. */
+static bool wants_reopening(const struct store *store, int err) {
+    const struct disk *disk = store->layers.disk;
+    if (disk_is_broken(disk)) return true;
+    if (err != SK_OK || disk_retained_bytes(disk) <= RETAINED_BYTES_MAX) return false;
+    return memtable_bytes(store->layers.frozen) < store->options.memtable_bytes / 4;
+}
+
 int store_checkpoint_complete(struct store *store) {
     sk_assert(store->checkpoint_running);
     struct disk *disk = store->layers.disk;
@@ -148,13 +161,13 @@ int store_checkpoint_complete(struct store *store) {
     store->checkpoint_running = false;
     disk_publish(disk, err != SK_OK);
     store->checkpoint_failed = err != SK_OK;
-    if (err == SK_OK) {
-        checkpoint_discard_take(store->checkpoint, store->layers.frozen);
-        store->layers.frozen = NULL;
-    }
+    bool reopens = wants_reopening(store, err);
     /* If this fails, what reads next fails. */
-    if (disk_wants_reopening(disk)) (void)disk_reopen(disk);
-    return err;
+    if (reopens) (void)disk_reopen(disk);
+    if (err != SK_OK) return err;
+    checkpoint_discard_take(store->checkpoint, store->layers.frozen, reopens);
+    store->layers.frozen = NULL;
+    return SK_OK;
 }
 
 int store_checkpoint_retry(struct store *store) {

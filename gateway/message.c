@@ -34,6 +34,7 @@ struct parser {
     uint32_t shard_count;
     uint32_t atomic_slot; /* of the first key seen; SLOT_COUNT = none yet */
     bool out_of_memory;
+    bool wrote; /* a command of the message before this one writes */
 };
 
 int message_scratch_new(struct message_scratch **scratch) {
@@ -157,7 +158,9 @@ static struct part *add_parts(struct parser *parser, struct sub *sub, uint32_t c
     }
     memset(parts, 0, count * sizeof *parts);
     uint32_t command = (uint32_t)(sub - parser->message->subs);
-    uint8_t flags = (sub->command->flags & COMMAND_WRITE) != 0 ? REQUEST_WRITE : 0;
+    bool writes = (sub->command->flags & COMMAND_WRITE) != 0;
+    uint8_t flags = writes ? REQUEST_WRITE : parser->wrote ? REQUEST_AFTER : 0;
+    parser->wrote = parser->wrote || writes;
     for (uint32_t i = 0; i < count; i++) {
         parts[i].command = command;
         parts[i].flags = flags;

@@ -7,7 +7,7 @@
 /* The structs below are the layout on the wire, copied as they are. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-endian and not swapped");
 
-#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC)
+#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC | REQUEST_AFTER)
 
 struct __attribute__((packed)) wire_header {
     uint32_t magic;

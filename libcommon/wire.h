@@ -12,20 +12,21 @@
 
 #include "buffer.h"
 
-#define WIRE_MAGIC 0x59524b53u /* "SKRY" */
-#define WIRE_VERSION 1u
-#define WIRE_HEADER_BYTES 56u
+#define WIRE_MAGIC             0x59524b53u /* "SKRY" */
+#define WIRE_VERSION           1u
+#define WIRE_HEADER_BYTES      56u
 #define WIRE_ADDRESS_BYTES_MAX 256u
 
 enum frame_kind { FRAME_REQUESTS = 1, FRAME_ANSWERS = 2 };
 
 struct frame_header {
     enum frame_kind kind;
-    uint64_t cluster;     /* id of the cluster: a frame of another one is refused */
-    uint64_t session;     /* of the gateway, both ways: random, new at each of its starts */
-    uint64_t incarnation; /* of the shardd: requests carry the one the gateway means (0: any), answers the sender's */
-    uint64_t number;      /* 1, 2, …: of this frame among the frames from this sender to this receiver */
-    uint64_t taken;       /* highest number taken from the other side; what is beyond counts as in flight */
+    uint64_t cluster; /* id of the cluster: a frame of another one is refused */
+    uint64_t session; /* of the gateway, both ways: random, new at each of its starts */
+    uint64_t
+        incarnation; /* of the shardd: requests carry the one the gateway means (0: any), answers the sender's */
+    uint64_t number; /* 1, 2, …: of this frame among the frames from this sender to this receiver */
+    uint64_t taken;  /* highest number taken from the other side; what is beyond counts as in flight */
     struct slice return_address; /* requests: the nng URL to which answers are pushed; borrowed from the frame */
     uint32_t item_count;
 };
@@ -33,20 +34,23 @@ struct frame_header {
 enum request_flags {
     REQUEST_WRITE = 1,  /* becomes a log entry; the name counts */
     REQUEST_ATOMIC = 2, /* body is a batch, one log entry */
+    REQUEST_AFTER =
+        4, /* a read that follows a write of the same message: it runs after the writes of its shard that
+                           came before it, so that a client that sends SET and GET together reads what it has set */
 };
 
 /* One command for one shard. */
 struct request_item {
-    uint64_t number;      /* the gateway's number of the command: matches the answer; with `session` a write's name */
-    uint64_t floor;       /* writes: the gateway's lowest number of this shard that it may still send again */
-    uint64_t epoch;       /* leader epoch of the shard by the gateway's map */
+    uint64_t number; /* the gateway's number of the command: matches the answer; with `session` a write's name */
+    uint64_t floor;  /* writes: the gateway's lowest number of this shard that it may still send again */
+    uint64_t epoch;  /* leader epoch of the shard by the gateway's map */
     uint64_t map_version; /* the gateway's */
     uint32_t shard;
-    uint32_t timeout_ms;  /* what is left of the deadline */
+    uint32_t timeout_ms; /* what is left of the deadline */
     uint8_t flags;
-    uint32_t id_part;     /* with `id`: which command of the message this is, so that each has a name of its own */
-    struct slice id;      /* the client's `id`, 1 to ID_BYTES_MAX bytes; empty: the name is (session, number) */
-    struct slice body;    /* two MessagePack values: method (str), params (array); for REQUEST_ATOMIC "batch" and
+    uint32_t id_part;  /* with `id`: which command of the message this is, so that each has a name of its own */
+    struct slice id;   /* the client's `id`, 1 to ID_BYTES_MAX bytes; empty: the name is (session, number) */
+    struct slice body; /* two MessagePack values: method (str), params (array); for REQUEST_ATOMIC "batch" and
                              an array of [method, params] */
 };
 

@@ -39,7 +39,7 @@ struct lane_mail {
     int err; /* of a completion */
 };
 
-/* A write that has to wait: the log's group or the memtable is full. */
+/* A write, or a read behind one, that has to wait: the log's group or the memtable is full. */
 struct waiting {
     struct waiting *next;
     struct frame *frame; /* owned */
@@ -259,9 +259,7 @@ static void on_synced(struct lane *lane, int err) {
 
 /* ---- executing ---- */
 
-static void executed_cb(void *arg, const struct pending *pending, int err, struct slice body) {
-    struct lane *lane = arg;
-    if (pending->frame == NULL) return;
+static void answer_write(struct lane *lane, const struct pending *pending, int err, struct slice body) {
     lane->writes++;
     if (!replica_may_answer(&pending->shard->replica, pending->epoch)) { /* R8 */
         answer_text(lane, pending->frame, pending->number, SK_TIMEOUT, "leadership ended before the answer");
@@ -269,6 +267,17 @@ static void executed_cb(void *arg, const struct pending *pending, int err, struc
         answer_text(lane, pending->frame, pending->number, SK_DONE, "the write happened; its result is too large");
     } else {
         answer(lane, pending->frame, pending->number, err, body);
+    }
+}
+
+static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
+                      const struct request_item *item);
+
+static void executed_cb(void *arg, const struct pending *pending, int err, struct slice body) {
+    struct lane *lane = arg;
+    if (pending->frame != NULL) answer_write(lane, pending, err, body);
+    for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
+        take_read(lane, pending->shard, read->frame, &read->item);
     }
 }
 
@@ -397,6 +406,28 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     }
 }
 
+/* A read that must see the writes of its shard before it: at once if all are executed, else behind the last. */
+static void take_read_after(struct lane *lane, struct shard *shard, struct frame *frame,
+                            const struct request_item *item) {
+    struct pending *last = shard->tail;
+    if (last == NULL) {
+        take_read(lane, shard, frame, item);
+        return;
+    }
+    struct after_read *read = malloc(sizeof *read);
+    if (read == NULL) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return;
+    }
+    *read = (struct after_read){.frame = frame_ref(frame), .item = *item};
+    if (last->reads == NULL) {
+        last->reads = read;
+    } else {
+        last->last_read->next = read;
+    }
+    last->last_read = read;
+}
+
 static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {
     struct waiting *waiting = malloc(sizeof *waiting);
     if (waiting == NULL) {
@@ -413,13 +444,21 @@ static void put_waiting(struct lane *lane, struct frame *frame, const struct req
     lane->waiting_tail = waiting;
 }
 
+/* What keeps its place among the writes of its shard. SK_BUSY: it has to wait; nothing was answered. */
+static int take_ordered(struct lane *lane, struct shard *shard, struct frame *frame,
+                        const struct request_item *item) {
+    if ((item->flags & REQUEST_WRITE) != 0) return take_write(lane, shard, frame, item);
+    take_read_after(lane, shard, frame, item);
+    return SK_OK;
+}
+
 static void take_item(struct lane *lane, struct frame *frame, const struct request_item *item) {
     struct shard *shard = find_shard(lane, item->shard);
     if (shard == NULL || lane->stopping) {
         answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
-    } else if ((item->flags & REQUEST_WRITE) == 0) {
+    } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
         take_read(lane, shard, frame, item);
-    } else if (lane->waiting_head != NULL || take_write(lane, shard, frame, item) == SK_BUSY) {
+    } else if (lane->waiting_head != NULL || take_ordered(lane, shard, frame, item) == SK_BUSY) {
         put_waiting(lane, frame, item);
     }
 }
@@ -432,7 +471,7 @@ static void retry_waiting(struct lane *lane) {
         sk_assert(shard != NULL);
         if (lane->now_us >= waiting->deadline_us || lane->stopping) {
             answer(lane, waiting->frame, waiting->item.number, SK_BUSY, slice_of(NULL, 0));
-        } else if (take_write(lane, shard, waiting->frame, &waiting->item) == SK_BUSY) {
+        } else if (take_ordered(lane, shard, waiting->frame, &waiting->item) == SK_BUSY) {
             return;
         }
         lane->waiting_head = waiting->next;

@@ -42,6 +42,12 @@ int shard_new(struct shard **made, uint32_t id, uint32_t shard_count, struct kv 
 }
 
 void pending_free(struct pending *pending) {
+    while (pending->reads != NULL) {
+        struct after_read *read = pending->reads;
+        pending->reads = read->next;
+        frame_unref(read->frame);
+        free(read);
+    }
     frame_unref(pending->frame);
     free(pending->copy);
     free(pending);

@@ -8,6 +8,13 @@
 #include "shardd/replica.h"
 #include "shardd/wal.h"
 
+/* A read that runs after an entry of the log (REQUEST_AFTER). */
+struct after_read {
+    struct after_read *next;
+    struct frame *frame; /* owned reference */
+    struct request_item item;
+};
+
 /* An entry of the log that waits for its commit, with whoever waits for its result. */
 struct pending {
     struct pending *next;        /* in the shard, by index */
@@ -15,11 +22,12 @@ struct pending {
     struct shard *shard;
     wal_position position;
     uint64_t index, epoch, time_us;
-    uint8_t type;        /* enum wal_type */
-    struct entry entry;  /* slices point into the frame or into `copy` */
-    struct frame *frame; /* owned reference: who asked; NULL: nobody (replay, the lane itself) */
-    uint64_t number;     /* of the request, with frame */
-    uint8_t *copy;       /* owned; replay's */
+    uint8_t type;                         /* enum wal_type */
+    struct entry entry;                   /* slices point into the frame or into `copy` */
+    struct frame *frame;                  /* owned reference: who asked; NULL: nobody (replay, the lane itself) */
+    uint64_t number;                      /* of the request, with frame */
+    struct after_read *reads, *last_read; /* owned; oldest first */
+    uint8_t *copy;                        /* owned; replay's */
 };
 
 struct shard {

@@ -19,10 +19,27 @@ static uint32_t home_of(const struct numbers *numbers, uint64_t number) {
     return (uint32_t)number & (numbers->capacity - 1);
 }
 
+/* How far the entry at `at` lies behind where it would best lie. */
+static uint32_t distance_of(const struct numbers *numbers, uint32_t at) {
+    return (at - home_of(numbers, numbers->entries[at].number)) & (numbers->capacity - 1);
+}
+
+/* Whoever is nearer to its home gives way. */
 static void place(struct numbers *numbers, uint64_t number, void *value) {
-    uint32_t at = home_of(numbers, number);
-    while (numbers->entries[at].number != 0) at = (at + 1) & (numbers->capacity - 1);
-    numbers->entries[at] = (struct numbers_entry){.number = number, .value = value};
+    struct numbers_entry entry = {.number = number, .value = value};
+    uint32_t at = home_of(numbers, number), distance = 0;
+    while (numbers->entries[at].number != 0) {
+        uint32_t other = distance_of(numbers, at);
+        if (other < distance) {
+            struct numbers_entry displaced = numbers->entries[at];
+            numbers->entries[at] = entry;
+            entry = displaced;
+            distance = other;
+        }
+        at = (at + 1) & (numbers->capacity - 1);
+        distance++;
+    }
+    numbers->entries[at] = entry;
 }
 
 static int grow(struct numbers *numbers) {
@@ -74,18 +91,13 @@ void numbers_remove(struct numbers *numbers, uint64_t number) {
     uint32_t hole;
     if (!find(numbers, number, &hole)) return;
     numbers->count--;
-    uint32_t mask = numbers->capacity - 1;
-    uint32_t at = hole;
-    for (;;) {
-        numbers->entries[hole].number = 0;
-        uint32_t home;
-        do {
-            at = (at + 1) & mask;
-            if (numbers->entries[at].number == 0) return;
-            home = home_of(numbers, numbers->entries[at].number);
-            /* What lies where it may stay: its home is after the hole, seen along the ring up to itself. */
-        } while (((at - home) & mask) < ((at - hole) & mask));
-        numbers->entries[hole] = numbers->entries[at];
-        hole = at;
+    /* Those behind move up, as far as the first that is free or at its home: behind that one everybody is where they
+     * may stay, which plain probing would not promise. */
+    uint32_t next = (hole + 1) & (numbers->capacity - 1);
+    while (numbers->entries[next].number != 0 && distance_of(numbers, next) != 0) {
+        numbers->entries[hole] = numbers->entries[next];
+        hole = next;
+        next = (next + 1) & (numbers->capacity - 1);
     }
+    numbers->entries[hole].number = 0;
 }

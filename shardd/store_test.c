@@ -469,6 +469,43 @@ static void test_truncated_file(void **state) {
     for (uint32_t number = 0; number < 4; number++) assert_true(shard_is_whole(fixture, number, "value"));
 }
 
+/* Pages at the end that are free are not missed: LMDB counts such pages without having to write them. One page more
+ * than those is damage. */
+static void test_file_without_its_free_end(void **state) {
+    struct fixture *fixture = *state;
+    fixture->options.txn_bytes = 1;
+    open_store(fixture);
+    fill_shards(fixture, 20, "value");
+    assert_int_equal(checkpoint(fixture), SK_OK);
+    for (uint32_t number = 2; number < 20; number++) {
+        assert_int_equal(store_drop_shard(fixture->store, number), SK_OK);
+    }
+    close_store(fixture);
+    int fd = open_data_file(fixture);
+    struct stat file;
+    assert_int_equal(fstat(fd, &file), 0);
+    uint8_t *copy = malloc((size_t)file.st_size);
+    assert_int_equal(pread(fd, copy, (size_t)file.st_size, 0), file.st_size);
+    int opened = 0, refused = 0;
+    for (off_t size = file.st_size - 4096; size > 3 * 4096; size -= 4096) {
+        assert_int_equal(ftruncate(fd, size), 0);
+        int err = store_open(&fixture->store, &fixture->options, fixture->text, sizeof fixture->text);
+        if (err == SK_OK) {
+            opened++;
+            assert_int_equal(refused, 0);
+            for (uint32_t number = 0; number < 2; number++) assert_true(shard_is_whole(fixture, number, "value"));
+            close_store(fixture);
+        } else {
+            refused++;
+            assert_int_equal(err, SK_ECORRUPT);
+        }
+        assert_int_equal(pwrite(fd, copy, (size_t)file.st_size, 0), file.st_size);
+    }
+    assert_true(opened > 0 && refused > 0);
+    close(fd);
+    free(copy);
+}
+
 /* A flipped bit in a value is found when it is read, and the place is said. */
 static void test_flipped_bit(void **state) {
     struct fixture *fixture = *state;
@@ -739,6 +776,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_crash_between_transactions, setup, teardown),
         cmocka_unit_test_setup_teardown(test_garbage_file, setup, teardown),
         cmocka_unit_test_setup_teardown(test_truncated_file, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_without_its_free_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_flipped_bit, setup, teardown),
         cmocka_unit_test_setup_teardown(test_newer_and_foreign_formats, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_directory, setup, teardown),

@@ -260,6 +260,9 @@ static void the_next_deadline_is_known(void **state) {
     assert_next_deadline(&fixture, UINT64_MAX);
     fixture_expect(&fixture, "SET a v PX 500", "+OK");
     assert_next_deadline(&fixture, start_us + 500000);
+    RUN_ATOMIC(&fixture, "SET {a} v PX 100", "EXPIRE {a} x"); /* undone: its deadline too */
+    assert_int_equal(fixture.err, SK_BADREQUEST);
+    assert_next_deadline(&fixture, start_us + 500000);
     fixture_expect(&fixture, "SET b v PX 900", "+OK");
     assert_next_deadline(&fixture, start_us + 500000);
     fixture_expect(&fixture, "SET c v PX 100", "+OK");

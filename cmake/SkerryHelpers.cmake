@@ -14,6 +14,11 @@ elseif(NOT SKERRY_SANITIZER STREQUAL "none")
   message(FATAL_ERROR "SKERRY_SANITIZER is none, address or thread, not '${SKERRY_SANITIZER}'")
 endif()
 
+if(SKERRY_FUZZ)
+  # The libraries tell the fuzzer which of their branches an input has reached; without it, it is blind.
+  target_compile_options(sk_options INTERFACE -fsanitize=fuzzer-no-link)
+endif()
+
 # sk_test(name): <folder>/<name>.c is a cmocka program that tests the folder's library; ctest runs it as
 # <folder>/<name>. More libraries follow the name.
 function(sk_test name)

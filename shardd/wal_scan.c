@@ -36,6 +36,7 @@ struct scan {
     uint64_t group_sequence; /* of the group that must come next; 0: any, as older segments are gone */
     uint64_t stop_segment;   /* where `end` is: the last segment with a whole group, or the first of all */
     uint64_t stop_offset;
+    wal_position synced; /* what the last whole group says was synced when it was written */
 };
 
 static uint64_t segment_bytes(const struct scan *scan) { return scan->files->segment_bytes; }
@@ -132,6 +133,7 @@ static int read_groups(struct scan *scan, uint64_t *stop) {
         scan->group_sequence = header.sequence + 1;
         scan->stop_segment = scan->segment;
         scan->stop_offset = offset;
+        scan->synced = header.synced;
     }
     *stop = offset;
     return SK_OK;
@@ -187,13 +189,14 @@ static int scan_segment(struct scan *scan, bool first, struct tail *tail) {
     if (err == SK_OK) err = survey(scan, stop, tail);
     if (err != SK_OK || tail->synced <= scan->end) return err;
 
-    /* Proof of damage. If a whole header with another number begins a later segment, the group that is missing was
-     * in the segment before; else the bad place is here. */
+    /* Proof of damage. If a whole header with another number begins a later segment, the group that is missing was in the
+     * segment before, if it had room for one; else the bad place is here. */
     struct wal_group_header header;
     const uint8_t *at;
     err = read_at(scan, stop, WAL_GROUP_HEADER_BYTES, &at);
     if (err != SK_OK) return err;
-    bool missing_before = !first && stop == WAL_BLOCK_BYTES &&
+    bool room_before = scan->stop_offset + WAL_GROUP_HEADER_BYTES + WAL_ENTRY_HEADER_BYTES <= segment_bytes(scan);
+    bool missing_before = !first && stop == WAL_BLOCK_BYTES && room_before &&
                           wal_decode_group_header(at, scan->files->seed, position_of(scan, stop), &header) &&
                           header.sequence != scan->group_sequence;
     if (missing_before) return blame(scan, scan->stop_segment, scan->stop_offset, SK_ECORRUPT);
@@ -231,13 +234,30 @@ static int cut_segment(struct scan *scan, const struct tail *tail) {
     return err;
 }
 
-/* Zeroes what is torn, from the segment where the log ends to the last. */
+/* Writes again what may have been read from the page cache only, as it is, so that the next sync covers it: a process that
+ * died between write and sync leaves such pages, and after a failed sync they even count as clean (R23). */
+static int rewrite_unsynced(struct scan *scan) {
+    uint64_t from = position_of(scan, WAL_BLOCK_BYTES);
+    if (scan->synced > from) from = scan->synced;
+    while (from < scan->end) {
+        uint64_t left = scan->end - from;
+        size_t size = left < WINDOW_BYTES ? (size_t)left : WINDOW_BYTES;
+        uint64_t offset = from - position_of(scan, 0);
+        const uint8_t *at;
+        int err = read_at(scan, offset, size, &at);
+        if (err == SK_OK) err = wal_file_write(scan->files, scan->fd, at, size, offset, NULL);
+        if (err != SK_OK) return err;
+        from += size;
+    }
+    return wal_file_sync(scan->files, scan->fd);
+}
+
+/* Zeroes what is torn, from the segment where the log ends to the last, and makes what was read durable. */
 static int cut(struct scan *scan, uint64_t first, size_t count, const struct tail *tails) {
     for (uint64_t segment = scan->stop_segment; segment < first + count; segment++) {
         int err = open_segment(scan, segment, false);
         if (err == SK_OK) err = cut_segment(scan, &tails[segment - first]);
-        /* A process that died between write and sync left what we have read in the page cache only. */
-        if (err == SK_OK && segment == scan->stop_segment) err = wal_file_sync(scan->files, scan->fd);
+        if (err == SK_OK && segment == scan->stop_segment) err = rewrite_unsynced(scan);
         if (err != SK_OK) return err;
     }
     return SK_OK;

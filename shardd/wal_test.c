@@ -178,8 +178,11 @@ static void test_failed_sync_is_final(void **state) {
     log_close(log);
     assert_int_equal(faults.pwrites, pwrites);
     assert_int_equal(faults.fdatasyncs, syncs);
+    /* The page cache still has the group, as if it were on disk: it counts only when it is written and synced anew. */
     log_open(log);
-    assert_in_range(log->replayed, 1, 2);
+    log_assert_replayed(log, 0, 2);
+    assert_int_equal(faults.pwrites, pwrites + 1);
+    assert_int_equal(faults.fdatasyncs, syncs + 1);
 }
 
 static void failed_write(struct log *log, int error, bool tears) {

@@ -238,6 +238,13 @@ static inline void log_write_segment(const struct log *log, uint64_t segment, co
     close(fd);
 }
 
+/* Until the segments before `segment` are gone. */
+static inline void log_wait_for_oldest(const struct log *log, uint64_t segment) {
+    char path[160];
+    log_segment_path(log, segment - 1, path, sizeof path);
+    while (access(path, F_OK) == 0) sched_yield();
+}
+
 static inline bool log_has_file(const struct log *log, const char *name) {
     char path[160];
     snprintf(path, sizeof path, "%s/%s", log->path, name);

@@ -146,6 +146,21 @@ static void test_release_bounds_the_files(void **state) {
     assert_true(log->replayed < 25);
 }
 
+/* Released is what lies before the position, not the segment that holds it. */
+static void test_release_keeps_what_was_not_released(void **state) {
+    struct log *log = *state;
+    log_open(log);
+    unsigned count = 100;
+    for (unsigned i = 0; i < count; i++) log_commit(log, i, 3000);
+    unsigned kept = count / 2;
+    wal_release(log->wal, log->positions[kept]);
+    log_wait_for_oldest(log, log->positions[kept] / SEGMENT_BYTES);
+    log_reopen(log);
+    unsigned first = log->replayed_numbers[0];
+    assert_in_range(first, 1, kept);
+    log_assert_replayed(log, first, count);
+}
+
 static void test_release_keeps_what_is_not_durable(void **state) {
     struct log *log = *state;
     log_open(log);
@@ -394,6 +409,7 @@ int main(void) {
         TEST(test_end_is_where_the_next_entry_lies),
         TEST(test_recycled_segments_with_stale_content),
         TEST(test_release_bounds_the_files),
+        TEST(test_release_keeps_what_was_not_released),
         TEST(test_release_keeps_what_is_not_durable),
         TEST(test_failed_sync_is_final),
         TEST(test_failed_write_is_final),

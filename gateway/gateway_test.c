@@ -271,7 +271,7 @@ static void send_bytes(nng_socket client, struct slice bytes) {
 /* "SET a 1", with the option timeout_ms unless 0. */
 static void send_words(nng_socket client, uint64_t msgid, uint32_t timeout_ms, const char *words) {
     char copy[256];
-    char *list[32];
+    char *list[32] = {0};
     char *rest = NULL;
     uint32_t count = 0;
     (void)snprintf(copy, sizeof copy, "%s", words);

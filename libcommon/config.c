@@ -168,8 +168,7 @@ static const char *parse_number(const struct config_option *option, const char *
     case CONFIG_CHOICE:
         return parse_choice(text, option->choices, number);
     default:
-        sk_assert(!"a number");
-        return NULL;
+        check_failed(__FILE__, __LINE__, "the type is a number's");
     }
 }
 

@@ -35,12 +35,6 @@ struct door_request {
     uint64_t bytes;                /* counted for it */
 };
 
-struct pipe_post {
-    struct post post;
-    struct door *door;
-    int pipe;
-};
-
 struct door {
     struct door_options options;
     nng_socket socket;
@@ -64,50 +58,41 @@ static struct connection **bucket_of(struct door *door, int pipe) {
     return &door->buckets[(unsigned)pipe % BUCKETS];
 }
 
-/* With a reference for the caller. NULL when out of memory. */
+/* The connection of a pipe with a reference for the caller; NULL when out of memory. Others of its bucket with nothing in
+ * flight are forgotten on the way: all that they could tell is zero, and so nobody needs to tell that a pipe has gone. */
 static struct connection *connection_get(struct door *door, int pipe) {
-    struct connection **bucket = bucket_of(door, pipe);
-    struct connection *connection = *bucket;
-    while (connection != NULL && connection->pipe != pipe) connection = connection->next;
-    if (connection == NULL) {
-        connection = calloc(1, sizeof *connection);
-        if (connection == NULL) return NULL;
-        connection->pipe = pipe;
-        atomic_init(&connection->references, 1);
-        connection->next = *bucket;
-        *bucket = connection;
-    }
-    atomic_fetch_add(&connection->references, 1);
-    return connection;
-}
-
-static void connection_forget(struct door *door, int pipe) {
-    for (struct connection **at = bucket_of(door, pipe); *at != NULL; at = &(*at)->next) {
+    struct connection *found = NULL;
+    struct connection **at = bucket_of(door, pipe);
+    while (*at != NULL) {
         struct connection *connection = *at;
-        if (connection->pipe != pipe) continue;
-        *at = connection->next;
-        connection_unref(connection);
-        return;
+        if (connection->pipe == pipe) {
+            found = connection;
+        } else if (atomic_load(&connection->references) == 1) {
+            *at = connection->next;
+            connection_unref(connection);
+            continue;
+        }
+        at = &connection->next;
     }
-}
-
-static void on_pipe_lost(struct post *post) {
-    struct pipe_post *note = list_entry(post, struct pipe_post, post);
-    connection_forget(note->door, note->pipe);
-    free(note);
+    if (found == NULL) {
+        found = calloc(1, sizeof *found);
+        if (found == NULL) return NULL;
+        found->pipe = pipe;
+        atomic_init(&found->references, 1);
+        *at = found;
+    }
+    atomic_fetch_add(&found->references, 1);
+    return found;
 }
 
 static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     struct door *door = arg;
+    (void)pipe;
     if (event == NNG_PIPE_EV_ADD_POST) {
         atomic_fetch_add(&door->connections, 1);
-        return;
+    } else {
+        atomic_fetch_sub(&door->connections, 1);
     }
-    atomic_fetch_sub(&door->connections, 1);
-    struct pipe_post *note = malloc(sizeof *note);
-    if (note == NULL) return; /* its entry stays until the door closes */
-    *note = (struct pipe_post){.post.handle = on_pipe_lost, .door = door, .pipe = nng_pipe_id(pipe)};
-    post_to(door->options.mailbox, &note->post);
 }
 
 /* --- counting ------------------------------------------------------------------------------------------------ */
@@ -298,7 +283,11 @@ void door_free(struct door *door) {
         uncount(request);
     }
     for (uint32_t i = 0; i < BUCKETS; i++) {
-        while (door->buckets[i] != NULL) connection_forget(door, door->buckets[i]->pipe);
+        while (door->buckets[i] != NULL) {
+            struct connection *connection = door->buckets[i];
+            door->buckets[i] = connection->next;
+            connection_unref(connection);
+        }
     }
     free(door->requests);
     free(door);

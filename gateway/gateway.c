@@ -241,6 +241,15 @@ static void on_map(struct post *post) {
         map_unref(map);
         return;
     }
+    const struct map *held = gateway->router.map;
+    bool ours = held == NULL || held->shard_count == 0 ||
+                (held->cluster == map->cluster && held->shard_count == map->shard_count);
+    if (!ours) { /* metad was set up anew: what is in flight belongs to the other cluster, and a restart finds this one */
+        log_event(LOG_ERROR, "map_refused", "cluster=%016llx shards=%u", (unsigned long long)map->cluster,
+                  map->shard_count);
+        map_unref(map);
+        return;
+    }
     if (!router_take_map(&gateway->router, map)) return;
     log_event(LOG_INFO, "map", "version=%llu shards=%u nodes=%u", (unsigned long long)map->version,
               map->shard_count, map->node_count);

@@ -656,6 +656,59 @@ static void a_batch_answers_in_order(void **state) {
     expect_result(cluster->client, 5, expected, sizeof expected - 1);
 }
 
+/* Two answers of 40 MB do not fit in one reply. */
+static void large_answers(struct cluster *cluster, const char *method, const char *error) {
+    static uint8_t body[40u * 1024 * 1024] = {0xc6, 0x02, 0x7f, 0xff, 0xfb}; /* a bin of all that follows */
+    struct taken taken;
+    struct buffer bytes;
+    buffer_init(&bytes);
+    mp_write_array(&bytes, 4);
+    mp_write_uint(&bytes, 0);
+    mp_write_uint(&bytes, 6);
+    mp_write_text(&bytes, "batch");
+    mp_write_array(&bytes, 2);
+    for (int i = 0; i < 2; i++) {
+        mp_write_array(&bytes, 2);
+        mp_write_text(&bytes, method);
+        mp_write_array(&bytes, 1);
+        mp_write_text(&bytes, "a");
+    }
+    send_bytes(cluster->client, buffer_slice(&bytes));
+    buffer_deinit(&bytes);
+    take(cluster, 1, &taken);
+    assert_int_equal(taken.count, 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        push_answer(cluster, 1, &taken, i, SK_OK, slice_of(body, sizeof body), taken.header.session);
+    }
+    drop(&taken);
+    nng_msg *message;
+    assert_int_equal(nng_recvmsg(cluster->client, &message, 0), 0);
+    size_t size = nng_msg_len(message);
+    assert_true(size > sizeof body && size < sizeof body + 1000);
+    struct mp_reader reader = mp_reader_of(slice_of((uint8_t *)nng_msg_body(message), size));
+    uint32_t count;
+    uint64_t number;
+    struct slice code;
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_int_equal(mp_read_uint(&reader, &number), SK_OK);
+    assert_int_equal(mp_read_uint(&reader, &number), SK_OK);
+    assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_int_equal(mp_skip(&reader, NULL), SK_OK); /* the first came whole */
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_int_equal(mp_read_str(&reader, &code), SK_OK);
+    assert_true(slice_equal(code, slice_of_text(error)));
+    nng_msg_free(message);
+}
+
+static void answers_that_do_not_fit_in_the_reply(void **state) {
+    struct cluster *cluster = *state;
+    set_map(cluster, 1, 1);
+    large_answers(cluster, "GET", "TOOLARGE");
+    large_answers(cluster, "GETDEL", "DONE"); /* it has happened */
+}
+
 /* While four frames are out nothing more is sent; then all that has gathered goes in one. */
 static void commands_gather_behind_a_full_window(void **state) {
     struct cluster *cluster = *state;
@@ -833,6 +886,7 @@ int main(void) {
         TEST(a_refusal_after_a_lost_attempt_is_not_definite),
         TEST(split_commands_are_joined),
         TEST(a_batch_answers_in_order),
+        TEST(answers_that_do_not_fit_in_the_reply),
         TEST(commands_gather_behind_a_full_window),
         TEST(answers_of_strangers_are_ignored),
         cmocka_unit_test_setup_teardown(a_connection_has_caps, set_up_small, tear_down),

@@ -12,9 +12,9 @@
 #include <nng/protocol/pipeline0/push.h>
 #include <stdlib.h>
 
-#define RECONNECT_MS_MIN           10
-#define RECONNECT_MS_MAX           200
-#define FRAME_BYTES_WANTED         (1u * 1024 * 1024) /* a frame ends here even if more is queued */
+#define RECONNECT_MS_MIN   10
+#define RECONNECT_MS_MAX   200
+#define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
 
 struct node_client {
     struct node_client_handler handler;
@@ -28,7 +28,7 @@ struct node_client {
     bool closed;
     int pipe; /* id of the connection, 0 = none */
     struct window window;
-    struct seen seen;      /* frames of answers */
+    struct seen seen; /* frames of answers */
     struct list pending;
     struct list sent;
     size_t pending_bytes;

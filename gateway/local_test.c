@@ -1,0 +1,82 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "gateway/local.h"
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+
+/* What `id` answers to these encoded params: SK_OK with the result in `result`, or an error with a text. */
+static int ask(enum command_id id, const char *params, size_t size, struct buffer *result) {
+    struct sub sub = {.command = &command_table[id], .params = slice_of(params, size)};
+    const char *text = NULL;
+    buffer_clear(result, 65536);
+    int err = local_answer(&sub, 1234567890123456u, result, &text);
+    assert_true(err == SK_OK || text != NULL);
+    return err;
+}
+
+static void expect(const struct buffer *result, const char *bytes, size_t size) {
+    assert_true(slice_equal(buffer_slice(result), slice_of(bytes, size)));
+}
+
+static uint32_t array_count(const struct buffer *result) {
+    struct mp_reader reader = mp_reader_of(buffer_slice(result));
+    uint32_t count;
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    return count;
+}
+
+static void ping_echo_time(void **state) {
+    (void)state;
+    struct buffer result;
+    buffer_init(&result);
+    assert_int_equal(ask(COMMAND_ID_PING, "\x90", 1, &result), SK_OK);
+    expect(&result, "\xa4PONG", 5);
+    assert_int_equal(ask(COMMAND_ID_PING, "\x91\xa1x", 3, &result), SK_OK);
+    expect(&result, "\xc4\x01x", 3);
+    assert_int_equal(ask(COMMAND_ID_PING, "\x92\xa1x\xa1y", 5, &result), SK_BADREQUEST);
+    assert_int_equal(ask(COMMAND_ID_ECHO, "\x91\x07", 2, &result), SK_OK);
+    expect(&result, "\x07", 1);
+    assert_int_equal(ask(COMMAND_ID_TIME, "\x90", 1, &result), SK_OK);
+    expect(&result, "\x92\xce\x49\x96\x02\xd2\xce\x00\x01\xe2\x40", 11);
+    buffer_deinit(&result);
+}
+
+static void command_describes_the_table(void **state) {
+    (void)state;
+    struct buffer result;
+    buffer_init(&result);
+    assert_int_equal(ask(COMMAND_ID_COMMAND,
+                         "\x91\xa5"
+                         "count",
+                         7, &result),
+                     SK_OK);
+    expect(&result, (char[]){(char)COMMAND_COUNT}, 1);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x90", 1, &result), SK_OK);
+    assert_int_equal(array_count(&result), COMMAND_COUNT);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa4LIST", 6, &result), SK_OK);
+    assert_int_equal(array_count(&result), COMMAND_COUNT);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x93\xa4INFO\xa3get\xa6nosuch", 17, &result), SK_OK);
+    static const char info[] = "\x92\x96\xa3get\x02\x91\xa8readonly\x01\x01\x01\xc0";
+    expect(&result, info, sizeof info - 1);
+    assert_int_equal(ask(COMMAND_ID_COMMAND,
+                         "\x92\xa4"
+                         "DOCS\xa6nosuch",
+                         13, &result),
+                     SK_OK);
+    expect(&result, "\x80", 1);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa5nonse", 7, &result), SK_BADREQUEST);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\x05", 2, &result), SK_BADREQUEST);
+    buffer_deinit(&result);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ping_echo_time),
+        cmocka_unit_test(command_describes_the_table),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -14,9 +14,11 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define CALL_MS           2000u
 #define REGISTER_AGAIN_MS 200u
+#define CLOSE_GRACE_S     1
 #define MAP_ASK_MS        1000u
 /* After a fetch that brought nothing: whoever asked was told by someone who knows more than the metad we reach. */
 #define MAP_REPEAT_MS       20u
@@ -424,12 +426,22 @@ int member_open(struct member **member, const struct member_options *options,
     return SK_OK;
 }
 
+/* A call in progress is given time to be answered before it is cut short: nng 1.5.2 deadlocks when a socket is closed in
+ * the moment in which a message arrives (its reaper waits for a receive that was never started). */
+static void join(struct member *member) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += CLOSE_GRACE_S;
+    if (pthread_timedjoin_np(member->thread, NULL, &until) == 0) return;
+    metad_client_cancel(member->client);
+    int rc = pthread_join(member->thread, NULL);
+    sk_assert(rc == 0);
+}
+
 void member_close(struct member *member) {
     if (member == NULL) return;
     atomic_store(&member->closing, true);
-    metad_client_cancel(member->client);
     mailbox_wake(member->bell);
-    int rc = pthread_join(member->thread, NULL);
-    sk_assert(rc == 0);
+    join(member);
     free_member(member);
 }

@@ -175,11 +175,12 @@ static int receive_reply(struct metad_client *client, struct target *target, uin
         nng_aio_set_msg(client->aio, NULL);
         return SK_OK;
     }
-    /* The connection may be dead without anyone noticing, and the next request must not meet this one: start
-     * afresh. */
-    close_target(target);
     int rc = error_from_nng(rv);
-    return rc == SK_ECLOSED && !atomic_load(&client->cancelled) ? SK_ENET : rc;
+    if (rc == SK_ECLOSED) return atomic_load(&client->cancelled) ? SK_ECLOSED : SK_ENET;
+    /* A connection that stays silent may be dead without anyone noticing: start afresh. (nng 1.5.2 deadlocks when a
+     * socket is closed in the very moment in which a message arrives; here none has for the whole timeout.) */
+    if (rc == SK_ETIMEDOUT) close_target(target);
+    return rc;
 }
 
 static void set_error_text(char *text, size_t text_bytes, struct slice from) {

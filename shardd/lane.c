@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -36,7 +37,6 @@ struct lane_mail {
     struct map *map;     /* owned */
     uint32_t node;
     uint64_t incarnation;
-    int err; /* of a completion */
 };
 
 /* A write, or a read behind one, that has to wait: the log's group or the memtable is full. */
@@ -58,7 +58,10 @@ struct lane {
     struct lane_options options;
     struct mailbox *mailbox;
     pthread_t thread;
-    struct lane_mail synced_mail, checkpointed_mail, stop_mail; /* each in flight once at a time */
+    struct lane_mail synced_mail, checkpointed_mail, stop_mail; /* each in the mailbox once at a time */
+    atomic_bool
+        sync_posted;     /* synced_mail is in the mailbox: the log tells of groups and of segments, also at once */
+    atomic_int sync_err; /* of the log; final */
 
     /* the lane's thread */
     struct wal *wal;
@@ -247,9 +250,11 @@ static void note_durable(struct lane *lane) {
     }
 }
 
-static void on_synced(struct lane *lane, int err) {
+static void on_synced(struct lane *lane) {
+    atomic_store(&lane->sync_posted, false); /* before looking: what ends from here on posts again */
     lane->durable = wal_complete(lane->wal);
     lane->syncs++;
+    int err = atomic_load(&lane->sync_err);
     if (err != SK_OK) {
         fail_disk(lane, err);
         return;
@@ -696,7 +701,7 @@ static void on_mail(struct lane *lane, struct lane_mail *mail) {
         free(mail);
         return;
     case MAIL_SYNCED:
-        on_synced(lane, mail->err);
+        on_synced(lane);
         return;
     case MAIL_CHECKPOINTED:
         lane->checkpointed = true;
@@ -744,13 +749,13 @@ static void *lane_main(void *arg) {
 
 static void synced_cb(void *arg, int err) {
     struct lane *lane = arg;
-    lane->synced_mail.err = err;
-    mailbox_post_always(lane->mailbox, &lane->synced_mail.mail);
+    if (err != SK_OK) atomic_store(&lane->sync_err, err);
+    if (!atomic_exchange(&lane->sync_posted, true)) mailbox_post_always(lane->mailbox, &lane->synced_mail.mail);
 }
 
 static void checkpointed_cb(void *arg, int err) {
     struct lane *lane = arg;
-    lane->checkpointed_mail.err = err;
+    (void)err; /* store_checkpoint_complete tells */
     mailbox_post_always(lane->mailbox, &lane->checkpointed_mail.mail);
 }
 

@@ -6,10 +6,6 @@ target_compile_options(sk_options INTERFACE
 # clang counts sk_assert(!"why") as a conversion that was not meant; it was.
 target_compile_options(sk_options INTERFACE $<$<C_COMPILER_ID:Clang>:-Wno-string-conversion>)
 target_include_directories(sk_options INTERFACE ${CMAKE_SOURCE_DIR})
-if(SKERRY_FUZZ) # what is fuzzed tells the fuzzer which branches it takes
-  target_compile_options(sk_options INTERFACE -fsanitize=fuzzer-no-link)
-  target_link_options(sk_options INTERFACE -fsanitize=fuzzer-no-link)
-endif()
 if(SKERRY_SANITIZER STREQUAL "address")
   target_compile_options(sk_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all)
   target_link_options(sk_options INTERFACE -fsanitize=address,undefined)

@@ -171,7 +171,8 @@ static void forget_idle_session(struct dedup *dedup, uint64_t time_us) {
         struct session *session = &dedup->sessions[i];
         if (time_us < session->last_us + SESSION_IDLE_US) continue;
         session_deinit(session);
-        dedup->sessions[i] = dedup->sessions[--dedup->session_count];
+        *session = dedup->sessions[--dedup->session_count];
+        dedup->sessions[dedup->session_count] = (struct session){0};
         return;
     }
 }

@@ -140,7 +140,7 @@ static void answer_text(struct lane *lane, struct frame *frame, uint64_t number,
 static _Noreturn void die(const struct lane *lane, const struct shard *shard, int err, const char *what) {
     log_event(LOG_ERROR, "lane_fault", "lane=%u shard=%u error=%s what=%s", lane->options.number,
               shard == NULL ? 0 : shard->id, error_name(err), what);
-    exit(1);
+    _exit(1); /* other threads run: no handlers of theirs */
 }
 
 /* R23: a failed write or sync of the log is final. What is in the log's buffers is unknown, also to those who wait. */

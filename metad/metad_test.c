@@ -1,0 +1,715 @@
+/* The whole daemon in this process: real sockets (ipc), real files, run in a thread of its own. Tests wait for what they
+ * expect to become true, never for a time. */
+#include "metad/metad.h"
+
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+#include "libcommon/log.h"
+#include "libcommon/map.h"
+#include "libcommon/metad_client.h"
+#include "libcommon/mp.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <nng/nng.h>
+#include <nng/protocol/pubsub0/sub.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define SERVERS_MAX 3
+#define PATIENCE_MS 20000u /* for what must come; a failure, not a pace */
+
+/* One server. */
+struct server {
+    char data_dir[128], listen[128], publish[128], raft[32];
+    struct metad *metad;
+    pthread_t thread;
+    int result; /* of metad_run */
+};
+
+static char root[64];
+static struct server servers[SERVERS_MAX];
+static struct metad_options options; /* of the next server_start; the addresses are filled in there */
+static char text[METAD_TEXT_BYTES];
+
+static int remove_cb(const char *path, const struct stat *status, int kind, struct FTW *walk) {
+    (void)status;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    (void)snprintf(root, sizeof root, "/tmp/skerry-metad-XXXXXX");
+    assert_non_null(mkdtemp(root));
+    memset(servers, 0, sizeof servers);
+    for (int i = 0; i < SERVERS_MAX; i++) {
+        struct server *server = &servers[i];
+        (void)snprintf(server->data_dir, sizeof server->data_dir, "%s/data%d", root, i + 1);
+        (void)snprintf(server->listen, sizeof server->listen, "ipc://%s/req%d", root, i + 1);
+        (void)snprintf(server->publish, sizeof server->publish, "ipc://%s/pub%d", root, i + 1);
+        (void)snprintf(server->raft, sizeof server->raft, "127.0.0.1:0");
+    }
+    options = (struct metad_options){
+        .server_count = 1, .shards = 16, .expect_nodes = 2, .replicas = 3, .node_timeout_ms = 3600000};
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    return nftw(root, remove_cb, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void *run_thread(void *arg) {
+    struct server *server = arg;
+    server->result = metad_run(server->metad);
+    return NULL;
+}
+
+static int server_new(int at) {
+    struct server *server = &servers[at];
+    options.data_dir = server->data_dir;
+    options.listen = server->listen;
+    options.publish_listen = server->publish;
+    options.raft_listen = server->raft;
+    options.server_id = (uint64_t)at + 1;
+    for (uint32_t i = 0; i < options.server_count; i++) {
+        options.servers[i] = (struct metad_server){
+            .id = i + 1, .raft_address = servers[i].raft, .request_address = servers[i].listen};
+    }
+    server->metad = NULL;
+    text[0] = 0;
+    int err = metad_new(&server->metad, &options, text);
+    assert_true((err == SK_OK) == (text[0] == 0));
+    assert_null(strchr(text, '\n'));
+    return err;
+}
+
+static void server_start(int at) {
+    assert_int_equal(server_new(at), SK_OK);
+    assert_int_equal(pthread_create(&servers[at].thread, NULL, run_thread, &servers[at]), 0);
+}
+
+static void server_stop(int at) {
+    metad_stop(servers[at].metad);
+    assert_int_equal(pthread_join(servers[at].thread, NULL), 0);
+    assert_int_equal(servers[at].result, SK_OK);
+    metad_free(servers[at].metad);
+}
+
+/* ---- a client ---- */
+
+struct client {
+    struct metad_client *metad;
+    struct buffer params, result;
+    char text[256];
+};
+
+static void client_open(struct client *client, const char *addresses) {
+    assert_int_equal(metad_client_new(&client->metad, addresses), SK_OK);
+    buffer_init(&client->params);
+    buffer_init(&client->result);
+}
+
+static void client_close(struct client *client) {
+    metad_client_free(client->metad);
+    buffer_deinit(&client->params);
+    buffer_deinit(&client->result);
+}
+
+static int call(struct client *client, const char *method) {
+    int err = metad_client_call(client->metad, method, buffer_slice(&client->params), PATIENCE_MS, &client->result,
+                                client->text, sizeof client->text);
+    buffer_clear(&client->params, SIZE_MAX);
+    return err;
+}
+
+/* As above, until the answer is neither "not ready" nor "nobody leads". `params` are kept between the tries. */
+static int call_when_ready(struct client *client, const char *method) {
+    uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    struct buffer params = client->params;
+    int err;
+    do {
+        err = metad_client_call(client->metad, method, buffer_slice(&params), 1000, &client->result, client->text,
+                                sizeof client->text);
+    } while ((err == SK_RETRY || err == SK_NOT_LEADER || err == SK_ENET || err == SK_ETIMEDOUT) &&
+             clock_boottime_ms() < deadline_ms);
+    buffer_clear(&client->params, SIZE_MAX);
+    return err;
+}
+
+struct node {
+    uint8_t store;
+    uint32_t node_id;    /* claimed */
+    uint64_t cluster;    /* claimed */
+    const char *start;   /* NULL = no name */
+    const char *address; /* NULL = by store */
+};
+
+static void write_pair(struct buffer *params, const char *key, const char *value) {
+    mp_write_text(params, key);
+    mp_write_text(params, value);
+}
+
+static void write_number(struct buffer *params, const char *key, uint64_t value) {
+    mp_write_text(params, key);
+    mp_write_uint(params, value);
+}
+
+static void write_registration(struct buffer *params, struct node node) {
+    char address[64];
+    uint8_t store_id[16];
+    memset(store_id, node.store, sizeof store_id);
+    (void)snprintf(address, sizeof address, "tcp://node%u:7200", node.store);
+    mp_write_array(params, 2);
+    mp_write_text(params, "shardd");
+    mp_write_map(params, 8);
+    mp_write_text(params, "store_id");
+    mp_write_bin(params, slice_of(store_id, sizeof store_id));
+    write_number(params, "node_id", node.node_id);
+    write_number(params, "cluster", node.cluster);
+    write_number(params, "lanes", 2);
+    write_pair(params, "host", "node");
+    write_pair(params, "frames_address", node.address != NULL ? node.address : address);
+    write_pair(params, "replication_address", "tcp://node:7210");
+    mp_write_text(params, "start");
+    mp_write_bin(params, node.start != NULL ? slice_of_text(node.start) : slice_of(NULL, 0));
+}
+
+struct identity {
+    uint64_t cluster, node_id, incarnation;
+};
+
+/* A number at a key of an encoded map; fails the test if it is not there. */
+static uint64_t number_at(struct slice map, const char *key) {
+    struct mp_reader reader = mp_reader_of(map);
+    uint32_t pairs;
+    assert_int_equal(mp_read_map(&reader, &pairs), SK_OK);
+    for (uint32_t i = 0; i < pairs; i++) {
+        struct slice name;
+        uint64_t number;
+        assert_int_equal(mp_read_str(&reader, &name), SK_OK);
+        if (slice_equal(name, slice_of_text(key))) {
+            assert_int_equal(mp_read_uint(&reader, &number), SK_OK);
+            return number;
+        }
+        assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    }
+    fail_msg("no key %s", key);
+    return 0;
+}
+
+static struct identity register_node(struct client *client, struct node node) {
+    write_registration(&client->params, node);
+    assert_int_equal(call_when_ready(client, "register"), SK_OK);
+    struct slice result = buffer_slice(&client->result);
+    return (struct identity){number_at(result, "cluster"), number_at(result, "node_id"),
+                             number_at(result, "incarnation")};
+}
+
+/* NULL when there is none newer than `known`. */
+static struct map *fetch_map(struct client *client, uint64_t known) {
+    mp_write_array(&client->params, 1);
+    mp_write_uint(&client->params, known);
+    assert_int_equal(call_when_ready(client, "map"), SK_OK);
+    if (client->result.size == 1 && client->result.data[0] == 0xc0) return NULL;
+    struct map *map;
+    assert_int_equal(map_decode(buffer_slice(&client->result), &map), SK_OK);
+    return map;
+}
+
+static struct map *wait_for_shards(struct client *client) {
+    for (uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS; clock_boottime_ms() < deadline_ms;) {
+        struct map *map = fetch_map(client, 0);
+        if (map != NULL && map->shard_count > 0) return map;
+        map_unref(map);
+    }
+    fail_msg("no shards");
+    return NULL;
+}
+
+static int heartbeat(struct client *client, const char *kind, struct identity identity, uint8_t store) {
+    uint8_t store_id[16];
+    memset(store_id, store, sizeof store_id);
+    mp_write_array(&client->params, 5);
+    mp_write_text(&client->params, kind);
+    mp_write_uint(&client->params, identity.node_id);
+    mp_write_uint(&client->params, identity.incarnation);
+    mp_write_bin(&client->params, slice_of(store_id, sizeof store_id));
+    mp_write_map(&client->params, 1);
+    write_number(&client->params, "keys", 1000u + store);
+    return call_when_ready(client, "heartbeat");
+}
+
+/* ---- one server ---- */
+
+static void nodes_register_and_get_shards(void **state) {
+    (void)state;
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    assert_true(one.cluster != 0);
+    assert_int_equal(one.node_id, 1);
+    struct map *map = fetch_map(&client, 0);
+    assert_int_equal(map->shard_count, 0); /* one is not enough */
+    assert_int_equal(map->node_count, 1);
+    uint64_t version = map->version;
+    map_unref(map);
+    assert_null(fetch_map(&client, version));
+
+    struct identity two = register_node(&client, (struct node){.store = 2});
+    assert_int_equal(two.node_id, 2);
+    assert_true(two.cluster == one.cluster);
+    map = wait_for_shards(&client);
+    assert_true(map->version > version);
+    assert_int_equal(map->shard_count, 16);
+    unsigned led[3] = {0};
+    for (uint32_t i = 0; i < 16; i++) {
+        const struct map_shard *shard = &map->shards[i];
+        assert_in_range(shard->leader, 1, 2);
+        led[shard->leader]++;
+        assert_int_equal(shard->leader_epoch, 1);
+        assert_int_equal(shard->leader_incarnation, shard->leader == 1 ? one.incarnation : two.incarnation);
+        assert_int_equal(shard->isr_count, 1);
+        assert_int_equal(shard->min_isr, 1);
+    }
+    assert_int_equal(led[1], 8);
+    assert_true(map_find_node(map, 2)->alive);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+static void a_restart_keeps_everything(void **state) {
+    (void)state;
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1, .start = "s1"});
+    (void)register_node(&client, (struct node){.store = 2, .start = "s2"});
+    struct map *before = wait_for_shards(&client);
+    for (int round = 0; round < 3; round++) {
+        server_stop(0);
+        options.shards = 4; /* what is stored counts */
+        server_start(0);
+        struct map *after = fetch_map(&client, 0);
+        assert_true(after->version == before->version);
+        assert_true(after->cluster == before->cluster);
+        assert_int_equal(after->shard_count, 16);
+        assert_memory_equal(after->shards, before->shards, 16 * sizeof *after->shards);
+        assert_memory_equal(after->nodes, before->nodes, 2 * sizeof *after->nodes);
+        map_unref(after);
+    }
+    map_unref(before);
+    /* The same start at another address; then a new one, which begins new epochs. */
+    struct identity again =
+        register_node(&client, (struct node){1, 1, one.cluster, .start = "s1", .address = "tcp://moved:1"});
+    assert_true(again.incarnation == one.incarnation);
+    struct map *map = fetch_map(&client, 0);
+    assert_string_equal(map_find_node(map, 1)->frames_address, "tcp://moved:1");
+    assert_int_equal(map->shards[0].leader_epoch, 1);
+    map_unref(map);
+    again = register_node(&client, (struct node){1, 1, one.cluster, .start = "s3"});
+    assert_true(again.incarnation > one.incarnation);
+    assert_int_equal(again.node_id, 1);
+    map = fetch_map(&client, 0);
+    assert_int_equal(map->shards[0].leader_epoch, 2);
+    assert_true(map->shards[0].leader_incarnation == again.incarnation);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+static void stores_of_others_are_refused(void **state) {
+    (void)state;
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    write_registration(&client.params, (struct node){.store = 1, .cluster = one.cluster ^ 1});
+    assert_int_equal(call(&client, "register"), SK_CONFLICT);
+    assert_non_null(strstr(client.text, "belongs to cluster"));
+    write_registration(&client.params, (struct node){.store = 1, .node_id = 2});
+    assert_int_equal(call(&client, "register"), SK_CONFLICT);
+    assert_non_null(strstr(client.text, "registered as node 1"));
+    client_close(&client);
+    server_stop(0);
+}
+
+static struct slice status_part(struct client *client, const char *key) {
+    mp_write_array(&client->params, 0);
+    assert_int_equal(call_when_ready(client, "status"), SK_OK);
+    struct mp_reader reader = mp_reader_of(buffer_slice(&client->result));
+    uint32_t pairs;
+    assert_int_equal(mp_read_map(&reader, &pairs), SK_OK);
+    for (uint32_t i = 0; i < pairs; i++) {
+        struct slice name, value;
+        assert_int_equal(mp_read_str(&reader, &name), SK_OK);
+        assert_int_equal(mp_skip(&reader, &value), SK_OK);
+        if (slice_equal(name, slice_of_text(key))) return value;
+    }
+    fail_msg("status has no %s", key);
+    return slice_of(NULL, 0);
+}
+
+static void heartbeats_are_heard_and_told(void **state) {
+    (void)state;
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    struct map *map = fetch_map(&client, 0);
+    assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    assert_true(number_at(buffer_slice(&client.result), "map_version") == map->version);
+    map_unref(map);
+
+    struct identity wrong = one;
+    assert_int_equal(heartbeat(&client, "shardd", one, 2), SK_NOT_FOUND); /* another store */
+    wrong.incarnation++;
+    assert_int_equal(heartbeat(&client, "shardd", wrong, 1), SK_NOT_FOUND);
+    wrong = one;
+    wrong.node_id = 2;
+    assert_int_equal(heartbeat(&client, "shardd", wrong, 1), SK_NOT_FOUND);
+    wrong.node_id = UINT32_MAX;
+    assert_int_equal(heartbeat(&client, "shardd", wrong, 1), SK_NOT_FOUND);
+
+    struct slice stats = status_part(&client, "stats");
+    static const uint8_t expected[] = {0x81, 0x01, 0x81, 0xa4, 'k', 'e', 'y', 's', 0xcd, 0x03, 0xe9};
+    assert_true(slice_equal(stats, slice_of(expected, sizeof expected)));
+    assert_int_equal(number_at(status_part(&client, "metad"), "shards"), 16);
+    client_close(&client);
+    server_stop(0);
+}
+
+static void gateways_are_known_while_they_are_heard(void **state) {
+    (void)state;
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity nobody = {0};
+    /* A write must come first: before a leader is ready, everything is told to come again. */
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    assert_int_equal(heartbeat(&client, "gateway", nobody, 7), SK_NOT_FOUND);
+    for (int i = 0; i < 2; i++) { /* twice is once */
+        mp_write_array(&client.params, 2);
+        mp_write_text(&client.params, "gateway");
+        mp_write_map(&client.params, 3);
+        mp_write_text(&client.params, "store_id");
+        mp_write_bin(&client.params, slice_of("\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7\7", 16));
+        write_pair(&client.params, "host", "g");
+        write_pair(&client.params, "frames_address", "tcp://g:7410");
+        assert_int_equal(call_when_ready(&client, "register"), SK_OK);
+        assert_true(number_at(buffer_slice(&client.result), "cluster") == one.cluster);
+        assert_int_equal(number_at(buffer_slice(&client.result), "node_id"), 0);
+    }
+    assert_int_equal(heartbeat(&client, "gateway", nobody, 7), SK_OK);
+    struct slice gateways = status_part(&client, "gateways");
+    assert_int_equal(gateways.data[0], 0x91);
+    assert_non_null(memmem(gateways.data, gateways.size, "tcp://g:7410", 12));
+    client_close(&client);
+    server_stop(0);
+}
+
+static bool is_alive(struct client *client, uint32_t node, uint64_t *version) {
+    struct map *map = fetch_map(client, 0);
+    bool alive = map_find_node(map, node)->alive;
+    assert_true(map->version >= *version); /* never goes back */
+    *version = map->version;
+    map_unref(map);
+    return alive;
+}
+
+static void a_silent_node_is_dead_until_it_is_heard(void **state) {
+    (void)state;
+    struct client client;
+    options.node_timeout_ms = 400;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    uint64_t version = 0, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    while (is_alive(&client, 1, &version)) assert_true(clock_boottime_ms() < deadline_ms);
+    uint64_t dead_version = version;
+    assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    while (!is_alive(&client, 1, &version)) assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    assert_true(version > dead_version);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* ---- what is published ---- */
+
+static void every_change_is_published(void **state) {
+    (void)state;
+    struct client client;
+    nng_socket sub;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    assert_int_equal(nng_sub0_open(&sub), 0);
+    assert_int_equal(nng_socket_set(sub, NNG_OPT_SUB_SUBSCRIBE, "map", 3), 0);
+    assert_int_equal(nng_socket_set_ms(sub, NNG_OPT_RECVTIMEO, 100), 0);
+    assert_int_equal(nng_dial(sub, servers[0].publish, NULL, 0), 0);
+    uint64_t version = 0, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    uint8_t store = 1;
+    for (int received = 0; received < 3;) { /* the first may go out before the subscription has come */
+        assert_true(clock_boottime_ms() < deadline_ms);
+        (void)register_node(&client, (struct node){.store = store++});
+        nng_msg *message;
+        while (nng_recvmsg(sub, &message, 0) == 0) {
+            assert_memory_equal(nng_msg_body(message), "map", 3);
+            struct mp_reader reader =
+                mp_reader_of(slice_of((uint8_t *)nng_msg_body(message) + 3, nng_msg_len(message) - 3));
+            uint64_t published;
+            assert_int_equal(mp_read_uint(&reader, &published), SK_OK);
+            assert_int_equal(mp_left(&reader), 0);
+            assert_true(published > version);
+            version = published;
+            received++;
+            nng_msg_free(message);
+        }
+    }
+    struct map *map = fetch_map(&client, 0);
+    assert_true(map->version == version);
+    map_unref(map);
+    assert_int_equal(nng_close(sub), 0);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* ---- bad input ---- */
+
+static void exchange(nng_socket socket, const void *bytes, size_t size, struct buffer *reply) {
+    nng_msg *message;
+    assert_int_equal(nng_msg_alloc(&message, 0), 0);
+    assert_int_equal(nng_msg_append(message, bytes, size), 0);
+    assert_int_equal(nng_sendmsg(socket, message, 0), 0);
+    assert_int_equal(nng_recvmsg(socket, &message, 0), 0);
+    buffer_clear(reply, SIZE_MAX);
+    buffer_append(reply, nng_msg_body(message), nng_msg_len(message));
+    nng_msg_free(message);
+}
+
+static uint32_t next_random(uint32_t *state) {
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
+static void malformed_messages_get_an_error_and_nothing_else(void **state) {
+    (void)state;
+    struct client client;
+    nng_socket socket;
+    struct buffer reply, valid;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    assert_int_equal(nng_req0_open(&socket), 0);
+    assert_int_equal(nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, (int)PATIENCE_MS), 0);
+    assert_int_equal(nng_dial(socket, servers[0].listen, NULL, 0), 0);
+    buffer_init(&reply);
+    buffer_init(&valid);
+    static const uint8_t bad_0[] = {0x94, 0x01, 0x00, 0x92, 0xaa, 'B', 'A', 'D', 'R', 'E', 'Q'};
+    exchange(socket, "", 0, &reply);
+    assert_true(reply.size > sizeof bad_0);
+    assert_memory_equal(reply.data, bad_0, sizeof bad_0);
+    assert_int_equal(reply.data[reply.size - 1], 0xc0);
+    exchange(socket, "\x94\x00\x05\xa4nope\x90", 9, &reply);
+    assert_int_equal(reply.data[2], 5); /* its msgid */
+
+    mp_write_array(&valid, 4);
+    mp_write_uint(&valid, 0);
+    mp_write_uint(&valid, 9);
+    mp_write_text(&valid, "register");
+    write_registration(&valid, (struct node){.store = 1, .node_id = 1, .cluster = one.cluster});
+    uint32_t random = 12345;
+    for (int round = 0; round < 400; round++) {
+        uint8_t bytes[512];
+        size_t size = next_random(&random) % (valid.size + 1);
+        if (round % 2 == 0) { /* a valid one, cut or changed */
+            memcpy(bytes, valid.data, valid.size);
+            if (round % 4 == 0) size = valid.size;
+            bytes[next_random(&random) % valid.size] = (uint8_t)next_random(&random);
+        } else {
+            for (size_t i = 0; i < size; i++) bytes[i] = (uint8_t)next_random(&random);
+        }
+        exchange(socket, bytes, size, &reply);
+        assert_true(reply.size > 4);
+        assert_int_equal(reply.data[0], 0x94);
+        assert_int_equal(reply.data[1], 1);
+    }
+    map_unref(fetch_map(&client, 0)); /* and it serves */
+    buffer_deinit(&reply);
+    buffer_deinit(&valid);
+    assert_int_equal(nng_close(socket), 0);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* Many at once, more than there are contexts, and stopped in the middle: nobody's memory is touched after. */
+static void a_stop_under_load_is_clean(void **state) {
+    (void)state;
+    enum { CLIENTS = 200 };
+    struct client client;
+    nng_socket sockets[CLIENTS];
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    (void)register_node(&client, (struct node){.store = 1});
+    for (int i = 0; i < CLIENTS; i++) {
+        struct buffer message;
+        buffer_init(&message);
+        mp_write_array(&message, 4);
+        mp_write_uint(&message, 0);
+        mp_write_uint(&message, 1);
+        mp_write_text(&message, i % 2 == 0 ? "register" : "status");
+        if (i % 2 == 0) write_registration(&message, (struct node){.store = (uint8_t)i});
+        if (i % 2 == 1) mp_write_array(&message, 0);
+        assert_int_equal(nng_req0_open(&sockets[i]), 0);
+        assert_int_equal(nng_dial(sockets[i], servers[0].listen, NULL, 0), 0);
+        assert_int_equal(nng_send(sockets[i], message.data, message.size, 0), 0);
+        buffer_deinit(&message);
+    }
+    server_stop(0);
+    for (int i = 0; i < CLIENTS; i++) assert_int_equal(nng_close(sockets[i]), 0);
+    client_close(&client);
+    server_start(0); /* and what was applied is there */
+    server_stop(0);
+}
+
+/* ---- bad set-up and damage ---- */
+
+static void addresses_in_use_are_named(void **state) {
+    (void)state;
+    server_start(0);
+    char own[128];
+    (void)snprintf(own, sizeof own, "%s", servers[1].listen);
+    options.server_count = 1;
+    (void)snprintf(servers[1].listen, sizeof own, "%s", servers[0].listen);
+    struct metad_options second = options;
+    second.data_dir = servers[1].data_dir;
+    second.publish_listen = servers[1].publish;
+    struct metad *metad = NULL;
+    assert_int_equal(metad_new(&metad, &second, text), SK_ENET); /* listen is the first one's */
+    assert_non_null(strstr(text, servers[0].listen));
+    second.listen = own;
+    second.publish_listen = servers[0].publish;
+    assert_int_equal(metad_new(&metad, &second, text), SK_ENET);
+    assert_non_null(strstr(text, servers[0].publish));
+    second.publish_listen = "nonsense";
+    assert_int_equal(metad_new(&metad, &second, text), SK_ECONFIG);
+    second.publish_listen = servers[1].publish;
+    second.data_dir = servers[0].data_dir;
+    assert_int_equal(metad_new(&metad, &second, text), SK_ELOCKED);
+    assert_non_null(strstr(text, servers[0].data_dir));
+    server_stop(0);
+}
+
+/* A path in the Raft directory whose name begins like this. */
+static void find_raft_file(const char *prefix, char *path, size_t path_bytes) {
+    char name[160];
+    (void)snprintf(name, sizeof name, "%s/raft", servers[0].data_dir);
+    DIR *directory = opendir(name);
+    assert_non_null(directory);
+    for (struct dirent *entry = readdir(directory); entry != NULL; entry = readdir(directory)) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0) continue;
+        (void)snprintf(path, path_bytes, "%s/%s", name, entry->d_name);
+        (void)closedir(directory);
+        return;
+    }
+    fail_msg("no file %s", prefix);
+}
+
+static void flip_byte(const char *path, off_t from_end) {
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    uint8_t byte;
+    off_t at = lseek(fd, -from_end, SEEK_END);
+    assert_true(at >= 0);
+    assert_int_equal(pread(fd, &byte, 1, at), 1);
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+    assert_int_equal(close(fd), 0);
+}
+
+static void fill_and_stop(void) {
+    struct client client;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    (void)register_node(&client, (struct node){.store = 1});
+    (void)register_node(&client, (struct node){.store = 2});
+    map_unref(wait_for_shards(&client));
+    client_close(&client);
+    server_stop(0);
+}
+
+static void a_damaged_log_is_refused_and_kept(void **state) {
+    (void)state;
+    char path[512];
+    fill_and_stop();
+    find_raft_file("0000000000000002-", path, sizeof path);
+    flip_byte(path, 8);
+    assert_int_equal(server_new(0), SK_ECORRUPT);
+    assert_non_null(strstr(text, servers[0].data_dir));
+    assert_int_equal(access(path, F_OK), 0);
+    flip_byte(path, 8); /* whole again: nothing was thrown away */
+    server_start(0);
+    server_stop(0);
+}
+
+static void a_missing_piece_of_the_log_is_refused(void **state) {
+    (void)state;
+    char path[512];
+    fill_and_stop();
+    find_raft_file("0000000000000001-", path, sizeof path);
+    assert_int_equal(remove(path), 0);
+    assert_int_not_equal(server_new(0), SK_OK);
+}
+
+static void a_log_that_is_gone_is_no_new_cluster(void **state) {
+    (void)state;
+    char path[512];
+    fill_and_stop();
+    (void)snprintf(path, sizeof path, "%s/raft", servers[0].data_dir);
+    assert_int_equal(nftw(path, remove_cb, 16, FTW_DEPTH | FTW_PHYS), 0);
+    assert_int_equal(server_new(0), SK_ECORRUPT);
+    assert_int_equal(mkdir(path, 0700), 0); /* nor with something else in its place */
+    (void)snprintf(path, sizeof path, "%s/raft/metadata1", servers[0].data_dir);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(close(fd), 0);
+    assert_int_not_equal(server_new(0), SK_OK);
+}
+
+int main(void) {
+    (void)signal(SIGPIPE, SIG_IGN);
+    log_init("metad_test", LOG_ERROR);
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(nodes_register_and_get_shards, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_restart_keeps_everything, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stores_of_others_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(heartbeats_are_heard_and_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(gateways_are_known_while_they_are_heard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_silent_node_is_dead_until_it_is_heard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(addresses_in_use_are_named, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_damaged_log_is_refused_and_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_missing_piece_of_the_log_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_no_new_cluster, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

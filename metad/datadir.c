@@ -15,14 +15,17 @@
 #include <unistd.h>
 
 #define IDENTITY_BYTES_MAX 512
+#define VERSION_BYTES      21 /* twenty digits and the end of the line */
 
 struct datadir {
     char path[PATH_MAX - 64]; /* room for the names in it */
     char raft_path[PATH_MAX];
     int directory_fd;
     int lock_fd; /* holds the flock */
+    int version_fd;
     uint64_t server_id;
     uint64_t cluster;
+    uint64_t version;
 };
 
 /* A failed system call, said in one line. An error in the way the daemon was set up is SK_ECONFIG. */
@@ -180,6 +183,18 @@ static int identify(struct datadir *datadir, char *text, size_t text_bytes) {
     return SK_OK;
 }
 
+/* After a crash of the machine the file may hold anything: what is no number counts as 0. */
+static int open_version(struct datadir *datadir, char *text, size_t text_bytes) {
+    datadir->version_fd = openat(datadir->directory_fd, "version", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (datadir->version_fd < 0) return failed(datadir->path, "version", text, text_bytes);
+    char content[VERSION_BYTES + 1] = {0};
+    if (pread(datadir->version_fd, content, VERSION_BYTES, 0) != VERSION_BYTES ||
+        sscanf(content, "%20" SCNu64 "\n", &datadir->version) != 1) {
+        datadir->version = 0;
+    }
+    return SK_OK;
+}
+
 int datadir_open(struct datadir **out, const char *path, uint64_t server_id, char *text, size_t text_bytes) {
     struct datadir *datadir = calloc(1, sizeof *datadir);
     if (datadir == NULL) {
@@ -188,6 +203,7 @@ int datadir_open(struct datadir **out, const char *path, uint64_t server_id, cha
     }
     datadir->lock_fd = -1;
     datadir->directory_fd = -1;
+    datadir->version_fd = -1;
     datadir->server_id = server_id;
     int err = SK_OK;
     if (path[0] == 0 || strlen(path) >= sizeof datadir->path) {
@@ -205,6 +221,7 @@ int datadir_open(struct datadir **out, const char *path, uint64_t server_id, cha
     }
     if (err == SK_OK) err = lock(datadir, text, text_bytes);
     if (err == SK_OK) err = identify(datadir, text, text_bytes);
+    if (err == SK_OK) err = open_version(datadir, text, text_bytes);
     if (err != SK_OK) {
         datadir_close(datadir);
         return err;
@@ -225,8 +242,20 @@ int datadir_set_cluster(struct datadir *datadir, uint64_t cluster, char *text, s
     return err;
 }
 
+uint64_t datadir_version(const struct datadir *datadir) { return datadir->version; }
+
+void datadir_note_version(struct datadir *datadir, uint64_t version) {
+    if (version <= datadir->version) return; /* the log is being replayed */
+    datadir->version = version;
+    char content[VERSION_BYTES + 1];
+    (void)snprintf(content, sizeof content, "%020" PRIu64 "\n", version);
+    ssize_t written = pwrite(datadir->version_fd, content, VERSION_BYTES, 0);
+    (void)written;
+}
+
 void datadir_close(struct datadir *datadir) {
     if (datadir == NULL) return;
+    if (datadir->version_fd >= 0) (void)close(datadir->version_fd);
     if (datadir->lock_fd >= 0) (void)close(datadir->lock_fd);
     if (datadir->directory_fd >= 0) (void)close(datadir->directory_fd);
     free(datadir);

@@ -1,6 +1,7 @@
 /* metad's data directory:
  *   lock    held by flock while a process uses the directory
  *   metad   who this is: format version, server id, and the cluster's id once it exists; text, replaced whole
+ *   version the highest map version seen, as far as it reached the disk; text, overwritten without a sync
  *   raft/   libraft's files
  * `metad` says what must be in raft/, so that a directory which lost it is noticed and never taken for a new one.
  */
@@ -27,6 +28,13 @@ uint64_t datadir_cluster(const struct datadir *datadir);
 
 /* Notes the cluster, durably. Errors as for datadir_open. */
 int datadir_set_cluster(struct datadir *datadir, uint64_t cluster, char *text, size_t text_bytes);
+
+/* A lower bound of the map version in raft/, from earlier runs. */
+uint64_t datadir_version(const struct datadir *datadir);
+
+/* Notes a version. Not synced, which would cost more than the entry itself: a crash of the process keeps it, one of the
+ * machine may leave an older one. Failures are ignored: the note only ever helps to find damage. */
+void datadir_note_version(struct datadir *datadir, uint64_t version);
 
 /* Unlocks. NULL is allowed. */
 void datadir_close(struct datadir *datadir);

@@ -27,15 +27,9 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     (void)state;
-    static const char *const names[] = {"deep/er/raft/x",
-                                        "deep/er/raft",
-                                        "deep/er/lock",
-                                        "deep/er/metad",
-                                        "deep/er/metad.new",
-                                        "deep/er",
-                                        "deep",
-                                        "file",
-                                        ""};
+    static const char *const names[] = {
+        "deep/er/raft/x",    "deep/er/raft", "deep/er/lock", "deep/er/metad", "deep/er/version",
+        "deep/er/metad.new", "deep/er",      "deep",         "file",          ""};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char name[160];
         (void)snprintf(name, sizeof name, "%s/%s", root, names[i]);
@@ -75,6 +69,23 @@ static void a_directory_is_made_and_remembers(void **state) {
     write_file("raft/x", "");
     assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
     assert_true(datadir_cluster(datadir) == 0xfedcba9876543210u);
+    datadir_close(datadir);
+}
+
+static void versions_are_a_lower_bound(void **state) {
+    (void)state;
+    struct datadir *datadir;
+    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_true(datadir_version(datadir) == 0);
+    datadir_note_version(datadir, UINT64_MAX - 1);
+    datadir_note_version(datadir, 7); /* a replay */
+    datadir_close(datadir);
+    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_true(datadir_version(datadir) == UINT64_MAX - 1);
+    datadir_close(datadir);
+    write_file("version", "12345"); /* torn */
+    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_true(datadir_version(datadir) == 0);
     datadir_close(datadir);
 }
 
@@ -156,6 +167,7 @@ static void places_that_cannot_be_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_directory_is_made_and_remembers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(versions_are_a_lower_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_process_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_servers_directory_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_format_is_refused, set_up, tear_down),

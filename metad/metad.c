@@ -66,7 +66,8 @@ static void fault_cb(void *arg, int err, const char *text) {
     struct metad *metad = arg;
     if (metad->fault != SK_OK) return;
     metad->fault = err;
-    (void)snprintf(metad->fault_text, sizeof metad->fault_text, "%s", text);
+    (void)snprintf(metad->fault_text, sizeof metad->fault_text, "%.200s: %.250s",
+                   datadir_raft_path(metad->datadir), text);
     if (metad->loop != NULL) raft_loop_stop(metad->loop);
 }
 
@@ -76,6 +77,11 @@ static int cluster_cb(void *arg, uint64_t cluster) {
     int err = datadir_set_cluster(metad->datadir, cluster, text, sizeof text);
     if (err != SK_OK) fault_cb(metad, err, text);
     return err;
+}
+
+static void version_cb(void *arg, uint64_t version) {
+    struct metad *metad = arg;
+    datadir_note_version(metad->datadir, version);
 }
 
 /* ---- and on nng's threads ---- */
@@ -92,12 +98,14 @@ static int open_service(struct metad *metad, const struct metad_options *options
         .server_id = options->server_id,
         .server_count = options->server_count,
         .cluster = datadir_cluster(metad->datadir),
+        .version = datadir_version(metad->datadir),
         .shards = options->shards,
         .replicas = options->replicas,
         .expect_nodes = options->expect_nodes,
         .node_timeout_ms = options->node_timeout_ms,
         .arg = metad,
         .cluster_cb = cluster_cb,
+        .version_cb = version_cb,
         .fault_cb = fault_cb,
     };
     for (uint32_t i = 0; i < options->server_count; i++) {

@@ -22,6 +22,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -693,9 +694,161 @@ static void a_log_that_is_gone_is_no_new_cluster(void **state) {
     assert_int_not_equal(server_new(0), SK_OK);
 }
 
-int main(void) {
+/* ---- kill -9 ---- */
+
+/* This program again, as server 0 of the same directory: it can be killed. */
+static pid_t spawn(void) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails leaves nothing behind */
+        (void)execl("/proc/self/exe", "metad_test", "serve", root, (char *)NULL);
+        _exit(127);
+    }
+    return child;
+}
+
+static void kill_9(pid_t child) {
+    int status;
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+}
+
+static void a_killed_server_keeps_what_it_answered(void **state) {
+    (void)state;
+    struct client client;
+    client_open(&client, servers[0].listen);
+    uint64_t incarnation = 0, version = 0;
+    for (int round = 0; round < 5; round++) {
+        pid_t child = spawn();
+        for (int i = 0; i < 20; i++) {
+            struct identity one = register_node(&client, (struct node){.store = 1});
+            assert_true(one.incarnation == incarnation + 1 || i == 0); /* a killed one's may have been applied */
+            assert_true(one.incarnation > incarnation);
+            incarnation = one.incarnation;
+        }
+        struct map *map = fetch_map(&client, 0);
+        assert_true(map->version > version);
+        version = map->version;
+        map_unref(map);
+        kill_9(child);
+    }
+    server_start(0);
+    struct map *map = fetch_map(&client, 0);
+    assert_true(map->version == version);
+    assert_true(map->nodes[0].incarnation == incarnation);
+    map_unref(map);
+    server_stop(0);
+    client_close(&client);
+}
+
+/* libraft takes damage in its newest segment for a torn tail and drops what follows; we must not. */
+static void damage_at_the_end_is_noticed(void **state) {
+    (void)state;
+    char path[512];
+    struct client client;
+    client_open(&client, servers[0].listen);
+    pid_t child = spawn();
+    for (uint8_t store = 3; store < 20; store++) (void)register_node(&client, (struct node){.store = store});
+    kill_9(child);
+    client_close(&client);
+    find_raft_file("open-1", path, sizeof path);
+    int fd = open(path, O_RDWR);
+    assert_true(fd >= 0);
+    uint8_t byte;
+    assert_int_equal(pread(fd, &byte, 1, 1024), 1); /* among the registrations */
+    byte ^= 0x10;
+    assert_int_equal(pwrite(fd, &byte, 1, 1024), 1);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(server_new(0), SK_OK);
+    assert_int_equal(metad_run(servers[0].metad), SK_ECORRUPT);
+    metad_free(servers[0].metad);
+}
+
+static int serve(const char *directory) {
+    (void)set_up(NULL);
+    (void)rmdir(root);
+    (void)snprintf(root, sizeof root, "%s", directory);
+    (void)snprintf(servers[0].data_dir, sizeof servers[0].data_dir, "%s/data1", root);
+    (void)snprintf(servers[0].listen, sizeof servers[0].listen, "ipc://%s/req1", root);
+    (void)snprintf(servers[0].publish, sizeof servers[0].publish, "ipc://%s/pub1", root);
+    if (server_new(0) != SK_OK) return EXIT_FAILURE;
+    return metad_run(servers[0].metad);
+}
+
+/* ---- three servers ---- */
+
+/* Ports that are free now. */
+static void choose_raft_addresses(void) {
+    int sockets[SERVERS_MAX];
+    for (int i = 0; i < SERVERS_MAX; i++) {
+        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        socklen_t size = sizeof address;
+        sockets[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_true(sockets[i] >= 0);
+        assert_int_equal(bind(sockets[i], (struct sockaddr *)&address, size), 0);
+        assert_int_equal(getsockname(sockets[i], (struct sockaddr *)&address, &size), 0);
+        (void)snprintf(servers[i].raft, sizeof servers[i].raft, "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
+    }
+    for (int i = 0; i < SERVERS_MAX; i++) assert_int_equal(close(sockets[i]), 0);
+}
+
+static int leader_of(struct client *client) { return (int)number_at(status_part(client, "metad"), "leader") - 1; }
+
+static void three_servers_outlive_one(void **state) {
+    (void)state;
+    char addresses[400];
+    struct client client;
+    choose_raft_addresses();
+    options.server_count = 3;
+    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
+    (void)snprintf(addresses, sizeof addresses, "%s,%s,%s", servers[0].listen, servers[1].listen,
+                   servers[2].listen);
+    client_open(&client, addresses);
+    struct identity one = register_node(&client, (struct node){.store = 1, .start = "a"});
+    (void)register_node(&client, (struct node){.store = 2, .start = "a"});
+    struct map *before = wait_for_shards(&client);
+
+    /* A follower says who leads. */
+    int leader = leader_of(&client);
+    int follower = (leader + 1) % SERVERS_MAX;
+    nng_socket socket;
+    struct buffer reply;
+    buffer_init(&reply);
+    assert_int_equal(nng_req0_open(&socket), 0);
+    assert_int_equal(nng_dial(socket, servers[follower].listen, NULL, 0), 0);
+    exchange(socket, "\x94\x00\x05\xa3map\x91\x00", 9, &reply);
+    assert_non_null(memmem(reply.data, reply.size, "NOT_LEADER", 10));
+    assert_non_null(memmem(reply.data, reply.size, servers[leader].listen, strlen(servers[leader].listen)));
+    assert_int_equal(nng_close(socket), 0);
+    buffer_deinit(&reply);
+
+    server_stop(leader);
+    struct map *after = fetch_map(&client, 0);
+    assert_true(after->version == before->version);
+    assert_memory_equal(after->shards, before->shards, 16 * sizeof *after->shards);
+    map_unref(before);
+    map_unref(after);
+    assert_int_not_equal(leader_of(&client), leader);
+    assert_true(register_node(&client, (struct node){.store = 1, .start = "a"}).incarnation == one.incarnation);
+    (void)register_node(&client, (struct node){.store = 3});
+
+    server_start(leader);
+    server_stop(follower);
+    after = fetch_map(&client, 0);
+    assert_int_equal(after->node_count, 3);
+    map_unref(after);
+    for (int i = 0; i < SERVERS_MAX; i++) {
+        if (i != follower) server_stop(i);
+    }
+    client_close(&client);
+}
+
+int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
     log_init("metad_test", LOG_ERROR);
+    if (argc == 3 && strcmp(argv[1], "serve") == 0) return serve(argv[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(nodes_register_and_get_shards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_restart_keeps_everything, set_up, tear_down),
@@ -710,6 +863,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_damaged_log_is_refused_and_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_piece_of_the_log_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_no_new_cluster, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_killed_server_keeps_what_it_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(damage_at_the_end_is_noticed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(three_servers_outlive_one, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

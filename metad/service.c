@@ -16,6 +16,9 @@
 /* Until shardd replicates a shard has one replica, whatever the cluster wants. */
 #define INITIAL_REPLICAS 1u
 
+/* How long a proposal waits for room on disk before it is refused with DISKFULL. */
+#define HOLD_MS 2000u
+
 /* A gateway is nobody's business but the operator's: kept in memory, forgotten when it is silent for long. */
 struct gateway {
     uint8_t store_id[16];
@@ -33,7 +36,10 @@ struct proposal {
     uint64_t number;
     enum command_kind kind;
     uint32_t node_id; /* of COMMAND_NODE_ALIVE */
-    bool applied;     /* `answer` is there */
+    struct buffer entry;
+    uint64_t
+        held_until_ms; /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
+    bool applied;      /* `answer` is there */
     struct catalog_answer answer;
 };
 
@@ -128,12 +134,18 @@ static void answer_registration(struct proposal *proposal) {
     buffer_deinit(&result);
 }
 
+static void proposal_free(struct proposal *proposal) {
+    buffer_deinit(&proposal->entry);
+    free(proposal);
+}
+
 static void unlink_proposal(struct proposal *proposal) {
     struct proposal **at = &proposal->service->proposals;
     while (*at != proposal) at = &(*at)->next;
     *at = proposal->next;
 }
 
+/* Takes the proposal. */
 static void proposal_done_cb(void *arg, int err) {
     struct proposal *proposal = arg;
     struct service *service = proposal->service;
@@ -154,39 +166,61 @@ static void proposal_done_cb(void *arg, int err) {
             rpc_refuse(proposal->call, err, NULL);
         }
     }
-    free(proposal);
+    proposal_free(proposal);
     if (service->ready && err == SK_OK) decide(service);
 }
 
-/* Proposes `command` (origin and number are filled in here) on behalf of `call`, which may be NULL and is answered
- * in any case. SK_OK: on its way. */
-static int propose(struct service *service, struct log_command *command, struct rpc_call *call) {
+/* Gives the proposal to libraft, or holds it, or ends it. After a start libraft has no room on disk for some
+ * milliseconds, until its first segments are made: a request that comes then waits a little. */
+static void send_proposal(struct proposal *proposal) {
+    struct service *service = proposal->service;
+    int err = raft_loop_propose(service->loop, buffer_slice(&proposal->entry), proposal_done_cb, proposal);
+    uint64_t now_ms = clock_boottime_ms();
+    if (err == SK_DISKFULL && proposal->held_until_ms == 0) proposal->held_until_ms = now_ms + HOLD_MS;
+    if (err == SK_OK) {
+        proposal->held_until_ms = 0;
+    } else if (err != SK_DISKFULL || now_ms >= proposal->held_until_ms || service->draining) {
+        proposal_done_cb(proposal, err);
+    }
+}
+
+/* The list may change under each: from the start again until none is left that was not tried. */
+static void send_held(struct service *service) {
+    uint64_t before = service->last_number;
+    for (uint64_t number = 1; number != 0;) {
+        struct proposal *first = NULL; /* the oldest that is held and not tried yet */
+        for (struct proposal *at = service->proposals; at != NULL; at = at->next) {
+            if (at->held_until_ms == 0 || at->number < number || at->number > before) continue;
+            if (first == NULL || at->number < first->number) first = at;
+        }
+        number = first == NULL ? 0 : first->number + 1;
+        if (first != NULL) send_proposal(first);
+    }
+}
+
+/* Proposes `command` (origin and number are filled in here) on behalf of `call`, which may be NULL and is answered in
+ * any case. */
+static void propose(struct service *service, struct log_command *command, struct rpc_call *call) {
     struct proposal *proposal = calloc(1, sizeof *proposal);
-    struct buffer entry;
-    buffer_init(&entry);
-    int err = proposal == NULL ? SK_ENOMEM : SK_OK;
-    if (err == SK_OK) {
-        command->origin = service->origin;
-        command->number = ++service->last_number;
-        *proposal = (struct proposal){.service = service,
-                                      .call = call,
-                                      .number = command->number,
-                                      .kind = command->kind,
-                                      .next = service->proposals};
-        if (command->kind == COMMAND_NODE_ALIVE) proposal->node_id = command->node_alive.node_id;
-        command_encode(command, &entry);
-        if (entry.failed) err = SK_ENOMEM;
+    if (proposal == NULL) {
+        if (call != NULL) rpc_refuse(call, SK_ENOMEM, NULL);
+        return;
     }
-    if (err == SK_OK) {
-        service->proposals = proposal;
-        err = raft_loop_propose(service->loop, buffer_slice(&entry), proposal_done_cb, proposal);
-        if (err != SK_OK) service->proposals = proposal->next;
+    command->origin = service->origin;
+    command->number = ++service->last_number;
+    *proposal = (struct proposal){.service = service,
+                                  .call = call,
+                                  .number = command->number,
+                                  .kind = command->kind,
+                                  .next = service->proposals};
+    if (command->kind == COMMAND_NODE_ALIVE) proposal->node_id = command->node_alive.node_id;
+    service->proposals = proposal;
+    command_encode(command, &proposal->entry);
+    if (proposal->entry.failed) {
+        proposal_done_cb(proposal, SK_ENOMEM);
+    } else {
+        send_proposal(proposal);
     }
-    buffer_deinit(&entry);
-    if (err == SK_OK) return SK_OK;
-    free(proposal);
-    if (call != NULL) rpc_refuse(call, err, NULL);
-    return err;
 }
 
 static bool is_proposed(const struct service *service, enum command_kind kind, uint32_t node_id) {
@@ -230,6 +264,7 @@ static void applied_cb(void *arg, const struct log_command *command, const struc
         }
     }
     check_cluster(service);
+    service->options.version_cb(service->options.arg, service->fsm.catalog.version);
     publish(service);
 }
 
@@ -247,7 +282,7 @@ static void propose_init(struct service *service) {
                                            .shard_count = service->options.shards,
                                            .replicas = service->options.replicas,
                                            .expect_nodes = service->options.expect_nodes}};
-    (void)propose(service, &command, NULL); /* on failure the next tick tries again */
+    propose(service, &command, NULL);
 }
 
 static void propose_shards(struct service *service) {
@@ -264,7 +299,7 @@ static void propose_shards(struct service *service) {
                                                         .shard_count = shard_count,
                                                         .replica_count = INITIAL_REPLICAS,
                                                         .nodes = placed}};
-        (void)propose(service, &command, NULL);
+        propose(service, &command, NULL);
     }
     free(ids);
     free(placed);
@@ -275,7 +310,7 @@ static void propose_alive(struct service *service, const struct map_node *node, 
     struct log_command command = {
         .kind = COMMAND_NODE_ALIVE,
         .node_alive = {.node_id = node->id, .incarnation = node->incarnation, .alive = alive}};
-    (void)propose(service, &command, NULL);
+    propose(service, &command, NULL);
 }
 
 /* What the catalog asks for next. Repeated on each tick, so nothing here needs to succeed. */
@@ -300,14 +335,26 @@ static void warn_of_setting(const char *name, uint32_t given, uint32_t stored) {
               name, given, stored);
 }
 
+/* What the data directory says of the log must be in it. */
+static bool log_is_whole(struct service *service) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    char text[160];
+    if (catalog->cluster == 0 && service->cluster != 0) {
+        (void)snprintf(text, sizeof text, "damaged: the log has lost cluster %016" PRIx64, service->cluster);
+    } else if (catalog->version < service->options.version) {
+        (void)snprintf(text, sizeof text,
+                       "damaged: the log has lost its end: map version %" PRIu64 " was seen, it has %" PRIu64,
+                       service->options.version, catalog->version);
+    } else {
+        return true;
+    }
+    service->options.fault_cb(service->options.arg, SK_ECORRUPT, text);
+    return false;
+}
+
 static void become_ready(struct service *service) {
     const struct catalog *catalog = &service->fsm.catalog;
-    if (catalog->cluster == 0 && service->cluster != 0) {
-        char text[128];
-        (void)snprintf(text, sizeof text, "damaged: the log has lost cluster %016" PRIx64, service->cluster);
-        service->options.fault_cb(service->options.arg, SK_ECORRUPT, text);
-        return;
-    }
+    if (!log_is_whole(service)) return;
     service->ready = true;
     liveness_reset(&service->liveness, clock_boottime_ms()); /* R21 */
     log_event(LOG_INFO, "leader_ready",
@@ -355,6 +402,7 @@ void service_on_tick(struct service *service) {
     for (uint32_t i = service->gateway_count; i-- > 0;) {
         if (now_ms - service->gateways[i].heard_ms > SERVICE_GATEWAY_FORGET_MS) forget_gateway(service, i);
     }
+    send_held(service);
     if (service->ready) decide(service);
 }
 
@@ -572,7 +620,7 @@ static void on_register(struct service *service, struct rpc_call *call, const st
         register_gateway(service, call, &request->registration);
     } else {
         struct log_command command = {.kind = COMMAND_REGISTER_NODE, .register_node = request->registration};
-        (void)propose(service, &command, call);
+        propose(service, &command, call);
     }
 }
 
@@ -681,7 +729,12 @@ int service_new(struct service **out, const struct service_options *options) {
 
 void service_free(struct service *service) {
     if (service == NULL) return;
-    sk_assert(service->proposals == NULL);
+    while (service->proposals != NULL) { /* held ones: libraft has ended the others */
+        struct proposal *proposal = service->proposals;
+        sk_assert(proposal->held_until_ms != 0);
+        service->proposals = proposal->next;
+        proposal_free(proposal);
+    }
     while (service->waiting != NULL) {
         struct reader *reader = service->waiting;
         service->waiting = reader->next;

@@ -20,11 +20,13 @@ struct service_options {
     uint64_t server_ids[RAFT_LOOP_SERVERS_MAX];
     const char *request_addresses[RAFT_LOOP_SERVERS_MAX]; /* where clients find each; borrowed for life */
     uint64_t cluster;                                     /* the data directory's, 0 = none yet */
-    uint32_t shards, replicas, expect_nodes;              /* settings for a cluster that does not exist yet */
+    uint64_t version; /* the data directory's: the log holds this map version or a later one */
+    uint32_t shards, replicas, expect_nodes; /* settings for a cluster that does not exist yet */
     uint64_t node_timeout_ms;
     void *arg;
     /* The cluster's id is known for the first time: to be noted before anyone hears of it. SK_OK, or a fault. */
     int (*cluster_cb)(void *arg, uint64_t cluster);
+    void (*version_cb)(void *arg, uint64_t version); /* the map has this version now */
     /* It cannot go on. `text` is one line. */
     void (*fault_cb)(void *arg, int err, const char *text);
 };

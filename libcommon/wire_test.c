@@ -235,7 +235,7 @@ static void test_bad_requests(void **state) {
     assert_int_equal(read_patched(requests_frame(), item, &bytes, 4), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item, "\0\0\0\0", 4), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item, "\xff\xff\xff\xff", 4), SK_EPROTO);
-    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x04", 1), SK_EPROTO);
+    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x08", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x80", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_RESERVED, "\x01", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_RESERVED + 1, "\x01", 1), SK_EPROTO);

@@ -31,9 +31,18 @@ static int make_directory(const char *path, char *text, size_t text_bytes) {
 
 int cluster_dir_make(const char *path, char *text, size_t text_bytes) {
     char log[PATH_MAX];
-    int err = join(log, path, "log");
-    if (err == SK_OK) err = make_directory(path, text, text_bytes);
-    return err == SK_OK ? make_directory(log, text, text_bytes) : err;
+    if (join(log, path, "log") != SK_OK) {
+        snprintf(text, text_bytes, "the path of the directory is too long");
+        return SK_EIO;
+    }
+    for (char *at = log + 1; *at != 0; at++) { /* what is above it too */
+        if (*at != '/') continue;
+        *at = 0;
+        int err = make_directory(log, text, text_bytes);
+        if (err != SK_OK) return err;
+        *at = '/';
+    }
+    return make_directory(log, text, text_bytes);
 }
 
 static pid_t read_pid(int fd) {

@@ -3,43 +3,111 @@
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
 
-#include <nng/nng.h>
-#include <nng/protocol/reqrep0/rep.h>
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* The scalability protocols' TCP mapping by hand: 8 bytes of greeting, then messages behind their length in 8 bytes; a
+ * request starts with 4 bytes that its reply repeats. Not nng's REP, since nng 1.5.2 has one thread that tears down
+ * pipes, and nng_pipe_close on one with requests waiting may block it for the whole process. */
+#define CONNECTIONS_MAX 64
+#define GREETING_BYTES  8
+#define HEAD_BYTES      12
 
 struct fake_gateway {
-    nng_socket socket;
+    int listen_fd, stop_fds[2];
+    int fds[CONNECTIONS_MAX]; /* -1: free */
     char address[64];
     pthread_t thread;
     fake_answer_cb answer_cb;
     void *arg;
 };
 
-static void answer(struct fake_gateway *fake, nng_msg *message) {
-    struct buffer reply;
-    buffer_init(&reply);
-    fake->answer_cb(fake->arg, slice_of(nng_msg_body(message), nng_msg_len(message)), &reply);
-    if (reply.size == 0) {
-        nng_pipe_close(nng_msg_get_pipe(message));
-        nng_msg_free(message);
-    } else {
-        nng_msg_clear(message);
-        if (nng_msg_append(message, reply.data, reply.size) != 0 || nng_sendmsg(fake->socket, message, 0) != 0)
-            nng_msg_free(message);
+static bool read_all(int fd, void *room, size_t size) {
+    return size == 0 || recv(fd, room, size, MSG_WAITALL) == (ssize_t)size;
+}
+
+static bool send_all(int fd, const uint8_t *data, size_t size) {
+    while (size > 0) {
+        ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+        if (sent <= 0) return false;
+        data += sent;
+        size -= (size_t)sent;
     }
+    return true;
+}
+
+static void put_length(uint8_t room[8], uint64_t length) {
+    for (int i = 7; i >= 0; i--, length >>= 8) room[i] = (uint8_t)length;
+}
+
+/* One request and its answer; false when the connection is to be closed. */
+static bool serve_one(struct fake_gateway *fake, int fd) {
+    uint8_t head[HEAD_BYTES];
+    if (!read_all(fd, head, sizeof head)) return false;
+    uint64_t size = 0;
+    for (int i = 0; i < 8; i++) size = size << 8 | head[i];
+    if (size < 4) return false;
+    struct buffer request, reply;
+    buffer_init(&request);
+    buffer_init(&reply);
+    buffer_append(&reply, head, sizeof head);
+    uint8_t *room = buffer_extend(&request, size - 4);
+    bool more = (room != NULL || size == 4) && read_all(fd, room, size - 4);
+    if (more) fake->answer_cb(fake->arg, buffer_slice(&request), &reply);
+    more = more && reply.size > HEAD_BYTES && !reply.failed;
+    if (more) put_length(reply.data, reply.size - 8);
+    more = more && send_all(fd, reply.data, reply.size);
+    buffer_deinit(&request);
     buffer_deinit(&reply);
+    return more;
+}
+
+static void accept_one(struct fake_gateway *fake) {
+    static const uint8_t greeting[GREETING_BYTES] = {0, 'S', 'P', 0, 0, 0x31, 0, 0}; /* 0x31: REP, version 0 */
+    uint8_t theirs[GREETING_BYTES];
+    int fd = accept(fake->listen_fd, NULL, NULL), at = 0, on = 1;
+    if (fd < 0) return;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    while (at < CONNECTIONS_MAX && fake->fds[at] >= 0) at++;
+    bool greeted =
+        at < CONNECTIONS_MAX && send_all(fd, greeting, sizeof greeting) && read_all(fd, theirs, sizeof theirs);
+    if (greeted) fake->fds[at] = fd;
+    else close(fd);
 }
 
 static void *serve(void *arg) {
     struct fake_gateway *fake = arg;
     for (;;) {
-        nng_msg *message;
-        int rc = nng_recvmsg(fake->socket, &message, 0);
-        if (rc == NNG_ECLOSED) return NULL;
-        if (rc == 0) answer(fake, message);
+        struct pollfd fds[CONNECTIONS_MAX + 2];
+        for (int i = 0; i < CONNECTIONS_MAX; i++) fds[i] = (struct pollfd){.fd = fake->fds[i], .events = POLLIN};
+        fds[CONNECTIONS_MAX] = (struct pollfd){.fd = fake->listen_fd, .events = POLLIN};
+        fds[CONNECTIONS_MAX + 1] = (struct pollfd){.fd = fake->stop_fds[0], .events = POLLIN};
+        if (poll(fds, CONNECTIONS_MAX + 2, -1) < 0) continue;
+        if (fds[CONNECTIONS_MAX + 1].revents != 0) return NULL;
+        for (int i = 0; i < CONNECTIONS_MAX; i++) {
+            if (fds[i].revents == 0 || serve_one(fake, fake->fds[i])) continue;
+            close(fake->fds[i]);
+            fake->fds[i] = -1;
+        }
+        if (fds[CONNECTIONS_MAX].revents != 0) accept_one(fake);
     }
+}
+
+static bool listen_anywhere(struct fake_gateway *fake) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof address;
+    fake->listen_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool listens = fake->listen_fd >= 0 && bind(fake->listen_fd, (struct sockaddr *)&address, size) == 0 &&
+                   listen(fake->listen_fd, CONNECTIONS_MAX) == 0 &&
+                   getsockname(fake->listen_fd, (struct sockaddr *)&address, &size) == 0;
+    snprintf(fake->address, sizeof fake->address, "tcp://127.0.0.1:%d", ntohs(address.sin_port));
+    return listens;
 }
 
 struct fake_gateway *fake_gateway_new(fake_answer_cb answer_cb, void *arg) {
@@ -47,24 +115,21 @@ struct fake_gateway *fake_gateway_new(fake_answer_cb answer_cb, void *arg) {
     if (fake == NULL) return NULL;
     fake->answer_cb = answer_cb;
     fake->arg = arg;
-    nng_listener listener;
-    int port = 0;
-    int rc = nng_rep0_open(&fake->socket);
-    if (rc == 0) rc = nng_listen(fake->socket, "tcp://127.0.0.1:0", &listener, 0);
-    if (rc == 0) rc = nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port);
-    if (rc == 0) rc = pthread_create(&fake->thread, NULL, serve, fake);
-    if (rc != 0) {
-        nng_close(fake->socket);
-        free(fake);
-        return NULL;
-    }
-    snprintf(fake->address, sizeof fake->address, "tcp://127.0.0.1:%d", port);
-    return fake;
+    for (int i = 0; i < CONNECTIONS_MAX; i++) fake->fds[i] = -1;
+    bool runs = listen_anywhere(fake) && pipe(fake->stop_fds) == 0 &&
+                pthread_create(&fake->thread, NULL, serve, fake) == 0;
+    if (runs) return fake;
+    free(fake);
+    return NULL;
 }
 
 void fake_gateway_free(struct fake_gateway *fake) {
-    nng_close(fake->socket);
+    close(fake->stop_fds[1]);
     pthread_join(fake->thread, NULL);
+    for (int i = 0; i < CONNECTIONS_MAX; i++)
+        if (fake->fds[i] >= 0) close(fake->fds[i]);
+    close(fake->stop_fds[0]);
+    close(fake->listen_fd);
     free(fake);
 }
 

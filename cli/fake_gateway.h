@@ -1,4 +1,4 @@
-/* For tests: a REP socket on a free port of the loopback that answers what the test says. */
+/* For tests: a gateway on a free port of the loopback that answers what the test says. */
 #pragma once
 
 #include "libcommon/buffer.h"

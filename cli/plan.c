@@ -74,13 +74,19 @@ static void add_metad_addresses(struct builder *builder, uint64_t offset) {
     add_flag_tcp(builder, "--metad-publish", METAD_PORT + 1 + offset);
 }
 
+/* A word that names another kind is that kind's; what names none is shardd's. */
 static void add_extra(struct builder *builder, const struct plan_options *options) {
-    const char *kind = plan_kind_name(builder->process->kind);
-    size_t size = strlen(kind);
     for (size_t i = 0; i < options->extra_count; i++) {
         const char *word = options->extra[i];
-        if (strncmp(word, kind, size) == 0 && word[size] == ':') add_arg(builder, strdup(word + size + 1));
-        else if (word[0] == '-' && builder->process->kind == PLAN_SHARDD) add_arg(builder, strdup(word));
+        enum plan_kind owner = PLAN_SHARDD;
+        for (int kind = PLAN_METAD; kind < PLAN_KINDS; kind++) {
+            const char *name = plan_kind_name((enum plan_kind)kind);
+            size_t size = strlen(name);
+            if (strncmp(options->extra[i], name, size) != 0 || options->extra[i][size] != ':') continue;
+            owner = (enum plan_kind)kind;
+            word = options->extra[i] + size + 1;
+        }
+        if (owner == builder->process->kind) add_arg(builder, strdup(word));
     }
 }
 

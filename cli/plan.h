@@ -18,7 +18,7 @@ struct plan_options {
     uint64_t gateway_port;            /* before the offset; default 7400 */
     uint64_t port_offset;
     const char *durability; /* NULL: shardd's default */
-    char **extra;           /* more flags: "--flag" for each shardd, "KIND:--flag" for each of another kind */
+    char **extra;           /* more words: for each shardd, or "KIND:--flag" for each of a kind */
     size_t extra_count;
 };
 

@@ -261,7 +261,7 @@ int print_result(struct buffer *out, enum print_format format, struct slice resu
     return out->failed ? SK_ENOMEM : SK_OK;
 }
 
-int print_error(struct buffer *out, enum print_format format, struct slice code, struct slice text) {
+int print_failure(struct buffer *out, enum print_format format, struct slice code, struct slice text) {
     if (format == PRINT_JSON) {
         json_t *json = json_pack("{s:{s:o,s:o}}", "error", "code", json_bytes(code), "text", json_bytes(text));
         int err = append_json(out, json);

@@ -16,4 +16,4 @@ enum print_format { PRINT_TTY, PRINT_RAW, PRINT_JSON };
 int print_result(struct buffer *out, enum print_format format, struct slice result);
 
 /* Appends "(error) CODE text", or the JSON, and a newline. SK_OK, SK_ENOMEM. */
-int print_error(struct buffer *out, enum print_format format, struct slice code, struct slice text);
+int print_failure(struct buffer *out, enum print_format format, struct slice code, struct slice text);

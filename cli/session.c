@@ -69,7 +69,7 @@ static enum exit_code write_out(struct session *session, FILE *out, enum exit_co
 
 static enum exit_code print_code(struct session *session, FILE *out, const char *code, const char *text) {
     buffer_clear(&session->out, 1 << 20);
-    print_error(&session->out, session->options->format, slice_of_text(code), slice_of_text(text));
+    print_failure(&session->out, session->options->format, slice_of_text(code), slice_of_text(text));
     return write_out(session, out, EXIT_ERROR_ANSWER);
 }
 
@@ -110,7 +110,7 @@ static bool is_write(const struct command *command) {
 static enum exit_code print_reply(struct session *session, const struct client_reply *reply,
                                   enum print_format format, FILE *out) {
     buffer_clear(&session->out, 1 << 20);
-    int err = reply->failed ? print_error(&session->out, session->options->format, reply->code, reply->text)
+    int err = reply->failed ? print_failure(&session->out, session->options->format, reply->code, reply->text)
                             : print_result(&session->out, format, reply->result);
     if (err == SK_EPROTO) return explain_failure(session, err, false, out);
     return write_out(session, out, reply->failed ? EXIT_ERROR_ANSWER : EXIT_OK);

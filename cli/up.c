@@ -199,36 +199,43 @@ static void describe_end(int status, char *text, size_t text_bytes) {
     else snprintf(text, text_bytes, "ended with exit code %d", WEXITSTATUS(status));
 }
 
-/* The last line this run wrote; empty when there is none. */
-static void read_last_line(const struct daemon *daemon, char line[LAST_LINE_BYTES]) {
-    line[0] = 0;
+static bool says_why(const char *line) {
+    return strstr(line, "level=error") != NULL || strstr(line, "level=") == NULL;
+}
+
+/* Of the end of what this run wrote: the last line that is an error or no log line, else the last one; empty when there
+ * is none. */
+static void read_last_line(const struct daemon *daemon, char last[LAST_LINE_BYTES]) {
+    char text[LAST_LINE_BYTES];
+    last[0] = 0;
     int fd = open(daemon->process->log, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return;
-    off_t end = lseek(fd, 0, SEEK_END);
-    off_t start =
-        end - (LAST_LINE_BYTES - 1) > daemon->log_start ? end - (LAST_LINE_BYTES - 1) : daemon->log_start;
-    ssize_t size = pread(fd, line, LAST_LINE_BYTES - 1, start);
+    off_t start = lseek(fd, 0, SEEK_END) - (LAST_LINE_BYTES - 1);
+    ssize_t size = pread(fd, text, LAST_LINE_BYTES - 1, start > daemon->log_start ? start : daemon->log_start);
     close(fd);
-    if (size < 0) size = 0;
-    while (size > 0 && (line[size - 1] == '\n' || line[size - 1] == ' ')) size--;
-    line[size] = 0;
-    char *last = strrchr(line, '\n');
-    if (last != NULL) memmove(line, last + 1, strlen(last));
+    text[size > 0 ? size : 0] = 0;
+    bool found = false;
+    char *rest = text;
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;) {
+        if (line[0] == 0 || (found && !says_why(line))) continue;
+        found = says_why(line);
+        strcpy(last, line);
+    }
 }
 
 static void on_daemon_end(struct up *up, struct daemon *daemon, int status) {
     pid_t pid = daemon->pid;
     daemon->pid = 0;
     daemon->state = DAEMON_GONE;
-    bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-    if (up->stopping && clean) return;
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+    if (up->stopping && (code == 0 || code == up->code)) return; /* one bad configuration is told once */
     char end[128], line[LAST_LINE_BYTES];
     describe_end(status, end, sizeof end);
     read_last_line(daemon, line);
     const char *name = daemon->process->name;
     if (up->stopping) {
         say("%s (pid %d) %s while stopping", name, (int)pid, end);
-    } else if (WIFEXITED(status) && WEXITSTATUS(status) == 2) {
+    } else if (code == 2) {
         fprintf(stderr, "skerry: %s cannot run with this configuration: %s\n", name,
                 line[0] != 0 ? line : daemon->process->log);
         begin_stop(up, 2);
@@ -376,22 +383,27 @@ static uint64_t count_cores(void) {
     return sched_getaffinity(0, sizeof cores, &cores) == 0 ? (uint64_t)CPU_COUNT(&cores) : 1;
 }
 
-/* A daemon's program: beside this one (installed), or in the folder of its own (a build tree). */
-static int find_program(enum plan_kind kind, char room[PATH_MAX]) {
-    char self[PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", self, sizeof self - 1);
+static bool is_program(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 && S_ISREG(info.st_mode) && access(path, X_OK) == 0;
+}
+
+/* The directory of this program. */
+static int find_own_directory(char room[PATH_MAX]) {
+    ssize_t size = readlink("/proc/self/exe", room, PATH_MAX - 1);
     if (size <= 0) return SK_NOT_FOUND;
-    self[size] = 0;
-    *strrchr(self, '/') = 0;
+    room[size] = 0;
+    *strrchr(room, '/') = 0;
+    return SK_OK;
+}
+
+/* A daemon's program: in `directory` (installed), or in the folder of its own beside that (a build tree). */
+static int find_program(const char *directory, enum plan_kind kind, char room[PATH_MAX]) {
     const char *name = plan_kind_name(kind);
-    for (int shape = 0; shape < 2; shape++) {
-        int rc = shape == 0 ? snprintf(room, PATH_MAX, "%s/%s", self, name)
-                            : snprintf(room, PATH_MAX, "%s/../%s/%s", self, name, name);
-        struct stat info;
-        bool found = rc > 0 && rc < PATH_MAX && stat(room, &info) == 0 && S_ISREG(info.st_mode);
-        if (found && access(room, X_OK) == 0) return SK_OK;
-    }
-    fprintf(stderr, "skerry: the program %s is neither in %s nor in %s/../%s\n", name, self, self, name);
+    if (snprintf(room, PATH_MAX, "%s/%s", directory, name) < PATH_MAX && is_program(room)) return SK_OK;
+    if (snprintf(room, PATH_MAX, "%s/../%s/%s", directory, name, name) < PATH_MAX && is_program(room))
+        return SK_OK;
+    fprintf(stderr, "skerry: the program %s is neither in %s nor in %s/../%s\n", name, directory, directory, name);
     return SK_NOT_FOUND;
 }
 
@@ -427,7 +439,10 @@ static int make_plan(struct up *up, const struct up_options *options) {
     struct cluster_settings settings;
     int err = settle(options, &settings);
     if (err != SK_OK) return err;
-    char programs[PLAN_KINDS][PATH_MAX];
+    char programs[PLAN_KINDS][PATH_MAX], own[PATH_MAX];
+    if (options->programs == NULL) err = find_own_directory(own);
+    if (err != SK_OK) return err;
+    const char *directory = options->programs != NULL ? options->programs : own;
     struct plan_options plan = {
         .data = options->data,
         .nodes = settings.nodes,
@@ -440,7 +455,7 @@ static int make_plan(struct up *up, const struct up_options *options) {
         .extra_count = options->extra_count,
     };
     for (int kind = PLAN_METAD; kind < PLAN_KINDS; kind++) {
-        err = find_program((enum plan_kind)kind, programs[kind]);
+        err = find_program(directory, (enum plan_kind)kind, programs[kind]);
         if (err != SK_OK) return err;
         plan.programs[kind] = programs[kind];
     }

@@ -1,0 +1,223 @@
+#include "status.h"
+
+#include "fake_gateway.h"
+#include "libcommon/error.h"
+#include "libcommon/mp.h"
+#include "session.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+/* Two nodes, two shards, each led by one. */
+static struct map *make_map(bool second_alive, uint32_t second_leader) {
+    struct map *map;
+    assert_int_equal(map_new(&map, 2, 2), SK_OK);
+    map->version = 9;
+    map->cluster = 1;
+    for (uint32_t i = 0; i < 2; i++) {
+        map->nodes[i].id = i + 1;
+        map->nodes[i].alive = i == 0 || second_alive;
+        map->nodes[i].lanes = 1;
+        snprintf(map->nodes[i].host, sizeof map->nodes[i].host, "h");
+        snprintf(map->nodes[i].frames_address, sizeof map->nodes[i].frames_address, "tcp://h:1");
+        snprintf(map->nodes[i].replication_address, sizeof map->nodes[i].replication_address, "tcp://h:2");
+        struct map_shard *shard = &map->shards[i];
+        shard->leader_epoch = shard->config_version = 1;
+        shard->leader = i == 0 ? 1 : second_leader;
+        shard->min_isr = 1;
+        shard->replica_count = shard->isr_count = shard->eligible_count = 1;
+        shard->replicas[0] = (struct map_replica){.node = i + 1, .replica_id = i + 1};
+        shard->isr[0] = shard->eligible[0] = i + 1;
+    }
+    return map;
+}
+
+static void shards_need_leaders_alive(void **state) {
+    (void)state;
+    static const struct {
+        bool alive;
+        uint32_t leader;
+        uint32_t led;
+        const char *missing;
+    } cases[] = {
+        {true, 2, 2, ""},
+        {false, 2, 1, "1 of 2 shards have no leader alive (1 of 2 nodes are)"},
+        {true, 0, 1, "1 of 2 shards have no leader alive (2 of 2 nodes are)"},
+    };
+    for (size_t i = 0; i < 3; i++) {
+        struct map *map = make_map(cases[i].alive, cases[i].leader);
+        char missing[256] = "";
+        assert_int_equal(status_count_shards(map).led, cases[i].led);
+        assert_int_equal(status_map_serves(map, missing, sizeof missing), cases[i].led == 2);
+        assert_string_equal(missing, cases[i].missing);
+        map_unref(map);
+    }
+}
+
+static void no_map_yet(void **state) {
+    (void)state;
+    struct map *map;
+    assert_int_equal(map_new(&map, 0, 0), SK_OK);
+    char missing[256] = "";
+    assert_false(status_map_serves(map, missing, sizeof missing));
+    assert_string_equal(missing, "the shard map is not there yet (0 nodes are)");
+    map_unref(map);
+}
+
+/* The result of `status` as metad sends it. */
+static void write_status(struct buffer *out, const struct map *map) {
+    mp_write_map(out, 4);
+    mp_write_text(out, "map");
+    map_encode(map, out);
+    mp_write_text(out, "metad");
+    mp_write_map(out, 1);
+    mp_write_text(out, "term");
+    mp_write_uint(out, 3);
+    mp_write_text(out, "stats");
+    mp_write_map(out, 1);
+    mp_write_uint(out, 1);
+    mp_write_map(out, 2);
+    mp_write_text(out, "keys");
+    mp_write_uint(out, 12);
+    mp_write_text(out, "log_bytes");
+    mp_write_uint(out, 1 << 20);
+    mp_write_text(out, "gateways");
+    mp_write_array(out, 1);
+    mp_write_map(out, 2);
+    mp_write_text(out, "host");
+    mp_write_text(out, "g");
+    mp_write_text(out, "age_ms");
+    mp_write_uint(out, 5);
+}
+
+static void answers_are_read(void **state) {
+    (void)state;
+    struct map *map = make_map(true, 2);
+    struct buffer answer;
+    buffer_init(&answer);
+    write_status(&answer, map);
+    size_t size = answer.size;
+    struct status status;
+    assert_int_equal(status_read(&status, &answer), SK_OK);
+    assert_null(answer.data);
+    assert_int_equal(status.map->version, 9);
+    assert_true(status.metad.size > 0 && status.stats.size > 0 && status.gateways.size > 0);
+    /* Cut anywhere, it is refused. */
+    for (size_t cut = 0; cut < size; cut++) {
+        struct buffer part;
+        buffer_init(&part);
+        buffer_append(&part, status.answer.data, cut);
+        struct status none;
+        assert_int_equal(status_read(&none, &part), SK_EPROTO);
+    }
+    status_deinit(&status);
+    map_unref(map);
+}
+
+/* ---- against a metad and a gateway that a test plays: they speak the same protocol ---- */
+
+struct play {
+    struct map *map;
+    bool read_fails;
+};
+
+static void play_metad(void *arg, struct slice bytes, struct buffer *reply) {
+    struct play *play = arg;
+    struct fake_request request;
+    if (!fake_request_read(bytes, &request)) return;
+    fake_reply_begin(reply, request.msgid);
+    write_status(reply, play->map);
+}
+
+static void play_gateway(void *arg, struct slice bytes, struct buffer *reply) {
+    struct play *play = arg;
+    struct fake_request request;
+    if (!fake_request_read(bytes, &request)) return;
+    if (play->read_fails && slice_equal(request.method, slice_of_text("DBSIZE"))) {
+        fake_reply_error(reply, request.msgid, "UNAVAILABLE", "no route");
+        return;
+    }
+    fake_reply_begin(reply, request.msgid);
+    mp_write_uint(reply, 0);
+}
+
+static int wait_once(struct play *play, char *missing, size_t missing_bytes) {
+    struct fake_gateway *metad = fake_gateway_new(play_metad, play),
+                        *gateway = fake_gateway_new(play_gateway, play);
+    assert_true(metad != NULL && gateway != NULL);
+    struct status_wait wait = {.metad = fake_gateway_address(metad), .gateway = fake_gateway_address(gateway)};
+    int err = status_wait_ready(&wait, missing, missing_bytes);
+    fake_gateway_free(metad);
+    fake_gateway_free(gateway);
+    map_unref(play->map);
+    return err;
+}
+
+static void ready_when_map_and_gateway_serve(void **state) {
+    (void)state;
+    char missing[256] = "";
+    struct play play = {.map = make_map(true, 2)};
+    assert_int_equal(wait_once(&play, missing, sizeof missing), SK_OK);
+}
+
+static void not_ready_says_what_is_missing(void **state) {
+    (void)state;
+    char missing[256] = "";
+    struct play dead = {.map = make_map(false, 2)};
+    assert_int_equal(wait_once(&dead, missing, sizeof missing), SK_ETIMEDOUT);
+    assert_string_equal(missing, "1 of 2 shards have no leader alive (1 of 2 nodes are)");
+    struct play closed = {.map = make_map(true, 2), .read_fails = true};
+    assert_int_equal(wait_once(&closed, missing, sizeof missing), SK_ETIMEDOUT);
+    assert_string_equal(missing, "DBSIZE through the gateway: UNAVAILABLE no route");
+}
+
+static void a_gateway_that_is_not_there_is_missing(void **state) {
+    (void)state;
+    char missing[256] = "";
+    struct play play = {.map = make_map(true, 2)};
+    struct fake_gateway *metad = fake_gateway_new(play_metad, &play);
+    struct status_wait wait = {.metad = fake_gateway_address(metad), .gateway = "ipc:///nonexistent/socket"};
+    assert_int_equal(status_wait_ready(&wait, missing, sizeof missing), SK_ETIMEDOUT);
+    assert_non_null(strstr(missing, "cannot reach the gateway at ipc:///nonexistent/socket"));
+    fake_gateway_free(metad);
+    map_unref(play.map);
+}
+
+static void run_shows_and_answers_codes(void **state) {
+    (void)state;
+    struct play play = {.map = make_map(true, 2)};
+    struct fake_gateway *metad = fake_gateway_new(play_metad, &play),
+                        *gateway = fake_gateway_new(play_gateway, &play);
+    struct status_options options = {.metad = fake_gateway_address(metad),
+                                     .gateway = fake_gateway_address(gateway),
+                                     .timeout_ms = 5000,
+                                     .shards = true};
+    assert_int_equal(status_run(&options), EXIT_OK);
+    options.json = true;
+    options.wait = true;
+    options.wait_seconds = 5;
+    assert_int_equal(status_run(&options), EXIT_OK);
+    options.gateway = "ipc:///nonexistent/socket";
+    options.wait_seconds = 0;
+    assert_int_equal(status_run(&options), EXIT_ERROR_ANSWER);
+    fake_gateway_free(metad);
+    fake_gateway_free(gateway);
+    map_unref(play.map);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(shards_need_leaders_alive),
+        cmocka_unit_test(no_map_yet),
+        cmocka_unit_test(answers_are_read),
+        cmocka_unit_test(ready_when_map_and_gateway_serve),
+        cmocka_unit_test(not_ready_says_what_is_missing),
+        cmocka_unit_test(a_gateway_that_is_not_there_is_missing),
+        cmocka_unit_test(run_shows_and_answers_codes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

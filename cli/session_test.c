@@ -23,6 +23,7 @@ struct fixture {
     struct fake_gateway *fake;
     struct session *session;
     struct session_options options;
+    char address[64];     /* outlives the fake */
     pthread_mutex_t lock; /* for the next three, which the fake's thread sees too */
     enum fake_deed deeds[REQUESTS_MAX];
     struct buffer requests[REQUESTS_MAX];
@@ -97,10 +98,9 @@ static int set_up(void **state) {
     pthread_mutex_init(&fixture->lock, NULL);
     fixture->fake = fake_gateway_new(answer, fixture);
     if (fixture->fake == NULL) return -1;
-    fixture->options = (struct session_options){.gateway = fake_gateway_address(fixture->fake),
-                                                .timeout_ms = 5000,
-                                                .nil_word = "(nil)",
-                                                .format = PRINT_TTY};
+    snprintf(fixture->address, sizeof fixture->address, "%s", fake_gateway_address(fixture->fake));
+    fixture->options = (struct session_options){
+        .gateway = fixture->address, .timeout_ms = 5000, .nil_word = "(nil)", .format = PRINT_TTY};
     *state = fixture;
     return session_open(&fixture->session, &fixture->options);
 }
@@ -295,13 +295,10 @@ static void a_gateway_gone_for_good_is_unreachable(void **state) {
 
 static void nobody_listens(void **state) {
     struct fixture *fixture = *state;
-    char address[64];
-    snprintf(address, sizeof address, "%s", fake_gateway_address(fixture->fake));
     session_close(fixture->session);
     fixture->session = NULL;
     fake_gateway_free(fixture->fake);
     fixture->fake = NULL;
-    fixture->options.gateway = address;
     assert_int_equal(session_open(&fixture->session, &fixture->options), SK_ENET);
     fixture->options.gateway = "no address";
     assert_int_equal(session_open(&fixture->session, &fixture->options), SK_ECONFIG);

@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POLL_US 20000
+#define POLL_US  20000
+#define DYING_MS 300 /* a supervisor that was just killed may still be there */
 
 static int join(char room[PATH_MAX], const char *path, const char *name) {
     int size = snprintf(room, PATH_MAX, "%s/%s", path, name);
@@ -53,7 +54,16 @@ static pid_t read_pid(int fd) {
     return (pid_t)strtol(text, NULL, 10);
 }
 
-static bool is_alive(pid_t pid) { return pid > 0 && (kill(pid, 0) == 0 || errno == EPERM); }
+/* One that has ended and that nobody has waited for does not count. */
+static bool is_alive(pid_t pid) {
+    char path[64], state = 'X';
+    snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    FILE *in = pid > 0 ? fopen(path, "re") : NULL;
+    if (in == NULL) return false;
+    bool read = fscanf(in, "%*d (%*[^)]) %c", &state) == 1;
+    fclose(in);
+    return read && state != 'Z' && state != 'X';
+}
 
 static int lock_failed(int fd, const char *path, char *text, size_t text_bytes) {
     pid_t pid = read_pid(fd);
@@ -80,10 +90,11 @@ int cluster_dir_lock(const char *path, uint32_t wait_ms, int *fd, char *text, si
         snprintf(text, text_bytes, "cannot open %s: %s", file, strerror(errno));
         return SK_EIO;
     }
-    uint64_t deadline_ms = clock_boottime_ms() + wait_ms;
+    uint64_t start_ms = clock_boottime_ms();
     while (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
-        if (is_alive(read_pid(*fd)) || clock_boottime_ms() >= deadline_ms)
-            return lock_failed(*fd, path, text, text_bytes);
+        uint64_t waited_ms = clock_boottime_ms() - start_ms;
+        bool in_use = is_alive(read_pid(*fd)) && waited_ms >= DYING_MS;
+        if (in_use || waited_ms >= wait_ms) return lock_failed(*fd, path, text, text_bytes);
         usleep(POLL_US);
     }
     if (write_pid(*fd) == SK_OK) return SK_OK;

@@ -1,6 +1,7 @@
 /* The gateway's process: configuration, signals, one exit. */
 #include "gateway/gateway.h"
 #include "libcommon/config.h"
+#include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
@@ -42,6 +43,7 @@ static int run(const struct gateway_options *options, sigset_t *signals) {
     int code = gateway_run(gateway);
     (void)pthread_cancel(thread);
     (void)pthread_join(thread, NULL);
+    ending_guard(5, code);
     gateway_free(gateway);
     return code;
 }

@@ -1,5 +1,6 @@
 /* The daemon: flags, signals, exit code. 0 = stopped by a signal, 1 = a fault, 2 = set up wrongly. */
 #include "libcommon/config.h"
+#include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
@@ -133,6 +134,7 @@ static int serve(const struct metad_options *options) {
     (void)pthread_sigmask(SIG_UNBLOCK, &stopping, NULL);
     err = metad_run(running);
     (void)pthread_sigmask(SIG_BLOCK, &stopping, NULL);
+    ending_guard(10, err == SK_OK ? EXIT_SUCCESS : EXIT_FAILURE);
     metad_free(running);
     log_event(LOG_INFO, "stopped", "error=%s", err == SK_OK ? "none" : error_name(err));
     return err == SK_OK ? EXIT_SUCCESS : EXIT_FAILURE;

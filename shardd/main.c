@@ -1,4 +1,5 @@
 #include "libcommon/config.h"
+#include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "shardd/shardd.h"
@@ -83,6 +84,7 @@ int main(int argc, char **argv) {
     int code;
     if (err == SK_OK) {
         code = shardd_run(shardd);
+        ending_guard(30, code); /* time to answer what is in flight and to finish a checkpoint */
         shardd_close(shardd);
     } else {
         fprintf(stderr, "shardd: %s\n", text[0] != 0 ? text : error_text(err));

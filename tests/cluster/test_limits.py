@@ -1,6 +1,7 @@
 """Clients and machines at their worst: many connections, silent ones, greedy ones, a full disk, damage, bad set-ups."""
 
 import shutil
+import socket
 import subprocess
 
 import msgpack
@@ -25,7 +26,6 @@ def test_a_thousand_connections(shared):
 
 def test_silent_connections_do_no_harm(shared):
     """A thousand that connect and say nothing: plain TCP, and with the protocol's greeting."""
-    import socket
 
     host, port = shared.address.removeprefix("tcp://").split(":")
     silent = [socket.create_connection((host, int(port))) for _ in range(1000)]
@@ -40,7 +40,6 @@ def test_silent_connections_do_no_harm(shared):
 
 def test_a_client_that_never_reads(shared):
     """It sends requests with large answers and takes none; others go on as if it were not there."""
-    import socket
 
     with shared.client() as client:
         client("SET", "big", b"x" * 1_000_000)
@@ -177,7 +176,6 @@ def test_bad_set_ups_exit_with_2_and_one_line(kind, tmp_path):
     code, lines = run(kind, *data, "--config", config)
     assert code == 2 and "no-such-key" in lines[-1] and "config.yaml" in lines[-1]
 
-    import socket
     with socket.socket() as holder:
         holder.bind(("127.0.0.1", port))
         holder.listen()
@@ -251,3 +249,48 @@ def test_a_cluster_at_other_addresses_has_its_data(make_cluster, tmp_path):
             client("SET", "k", "v")
     finally:
         moved.kill_all()
+
+
+def greedy_client(address):
+    """A client that sends requests with large answers and takes none of them."""
+    host, port = address.removeprefix("tcp://").split(":")
+    greedy = socket.create_connection((host, int(port)))
+    greedy.sendall(b"\x00SP\x00\x00\x30\x00\x00")
+    greedy.settimeout(0.2)
+    request = msgpack.packb([0, 1, "GET", ["big"]])
+    try:
+        for number in range(3000):
+            body = (0x80000000 | number).to_bytes(4, "big") + request
+            greedy.sendall(len(body).to_bytes(8, "big") + body)
+    except OSError:
+        pass  # the gateway takes no more of it, or has had enough of it
+    return greedy
+
+
+def closed_by_the_other_side(connection):
+    """Whether nothing can be sent any more; what was received meanwhile is left where it is."""
+    try:
+        connection.sendall(b"\x00" * 8)
+        return False
+    except socket.timeout:
+        return False
+    except OSError:
+        return True
+
+
+def test_the_gateway_outlives_clients_it_had_to_close(make_cluster):
+    """It closes who does not read; afterwards it must still connect to a node that was started again, and end."""
+    cluster = make_cluster(nodes=1).start()
+    with cluster.client() as client:
+        client("SET", "big", b"x" * 1_000_000)
+        for _ in range(3):
+            greedy = [greedy_client(cluster.address) for _ in range(3)]
+            for connection in greedy:
+                wait_for(lambda: closed_by_the_other_side(connection), "who does not read is closed")
+                connection.close()
+        cluster.nodes[0].kill()
+        cluster.nodes[0].start()
+        wait_for(lambda: client.ask("SET", "k", "v", timeout_ms=1000)[0] is None, "the node is connected again")
+    with cluster.client() as client:
+        assert client("GET", "k") == b"v"
+    cluster.stop()

@@ -24,6 +24,7 @@
 
 struct shardd {
     struct shardd_options options;
+    pthread_mutex_t identity_lock; /* guards identity and its file once the lanes run: theirs and the member's */
     struct identity identity;
     int lock_fd;
     struct frontend *frontend;
@@ -44,9 +45,28 @@ static void end(struct shardd *shardd, int code) {
 
 static void lane_failed_cb(void *arg) {
     struct shardd *shardd = arg;
+    pthread_mutex_lock(&shardd->identity_lock);
     shardd->identity.suspect = true;
     int err = identity_store(shardd->options.data_dir, &shardd->identity);
+    pthread_mutex_unlock(&shardd->identity_lock);
     if (err != SK_OK) log_event(LOG_ERROR, "identity_not_stored", "error=%s", error_name(err));
+}
+
+/* The lane's mailbox is full: what the frame has for it is answered, for the gateway counts the frame as taken. */
+static void refuse_frame(struct shardd *shardd, struct frame *frame, uint32_t lane, int reason) {
+    struct buffer answers;
+    struct slice rest = frame->items;
+    struct request_item item;
+    uint32_t count = 0;
+    buffer_init(&answers);
+    while (frame_read_request(&rest, &item) == SK_OK) {
+        if (item.shard % shardd->lane_count != lane) continue;
+        frame_add_answer(&answers, &(struct answer_item){.number = item.number, .err = SK_BUSY});
+        count++;
+    }
+    if (!answers.failed) frontend_answer(shardd->frontend, frame->link, buffer_slice(&answers), count);
+    buffer_deinit(&answers);
+    log_event(LOG_WARNING, "frame_refused", "lane=%u reason=%s commands=%u", lane, error_name(reason), count);
 }
 
 /* A frame goes to every lane that has a command in it. */
@@ -63,23 +83,32 @@ static void frame_cb(void *arg, struct frame *frame) {
     for (uint32_t i = 0; i < shardd->lane_count; i++) {
         if ((lanes >> i & 1) == 0) continue;
         int err = lane_post_frame(shardd->lanes[i], frame_ref(frame));
-        if (err != SK_OK) log_event(LOG_WARNING, "frame_dropped", "lane=%u reason=%s", i, error_name(err));
+        if (err != SK_OK) refuse_frame(shardd, frame, i, err);
     }
     frame_unref(frame);
 }
 
-static void registered_cb(void *arg, const struct member_identity *member) {
-    struct shardd *shardd = arg;
+/* Keeps on disk which node of which cluster metad says this is. */
+static int store_membership(struct shardd *shardd, const struct member_identity *member) {
     struct identity *identity = &shardd->identity;
+    int err = SK_OK;
+    pthread_mutex_lock(&shardd->identity_lock);
     if (identity->node_id != member->node_id || identity->cluster != member->cluster) {
         identity->node_id = member->node_id;
         identity->cluster = member->cluster;
-        int err = identity_store(shardd->options.data_dir, identity);
-        if (err != SK_OK) {
-            log_event(LOG_ERROR, "identity_not_stored", "error=%s", error_name(err));
-            end(shardd, 1);
-            return;
-        }
+        err = identity_store(shardd->options.data_dir, identity);
+    }
+    pthread_mutex_unlock(&shardd->identity_lock);
+    return err;
+}
+
+static void registered_cb(void *arg, const struct member_identity *member) {
+    struct shardd *shardd = arg;
+    int err = store_membership(shardd, member);
+    if (err != SK_OK) {
+        log_event(LOG_ERROR, "identity_not_stored", "error=%s", error_name(err));
+        end(shardd, 1);
+        return;
     }
     for (uint32_t i = 0; i < shardd->lane_count; i++) {
         if (lane_identify(shardd->lanes[i], member->node_id, member->incarnation) != SK_OK) end(shardd, 1);
@@ -259,6 +288,7 @@ int shardd_open(struct shardd **made, const struct shardd_options *options, char
     if (shardd == NULL) return SK_ENOMEM;
     shardd->options = *options;
     shardd->lock_fd = -1;
+    pthread_mutex_init(&shardd->identity_lock, NULL);
     atomic_init(&shardd->exit_code, -1);
     snprintf(shardd->host, sizeof shardd->host, "%s", options->advertise);
 
@@ -297,5 +327,6 @@ void shardd_close(struct shardd *shardd) {
     if (shardd->frontend != NULL) frontend_flush(shardd->frontend, FLUSH_MS);
     frontend_close(shardd->frontend);
     if (shardd->lock_fd >= 0) close(shardd->lock_fd);
+    pthread_mutex_destroy(&shardd->identity_lock);
     free(shardd);
 }

@@ -26,6 +26,7 @@
 #define CHECKPOINT_TXN_BYTES (4u * 1024 * 1024)
 #define RETRY_US             1000000u /* a failed checkpoint is tried again after this */
 #define OUTBOX_LINKS         8u
+#define FAULT_QUOTED_BYTES   600u
 #define RESULT_BYTES_MAX     (MESSAGE_BYTES_MAX - 1024u)
 
 enum lane_mail_kind { MAIL_FRAME, MAIL_IDENTIFY, MAIL_MAP, MAIL_SYNCED, MAIL_CHECKPOINTED, MAIL_STOP };
@@ -138,8 +139,10 @@ static void answer_text(struct lane *lane, struct frame *frame, uint64_t number,
 
 /* The state in memory can no longer be trusted; the log can. */
 static _Noreturn void die(const struct lane *lane, const struct shard *shard, int err, const char *what) {
-    log_event(LOG_ERROR, "lane_fault", "lane=%u shard=%u error=%s what=%s", lane->options.number,
-              shard == NULL ? 0 : shard->id, error_name(err), what);
+    char quoted[FAULT_QUOTED_BYTES];
+    log_event(LOG_ERROR, "lane_fault", "lane=%u shard=%u error=%s what=%s store=%s", lane->options.number,
+              shard == NULL ? 0 : shard->id, error_name(err), what,
+              log_quote(store_fault_text(lane->store), quoted, sizeof quoted));
     _exit(1); /* other threads run: no handlers of theirs */
 }
 
@@ -155,6 +158,10 @@ static void fail_disk(struct lane *lane, int err) {
         replica_step(&shard->replica, &(struct replica_event){.type = REPLICA_FAIL}, &effects);
     }
     for (struct pending *pending = lane->log_head; pending != NULL; pending = pending->next_in_log) {
+        for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
+            answer_text(lane, read->frame, read->item.number, SK_UNAVAILABLE, "the disk of this shard has failed");
+        }
+        pending_free_reads(pending);
         if (pending->frame == NULL) continue;
         answer_text(lane, pending->frame, pending->number, SK_TIMEOUT,
                     "the disk failed before the write was safe");
@@ -163,6 +170,13 @@ static void fail_disk(struct lane *lane, int err) {
     }
     lane->log_head = lane->log_tail = NULL;
     lane->options.failed_cb(lane->options.arg);
+}
+
+/* A read met a record that cannot be trusted, or no memory. The store says where. */
+static void log_read_fault(const struct lane *lane, const struct shard *shard, int err) {
+    char quoted[FAULT_QUOTED_BYTES];
+    log_event(LOG_ERROR, "read_fault", "lane=%u shard=%u error=%s store=%s", lane->options.number, shard->id,
+              error_name(err), log_quote(store_fault_text(lane->store), quoted, sizeof quoted));
 }
 
 /* ---- the log ---- */
@@ -333,8 +347,7 @@ static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *f
     } else if (err == SK_FORGOTTEN) {
         answer(lane, frame, item->number, err, slice_of(NULL, 0));
     } else if (err != SK_NOT_FOUND) {
-        log_event(LOG_ERROR, "read_fault", "lane=%u shard=%u error=%s", lane->options.number, shard->id,
-                  error_name(err));
+        log_read_fault(lane, shard, err);
         answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
     }
     return err;
@@ -401,8 +414,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     if (err == SK_OK) err = exec_run(&shard->exec, item->body, false, effects.time_us, &lane->result);
     lane->reads++;
     if (err < 0 || lane->result.failed) {
-        log_event(LOG_ERROR, "read_fault", "lane=%u shard=%u error=%s", lane->options.number, shard->id,
-                  error_name(err));
+        log_read_fault(lane, shard, err);
         answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
     } else if (lane->result.size > RESULT_BYTES_MAX) {
         answer_text(lane, frame, item->number, SK_TOOLARGE, "the answer is larger than a message may be");
@@ -415,7 +427,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
 static void take_read_after(struct lane *lane, struct shard *shard, struct frame *frame,
                             const struct request_item *item) {
     struct pending *last = shard->tail;
-    if (last == NULL) {
+    if (last == NULL || lane->failed) { /* after a failure nothing behind the last is executed any more */
         take_read(lane, shard, frame, item);
         return;
     }
@@ -589,7 +601,7 @@ static void start_checkpoint(struct lane *lane) {
     for (uint32_t i = 0; i < lane->shard_slots; i++) {
         struct shard *shard = lane->shards[i];
         if (shard == NULL || !shard->changed) continue;
-        int err = shard_save(shard, lane->durable);
+        int err = shard_save(shard, wal_synced(lane->wal));
         if (err != SK_OK) die(lane, shard, err, "save_shard");
     }
     lane->checkpoint_keep = oldest_needed(lane);
@@ -609,7 +621,7 @@ static void on_checkpointed(struct lane *lane) {
                   (unsigned long long)store_disk_bytes(lane->store));
         return;
     }
-    char quoted[600];
+    char quoted[FAULT_QUOTED_BYTES];
     log_event(LOG_WARNING, "checkpoint_failed", "lane=%u error=%s what=%s", lane->options.number, error_name(err),
               log_quote(store_fault_text(lane->store), quoted, sizeof quoted));
     if (err == SK_ECORRUPT) die(lane, NULL, err, "checkpoint");
@@ -879,8 +891,11 @@ static int open_store(struct lane *lane, char *text, size_t text_bytes) {
         err = store_each_shard(lane->store, load_shard_cb, lane);
         store_step_end(lane->store);
     }
-    if (err != SK_OK)
+    if (err != SK_OK && store_fault_text(lane->store)[0] != 0) {
+        snprintf(text, text_bytes, "%s", store_fault_text(lane->store));
+    } else if (err != SK_OK) {
         snprintf(text, text_bytes, "%s: a shard's record cannot be read: %s", directory, error_text(err));
+    }
     return err;
 }
 
@@ -899,6 +914,10 @@ static int open_log(struct lane *lane, char *text, size_t text_bytes) {
     if (err != SK_OK) return err;
     err = wal_open(&lane->wal, &options, lane->durable, replay_cb, lane, &report);
     store_step_end(lane->store);
+    if (err != SK_OK && store_fault_text(lane->store)[0] != 0) { /* replaying met what is wrong in the store */
+        snprintf(text, text_bytes, "%s", store_fault_text(lane->store));
+        return err;
+    }
     if (err != SK_OK) {
         snprintf(text, text_bytes, "%s: %s%s%s (offset %llu)", directory, error_text(err),
                  report.damaged_file[0] ? ": " : "", report.damaged_file,

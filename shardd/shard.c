@@ -41,13 +41,17 @@ int shard_new(struct shard **made, uint32_t id, uint32_t shard_count, struct kv 
     return SK_OK;
 }
 
-void pending_free(struct pending *pending) {
+void pending_free_reads(struct pending *pending) {
     while (pending->reads != NULL) {
         struct after_read *read = pending->reads;
         pending->reads = read->next;
         frame_unref(read->frame);
         free(read);
     }
+}
+
+void pending_free(struct pending *pending) {
+    pending_free_reads(pending);
     frame_unref(pending->frame);
     free(pending->copy);
     free(pending);

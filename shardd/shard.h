@@ -51,7 +51,7 @@ int shard_new(struct shard **shard, uint32_t id, uint32_t shard_count, struct kv
 void shard_free(struct shard *shard); /* with what is pending */
 
 /* The shard's own record: applied index, epoch, time, counters and names, in the state itself, so that a checkpoint
- * holds all of it in one transaction (R25). `synced`: where the log was durable when the record was put.
+ * holds all of it in one transaction (R25). `synced`: where the log was synced when the record was put.
  * shard_load: SK_OK, SK_NOT_FOUND (no record), SK_ECORRUPT, SK_EVERSION or a fault. */
 int shard_save(struct shard *shard, wal_position synced);
 int shard_load(struct shard *shard, wal_position *synced);
@@ -63,4 +63,5 @@ void shard_add_pending(struct shard *shard, struct pending *pending);
  * which the state cannot be trusted. `answer` is scratch. */
 int shard_execute_next(struct shard *shard, struct buffer *answer, shard_executed_cb *cb, void *arg);
 
+void pending_free_reads(struct pending *pending); /* those that were answered otherwise */
 void pending_free(struct pending *pending);

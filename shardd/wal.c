@@ -57,13 +57,13 @@ struct wal {
     uint64_t durable_segment; /* of the last group that has ended */
 
     /* The sync thread's. */
-    int write_fd; /* owned */
-    wal_position synced;
+    int write_fd;              /* owned */
     uint64_t sync_deadline_ms; /* 0: nothing is written that is not synced */
 
     /* Both threads'. */
-    atomic_int failed; /* final */
-    atomic_bool full;  /* the group in flight does not fit on the disk, is tried again */
+    atomic_uint_fast64_t synced; /* position; the sync thread's to change */
+    atomic_int failed;           /* final */
+    atomic_bool full;            /* the group in flight does not fit on the disk, is tried again */
     pthread_mutex_t lock;
     pthread_cond_t wake;   /* to the sync thread */
     pthread_cond_t ended;  /* to wal_close */
@@ -111,7 +111,7 @@ static size_t seal(const struct wal *wal, struct group *group) {
         .entry_count = group->entry_count,
         .position = position,
         .sequence = group->sequence,
-        .synced = wal->synced,
+        .synced = atomic_load(&wal->synced),
         .payload_bytes = payload_bytes,
         .payload_checksum = wal_payload_checksum(wal->files.seed, position, payload, payload_bytes),
     };
@@ -127,7 +127,7 @@ static int sync_written(struct wal *wal, wal_position synced) {
     wal->sync_deadline_ms = 0;
     int err = wal_file_sync(&wal->files, wal->write_fd);
     if (err != SK_OK) fail(wal, err, "fdatasync");
-    else wal->synced = synced;
+    else atomic_store(&wal->synced, synced);
     return err;
 }
 
@@ -308,7 +308,8 @@ static void go_on_at(struct wal *wal, const struct wal_scan_end *end) {
     wal->segment_fd = wal->write_fd;
     wal->group_sequence = end->group_sequence;
     wal->durable_segment = end->segment;
-    wal->synced = wal->done_end = end->segment * segment_bytes(wal) + end->offset;
+    wal->done_end = end->segment * segment_bytes(wal) + end->offset;
+    atomic_init(&wal->synced, wal->done_end);
 }
 
 static int open_log(struct wal *wal, wal_position synced, wal_replay_cb replay_cb, void *replay_arg,
@@ -497,6 +498,8 @@ wal_position wal_complete(struct wal *wal) {
     }
     return end;
 }
+
+wal_position wal_synced(const struct wal *wal) { return atomic_load(&wal->synced); }
 
 wal_position wal_end(const struct wal *wal) {
     const struct group *group = wal->filling;

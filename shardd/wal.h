@@ -56,7 +56,8 @@ struct wal_options {
     const struct wal_io *io;   /* NULL: the real ones */
     /* A group has ended: `err` SK_OK, or what failed; after a failure nothing is ever written again (R23). On the
      * syncing thread: post to the lane, which calls wal_complete. Also called, with SK_OK and without a group, when
-     * space has been found for an append that got SK_BUSY or SK_ENOSPC because there was no segment for it. */
+     * space has been found for an append that got SK_BUSY or SK_ENOSPC because there was no segment for it: so a second
+     * call may come before the first has led to wal_complete. */
     void (*synced_cb)(void *arg, int err);
     void *arg;
 };
@@ -96,6 +97,10 @@ void wal_flush(struct wal *wal);
 
 /* After synced_cb: takes the completion, if there is one. Everything before the returned position is durable. */
 wal_position wal_complete(struct wal *wal);
+
+/* Everything before it is on disk. With sync_interval_ms it may be less than what wal_complete calls durable: what a
+ * checkpoint says of the log must hold after a power loss too. */
+wal_position wal_synced(const struct wal *wal);
 
 /* Where the next entry will lie, or a little before it (the header of a new group or segment may come between). */
 wal_position wal_end(const struct wal *wal);

@@ -109,6 +109,7 @@ static int replay_group(struct scan *scan, const struct wal_group_header *header
         int err = wal_decode_entry(payload, scan->files->seed, position, &entry, &size);
         if (err != SK_OK) return blame(scan, scan->segment, offset, err);
         err = scan->replay_cb(scan->replay_arg, &entry, position);
+        if (err == SK_ECORRUPT) return blame(scan, scan->segment, offset, err);
         if (err != SK_OK) return err;
         scan->report->entries++;
         offset += size;

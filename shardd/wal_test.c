@@ -349,8 +349,10 @@ static void test_interval_counts_at_once_and_syncs_at_close(void **state) {
     log_open(log);
     log_wait_for_files(log, 2);
     faults.fdatasyncs = 0;
+    wal_position synced = wal_synced(log->wal);
     for (unsigned i = 0; i < 10; i++) log_commit(log, i, 10);
     assert_int_equal(faults.fdatasyncs, 0);
+    assert_int_equal(wal_synced(log->wal), synced);
     log_close(log);
     assert_int_equal(faults.fdatasyncs, 1);
     log_open(log);

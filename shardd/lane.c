@@ -80,7 +80,8 @@ struct lane {
     uint64_t now_us, next_tick_us, checkpoint_us, retry_us;
     uint32_t execute_cursor; /* slot where executing goes on */
     bool more_to_execute, failed, disk_full, stopping;
-    bool checkpointed; /* a completion waits for the end of the step */
+    bool checkpointed;  /* a completion waits for the end of the step */
+    int checkpoint_err; /* of the last checkpoint */
     uint64_t reads, writes, syncs;
 
     pthread_mutex_t stats_lock; /* guards what follows */
@@ -318,10 +319,12 @@ static void execute_some(struct lane *lane) {
 
 /* ---- commands ---- */
 
-/* Why a write may not be appended now. SK_OK, SK_BUSY (wait), SK_DISKFULL. */
+/* Why a write may not be appended now. SK_OK, SK_BUSY (wait), SK_DISKFULL, or what the checkpoint has met. */
 static int write_gate(struct lane *lane) {
     if (!store_memtable_full(lane->store)) return SK_OK;
-    if (store_checkpoint_failed(lane->store)) return SK_DISKFULL;
+    if (store_checkpoint_failed(lane->store)) {
+        return lane->checkpoint_err == SK_ENOSPC ? SK_DISKFULL : lane->checkpoint_err;
+    }
     return store_checkpoint_running(lane->store) ? SK_BUSY : SK_OK;
 }
 
@@ -610,9 +613,11 @@ static void start_checkpoint(struct lane *lane) {
     if (err != SK_OK) die(lane, NULL, err, "checkpoint_start");
 }
 
+/* A failed sync of the log is final (R23), one of a checkpoint is not: the log is kept until a checkpoint is whole, and
+ * trying again writes all its pages anew before it syncs. */
 static void on_checkpointed(struct lane *lane) {
     lane->checkpointed = false;
-    int err = store_checkpoint_complete(lane->store);
+    int err = lane->checkpoint_err = store_checkpoint_complete(lane->store);
     if (err == SK_OK) {
         wal_release(lane->wal, lane->checkpoint_keep);
         lane->disk_full = false;

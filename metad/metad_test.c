@@ -25,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -590,6 +591,61 @@ static void a_stop_under_load_is_clean(void **state) {
     server_stop(0);
 }
 
+/* A REQ peer by hand, over nng's ipc framing: greets, sends requests and never reads. */
+static int send_and_never_read(const char *method, struct slice params, int requests) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/req1", root);
+    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    struct buffer bytes, message;
+    buffer_init(&bytes);
+    buffer_init(&message);
+    mp_write_array(&message, 4);
+    mp_write_uint(&message, 0);
+    mp_write_uint(&message, 1);
+    mp_write_text(&message, method);
+    mp_write_raw(&message, params);
+    buffer_append(&bytes, "\0SP\0\0\x30\0\0", 8); /* protocol REQ */
+    for (int i = 0; i < requests; i++) {
+        uint8_t head[] = {1, 0, 0, 0, 0, 0, 0, 0, (uint8_t)(message.size + 4), 0x80, 0, 0, (uint8_t)(i + 1)};
+        buffer_append(&bytes, head, sizeof head);
+        buffer_append(&bytes, message.data, message.size);
+    }
+    assert_int_equal(send(fd, bytes.data, bytes.size, MSG_NOSIGNAL), (ssize_t)bytes.size);
+    buffer_deinit(&bytes);
+    buffer_deinit(&message);
+    return fd;
+}
+
+/* More clients that never read than there are contexts, with answers too large for the kernel to hold for them: they lose
+ * their connections, and the others are served. */
+static void clients_that_never_read_hold_up_nobody(void **state) {
+    (void)state;
+    enum { CLIENTS = 150 };
+    struct client client;
+    int fds[CLIENTS];
+    options.shards = 16384;
+    options.expect_nodes = 1;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    struct identity one = register_node(&client, (struct node){.store = 1});
+    map_unref(wait_for_shards(&client));
+    for (int i = 0; i < CLIENTS; i++) fds[i] = send_and_never_read("map", slice_of("\x91\x00", 2), 3);
+    for (int i = 0; i < 50; i++) assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    for (int i = 0; i < CLIENTS; i++) { /* cut off: all that was sent, then the end */
+        char room[65536];
+        ssize_t got;
+        do {
+            got = recv(fds[i], room, sizeof room, 0);
+        } while (got > 0);
+        assert_int_equal(close(fds[i]), 0);
+    }
+    assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
+    client_close(&client);
+    server_stop(0);
+}
+
 /* ---- bad set-up and damage ---- */
 
 static void addresses_in_use_are_named(void **state) {
@@ -724,8 +780,7 @@ static void a_killed_server_keeps_what_it_answered(void **state) {
         pid_t child = spawn();
         for (int i = 0; i < 20; i++) {
             struct identity one = register_node(&client, (struct node){.store = 1});
-            assert_true(one.incarnation == incarnation + 1 || i == 0); /* a killed one's may have been applied */
-            assert_true(one.incarnation > incarnation);
+            assert_true(one.incarnation > incarnation); /* more than one above, where an answer was late */
             incarnation = one.incarnation;
         }
         struct map *map = fetch_map(&client, 0);
@@ -859,6 +914,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(clients_that_never_read_hold_up_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(addresses_in_use_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_log_is_refused_and_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_piece_of_the_log_is_refused, set_up, tear_down),
@@ -867,5 +923,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(damage_at_the_end_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(three_servers_outlive_one, set_up, tear_down),
     };
+    if (argc == 2) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

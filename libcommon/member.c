@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <time.h>
 
 #define CALL_MS           2000u
@@ -45,6 +46,7 @@ struct member {
     /* Fixed before the thread starts. */
     struct member_options options;
     struct member_callbacks callbacks;
+    uint8_t start[16]; /* random: names this start of the process, so that a repeated registration is known as one */
     pthread_t thread;
     struct mailbox *bell; /* only to be woken */
     struct metad_client *client;
@@ -188,7 +190,7 @@ static void encode_registration(struct member *member) {
     buffer_clear(params, SIZE_MAX);
     mp_write_array(params, 2);
     mp_write_text(params, kind_name(member));
-    mp_write_map(params, shardd ? 7 : 3);
+    mp_write_map(params, shardd ? 8 : 3);
     mp_write_text(params, "store_id");
     mp_write_bin(params, slice_of(options->store_id, sizeof options->store_id));
     write_key_text(params, "host", options->host);
@@ -198,6 +200,8 @@ static void encode_registration(struct member *member) {
     write_key_uint(params, "node_id", member->was_registered ? member->identity.node_id : options->node_id);
     write_key_uint(params, "cluster", member->was_registered ? member->identity.cluster : options->cluster);
     write_key_uint(params, "lanes", options->lanes);
+    mp_write_text(params, "start");
+    mp_write_bin(params, slice_of(member->start, sizeof member->start));
     write_key_text(params, "replication_address", options->replication_address);
 }
 
@@ -413,6 +417,8 @@ int member_open(struct member **member, const struct member_options *options,
     if (made == NULL) return SK_ENOMEM;
     made->options = *options;
     made->callbacks = *callbacks;
+    ssize_t got = getrandom(made->start, sizeof made->start, 0);
+    sk_assert(got == (ssize_t)sizeof made->start);
     int rc = mailbox_new(&made->bell, 1);
     if (rc == SK_OK) rc = metad_client_new(&made->client, options->metad_addresses);
     if (rc == SK_OK) rc = subscribe(made);

@@ -62,6 +62,8 @@ static bool read_registration(struct mp_reader *reader, bool shardd) {
             if (mp_read_str(reader, &value) != SK_OK || value.size == 0) return false;
         } else if (shardd && key_is(key, "replication_address")) {
             if (mp_read_str(reader, &value) != SK_OK || value.size == 0) return false;
+        } else if (shardd && key_is(key, "start")) {
+            if (mp_read_bytes(reader, &value) != SK_OK || value.size != 16) return false;
         } else if (shardd && mp_read_uint(reader, &number) == SK_OK) {
             if (key_is(key, "node_id")) world.node_id_sent = number;
             else if (key_is(key, "cluster")) world.cluster_sent = number;
@@ -71,7 +73,7 @@ static bool read_registration(struct mp_reader *reader, bool shardd) {
         }
         seen++;
     }
-    return seen == (shardd ? 7u : 3u);
+    return seen == (shardd ? 8u : 3u);
 }
 
 static bool on_register(struct mp_reader *reader, uint32_t parts, struct buffer *result) {

@@ -211,12 +211,11 @@ int request_decode(struct slice message, struct request *request, char text[REQU
     return err;
 }
 
-void request_encode_result(struct buffer *buffer, uint64_t msgid, struct slice result) {
+void request_encode_result_head(struct buffer *buffer, uint64_t msgid) {
     mp_write_array(buffer, 4);
     mp_write_uint(buffer, 1);
     mp_write_uint(buffer, msgid);
     mp_write_nil(buffer);
-    mp_write_raw(buffer, result);
 }
 
 void request_encode_error(struct buffer *buffer, uint64_t msgid, int err, const char *text) {

@@ -35,8 +35,8 @@ struct request {
 /* SK_OK, or SK_BADREQUEST or SK_TOOLARGE with one sentence in `text`; msgid is then what could be read of it. */
 int request_decode(struct slice message, struct request *request, char text[REQUEST_TEXT_BYTES]);
 
-/* Appends a reply: [1, msgid, nil, result], `result` being one encoded value. */
-void request_encode_result(struct buffer *buffer, uint64_t msgid, struct slice result);
+/* Appends a reply up to its result: [1, msgid, nil, …; one encoded value must follow. */
+void request_encode_result_head(struct buffer *buffer, uint64_t msgid);
 
 /* Appends a reply: [1, msgid, [code, text], nil]. Faults of this process are told as INTERNAL. */
 void request_encode_error(struct buffer *buffer, uint64_t msgid, int err, const char *text);

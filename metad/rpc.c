@@ -203,36 +203,39 @@ void rpc_take(struct rpc *rpc) {
     }
 }
 
-/* Takes the reply. Without memory for one the request ends without: the client's deadline tells it. */
-static void reply(struct rpc_call *call, struct buffer *reply) {
+/* Sends `head` and `body` as one message; takes `head`. Without memory for it the request ends without an answer: the
+ * client's deadline tells it. */
+static void reply(struct rpc_call *call, struct buffer *head, struct slice body) {
     sk_assert(atomic_load(&call->state) == CALL_QUEUED);
     drop_message(call);
     nng_msg *message = NULL;
-    if (reply->failed || nng_msg_alloc(&message, reply->size) != 0) {
+    if (head->failed || nng_msg_alloc(&message, head->size + body.size) != 0) {
         log_event(LOG_ERROR, "reply_dropped", "error=ENOMEM");
         receive(call);
     } else {
-        memcpy(nng_msg_body(message), reply->data, reply->size);
+        uint8_t *bytes = nng_msg_body(message);
+        memcpy(bytes, head->data, head->size);
+        if (body.size > 0) memcpy(bytes + head->size, body.data, body.size);
         atomic_store(&call->state, CALL_SENDING);
         nng_aio_set_timeout(call->aio, RPC_SEND_TIMEOUT_MS);
         nng_aio_set_msg(call->aio, message);
         nng_ctx_send(call->context, call->aio);
     }
-    buffer_deinit(reply);
+    buffer_deinit(head);
 }
 
 void rpc_answer(struct rpc_call *call, struct slice result) {
-    struct buffer bytes;
-    buffer_init(&bytes);
-    request_encode_result(&bytes, call->request.msgid, result);
-    reply(call, &bytes);
+    struct buffer head;
+    buffer_init(&head);
+    request_encode_result_head(&head, call->request.msgid);
+    reply(call, &head, result);
 }
 
 void rpc_refuse(struct rpc_call *call, int err, const char *text) {
-    struct buffer bytes;
-    buffer_init(&bytes);
-    request_encode_error(&bytes, call->request.msgid, err, text);
-    reply(call, &bytes);
+    struct buffer head;
+    buffer_init(&head);
+    request_encode_error(&head, call->request.msgid, err, text);
+    reply(call, &head, slice_of(NULL, 0));
 }
 
 void rpc_publish(struct rpc *rpc, uint64_t version) {

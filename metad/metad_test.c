@@ -637,14 +637,7 @@ static void clients_that_never_read_hold_up_nobody(void **state) {
     map_unref(wait_for_shards(&client));
     for (int i = 0; i < CLIENTS; i++) fds[i] = send_and_never_read("map", slice_of("\x91\x00", 2), 3);
     for (int i = 0; i < 50; i++) assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
-    for (int i = 0; i < CLIENTS; i++) { /* cut off: all that was sent, then the end */
-        char room[65536];
-        ssize_t got;
-        do {
-            got = recv(fds[i], room, sizeof room, 0);
-        } while (got > 0);
-        assert_int_equal(close(fds[i]), 0);
-    }
+    for (int i = 0; i < CLIENTS; i++) assert_int_equal(close(fds[i]), 0);
     assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
     client_close(&client);
     server_stop(0);

@@ -70,6 +70,7 @@ struct lane {
     struct shard **shards; /* by id / lane_count; NULL: none here */
     uint32_t shard_slots;
     struct map *map;
+    bool map_applied; /* by every shard */
     uint32_t node;
     uint64_t incarnation;
     struct pending *log_head, *log_tail; /* in the log's buffers, not known to be durable */
@@ -533,7 +534,8 @@ static int start_stay(struct lane *lane, uint32_t id, uint32_t shard_count, uint
     return SK_OK;
 }
 
-static void configure(struct lane *lane, struct shard *shard, const struct map_shard *config) {
+/* False: the entry that opens the epoch could not be appended now. */
+static bool configure(struct lane *lane, struct shard *shard, const struct map_shard *config) {
     struct replica_event event = {
         .type = REPLICA_CONFIG, .boot_us = lane->now_us, .wall_us = clock_realtime_us(), .config = config};
     struct replica_effects effects;
@@ -543,14 +545,14 @@ static void configure(struct lane *lane, struct shard *shard, const struct map_s
         log_event(LOG_ERROR, "config_refused", "shard=%u reason=%s epoch=%llu last_epoch=%llu", shard->id,
                   error_name(effects.refused), (unsigned long long)config->leader_epoch,
                   (unsigned long long)shard->replica.last_epoch);
-        return;
+        return true; /* until there is another map */
     }
     if (effects.became_leader || effects.stepped_down) {
         log_event(LOG_DEBUG, "role", "shard=%u role=%s epoch=%llu index=%llu", shard->id,
                   replica_role_name(shard->replica.role), (unsigned long long)shard->replica.leader_epoch,
                   (unsigned long long)shard->replica.last_index);
     }
-    if (effects.append != REPLICA_ENTRY_NONE) append(lane, shard, &effects, NULL, NULL, 0);
+    return effects.append == REPLICA_ENTRY_NONE || append(lane, shard, &effects, NULL, NULL, 0) == SK_OK;
 }
 
 static bool make_slots(struct lane *lane, uint32_t shard_count) {
@@ -567,6 +569,8 @@ static bool make_slots(struct lane *lane, uint32_t shard_count) {
 /* Brings every shard of the lane to what the map says. What could not be appended now is tried again at each tick. */
 static void apply_map(struct lane *lane) {
     const struct map *map = lane->map;
+    bool whole = true;
+    lane->map_applied = false;
     if (map == NULL || lane->node == 0 || lane->failed || map->shard_count == 0) return;
     if (!make_slots(lane, map->shard_count)) return;
     for (uint32_t id = lane->options.number; id < map->shard_count; id += lane->options.lane_count) {
@@ -574,8 +578,9 @@ static void apply_map(struct lane *lane) {
         struct shard *shard = find_shard(lane, id);
         if (replica == NULL && shard == NULL) continue;
         if (shard == NULL && start_stay(lane, id, map->shard_count, replica->replica_id) != SK_OK) return;
-        configure(lane, find_shard(lane, id), &map->shards[id]);
+        whole = configure(lane, find_shard(lane, id), &map->shards[id]) && whole;
     }
+    lane->map_applied = whole;
 }
 
 static void on_map(struct lane *lane, struct map *map) {
@@ -690,7 +695,7 @@ static void publish_stats(struct lane *lane) {
 }
 
 static void tick(struct lane *lane) {
-    apply_map(lane);
+    if (!lane->map_applied) apply_map(lane);
     for (uint32_t i = 0; i < lane->shard_slots && !lane->failed; i++) {
         if (lane->shards[i] != NULL) sweep(lane, lane->shards[i]);
     }
@@ -729,7 +734,8 @@ static void on_mail(struct lane *lane, struct lane_mail *mail) {
     }
 }
 
-/* Between mails too: a frame may hold ten thousand commands, and what is durable should not wait for all frames. */
+/* Takes all that has come, then executes, writes and answers: what gathers in a step shares one write of the log and one
+ * frame of answers. */
 static void step(struct lane *lane, struct mail *mail) {
     lane->now_us = clock_boottime_us();
     int err = store_step_begin(lane->store);

@@ -5,17 +5,23 @@
 
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <xxhash.h>
 
 /* Design. All memory but the table itself comes in mmap'd pieces, so that freeing a generation gives it back to
  * the system whatever malloc thinks: small things from chunks that are never freed singly, values over LARGE_BYTES
  * in a mapping of their own, freed when overwritten. An entry that is outgrown stays in its chunk: separators of
- * inner nodes may point at it for its key, which never changes. */
+ * inner nodes may point at it for its key, which never changes.
+ *
+ * Most lookups are of keys that were not changed lately. A Bloom filter answers them without a walk down the tree:
+ * three bits in one word per key (Putze, Sanders and Singler, 2007, "blocked"), so a lookup touches one cache line.
+ * At 220,000 keys, some 32 MiB of them, it is wrong about one time in thirty. */
 
 #define CHUNK_BYTES     (1u << 20)
 #define LARGE_BYTES     (64u << 10)
 #define FANOUT          32u
 #define PAGE_BYTES      4096u
 #define KEY_BYTES_LIMIT 65535u /* key_size is 16 bits */
+#define FILTER_WORDS    32768u /* of 64 bits: 256 KiB; a power of two */
 
 struct chunk {
     struct chunk *next;
@@ -60,6 +66,7 @@ struct memtable {
     size_t chunk_used;    /* bytes of the first chunk */
     struct large *larges; /* owned */
     uint64_t bytes;
+    uint64_t filter[FILTER_WORDS]; /* of all keys of all shards; not counted in `bytes`, which is 0 while empty */
 };
 
 int memtable_new(struct memtable **table) {
@@ -285,6 +292,30 @@ static int grow_root(struct memtable *table, struct map *map) {
     return SK_OK;
 }
 
+/* ---- the filter ---- */
+
+struct filter_place {
+    uint32_t word;
+    uint64_t bits;
+};
+
+static struct filter_place filter_place_of(struct slice key) {
+    uint64_t hash = XXH3_64bits(key.data, key.size);
+    return (struct filter_place){.word = (uint32_t)(hash % FILTER_WORDS),
+                                 .bits =
+                                     1ull << (hash >> 58) | 1ull << (hash >> 52 & 63) | 1ull << (hash >> 46 & 63)};
+}
+
+static bool filter_may_have(const struct memtable *table, struct slice key) {
+    struct filter_place place = filter_place_of(key);
+    return (table->filter[place.word] & place.bits) == place.bits;
+}
+
+static void filter_add(struct memtable *table, struct slice key) {
+    struct filter_place place = filter_place_of(key);
+    table->filter[place.word] |= place.bits;
+}
+
 /* Full nodes are split on the way down, so each step leaves a whole tree and running out of memory harms nothing.
  */
 static int map_insert(struct memtable *table, struct map *map, struct entry *entry) {
@@ -314,6 +345,7 @@ static int map_insert(struct memtable *table, struct map *map, struct entry *ent
         node = node->child[at];
     }
     node_insert(node, leaf_position(node, prefix, key), prefix, entry, NULL);
+    filter_add(table, key);
     map->entries++;
     return SK_OK;
 }
@@ -359,6 +391,7 @@ static struct entry **map_find(const struct map *map, struct slice key) {
 
 enum memtable_found memtable_get(const struct memtable *table, uint32_t shard, struct slice key,
                                  struct slice *value) {
+    if (!filter_may_have(table, key)) return MEMTABLE_ABSENT;
     struct entry **slot = map_find(map_of(table, shard), key);
     return slot == NULL ? MEMTABLE_ABSENT : entry_read(*slot, value);
 }
@@ -382,7 +415,7 @@ int memtable_put(struct memtable *table, uint32_t shard, struct slice key, struc
     struct map *map;
     int err = map_for_change(table, shard, &map);
     if (err != SK_OK) return err;
-    struct entry **slot = map_find(map, key);
+    struct entry **slot = filter_may_have(table, key) ? map_find(map, key) : NULL;
     if (slot != NULL) {
         if (!entry_has_room(*slot, value)) return replace_value(table, slot, value);
         entry_write(*slot, value);
@@ -399,7 +432,7 @@ int memtable_delete(struct memtable *table, uint32_t shard, struct slice key) {
     struct map *map;
     int err = map_for_change(table, shard, &map);
     if (err != SK_OK) return err;
-    struct entry **slot = map_find(map, key);
+    struct entry **slot = filter_may_have(table, key) ? map_find(map, key) : NULL;
     if (slot != NULL) {
         entry_release_large(table, *slot);
         (*slot)->deleted = true;

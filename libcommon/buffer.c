@@ -2,9 +2,7 @@
 
 #include <stdlib.h>
 
-void buffer_init(struct buffer *buffer) {
-    *buffer = (struct buffer){0};
-}
+void buffer_init(struct buffer *buffer) { *buffer = (struct buffer){0}; }
 
 void buffer_deinit(struct buffer *buffer) {
     free(buffer->data);

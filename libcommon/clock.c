@@ -11,14 +11,8 @@ static uint64_t read_us(clockid_t id) {
     return (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u;
 }
 
-uint64_t clock_boottime_us(void) {
-    return read_us(CLOCK_BOOTTIME);
-}
+uint64_t clock_boottime_us(void) { return read_us(CLOCK_BOOTTIME); }
 
-uint64_t clock_boottime_ms(void) {
-    return clock_boottime_us() / 1000u;
-}
+uint64_t clock_boottime_ms(void) { return clock_boottime_us() / 1000u; }
 
-uint64_t clock_realtime_us(void) {
-    return read_us(CLOCK_REALTIME);
-}
+uint64_t clock_realtime_us(void) { return read_us(CLOCK_REALTIME); }

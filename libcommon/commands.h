@@ -4,12 +4,12 @@
 #include "slice.h"
 
 enum command_flags {
-    COMMAND_READ = 1,       /* runs on the leader against executed state */
-    COMMAND_WRITE = 2,      /* becomes a log entry */
-    COMMAND_GATEWAY = 4,    /* the gateway answers by itself */
-    COMMAND_SPLIT = 8,      /* its keys may lie in many shards: one part for each */
+    COMMAND_READ = 1,        /* runs on the leader against executed state */
+    COMMAND_WRITE = 2,       /* becomes a log entry */
+    COMMAND_GATEWAY = 4,     /* the gateway answers by itself */
+    COMMAND_SPLIT = 8,       /* its keys may lie in many shards: one part for each */
     COMMAND_ALL_SHARDS = 16, /* goes to every shard; the answers are added up */
-    COMMAND_CURSOR = 32,    /* SCAN: the cursor says the shard */
+    COMMAND_CURSOR = 32,     /* SCAN: the cursor says the shard */
 };
 
 enum command_join {

@@ -18,7 +18,7 @@ enum config_type {
 struct config_option {
     const char *name; /* "data-dir" */
     enum config_type type;
-    void *target; /* where the value goes, by type */
+    void *target;         /* where the value goes, by type */
     const char *fallback; /* the default as text; NULL = required */
     uint64_t least, most; /* numbers: allowed range; most 0 = no bound */
     const char *choices;

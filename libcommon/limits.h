@@ -1,16 +1,16 @@
 /* The limits of the contract (docs/protocol.md), in one place and tied together. */
 #pragma once
 
-#define KEY_BYTES_MAX 65536u                    /* 64 KiB */
-#define VALUE_BYTES_MAX (16u * 1024 * 1024)     /* 16 MiB */
-#define MESSAGE_BYTES_MAX (64u * 1024 * 1024)   /* 64 MiB, requests and replies */
-#define MESSAGE_COMMANDS_MAX 10000u             /* commands or keys in one message */
-#define SCAN_COUNT_MAX 10000u
-#define ID_BYTES_MAX 64u                        /* the option `id` */
-#define RESULT_KEPT_BYTES_MAX 4096u             /* a larger result of a named write is not kept: DONE */
-#define TIMEOUT_MS_DEFAULT 5000u
-#define TIMEOUT_MS_MAX 60000u
-#define SHARD_COUNT_MAX 16384u
+#define KEY_BYTES_MAX         65536u              /* 64 KiB */
+#define VALUE_BYTES_MAX       (16u * 1024 * 1024) /* 16 MiB */
+#define MESSAGE_BYTES_MAX     (64u * 1024 * 1024) /* 64 MiB, requests and replies */
+#define MESSAGE_COMMANDS_MAX  10000u              /* commands or keys in one message */
+#define SCAN_COUNT_MAX        10000u
+#define ID_BYTES_MAX          64u   /* the option `id` */
+#define RESULT_KEPT_BYTES_MAX 4096u /* a larger result of a named write is not kept: DONE */
+#define TIMEOUT_MS_DEFAULT    5000u
+#define TIMEOUT_MS_MAX        60000u
+#define SHARD_COUNT_MAX       16384u
 
 /* Bytes of a frame between daemons, by the largest item it must carry: one message of a client and its header. */
 #define FRAME_BYTES_MAX (MESSAGE_BYTES_MAX + 65536u)

@@ -5,8 +5,8 @@
 #include "buffer.h"
 
 #define MAP_ADDRESS_BYTES 128 /* with the final 0 */
-#define MAP_REPLICAS_MAX 7    /* per shard */
-#define MAP_NODES_MAX 1024
+#define MAP_REPLICAS_MAX  7   /* per shard */
+#define MAP_NODES_MAX     1024
 
 /* A shardd. Ids are given by metad at the first registration: 1, 2, …; 0 is no node. */
 struct map_node {
@@ -40,8 +40,8 @@ struct map_shard {
 };
 
 struct map {
-    uint64_t version; /* raised by every change of the map */
-    uint64_t cluster; /* random, made with the cluster */
+    uint64_t version;     /* raised by every change of the map */
+    uint64_t cluster;     /* random, made with the cluster */
     uint32_t shard_count; /* power of two; 0 = not created yet */
     uint32_t node_count;
     struct map_shard *shards; /* owned */

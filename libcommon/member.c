@@ -46,7 +46,8 @@ struct member {
     /* Fixed before the thread starts. */
     struct member_options options;
     struct member_callbacks callbacks;
-    uint8_t start[16]; /* random: names this start of the process, so that a repeated registration is known as one */
+    uint8_t
+        start[16]; /* random: names this start of the process, so that a repeated registration is known as one */
     pthread_t thread;
     struct mailbox *bell; /* only to be woken */
     struct metad_client *client;

@@ -35,9 +35,7 @@ static inline struct mp_reader mp_reader_of(struct slice bytes) {
     return (struct mp_reader){.at = bytes.data, .end = bytes.size == 0 ? bytes.data : bytes.data + bytes.size};
 }
 
-static inline size_t mp_left(const struct mp_reader *reader) {
-    return (size_t)(reader->end - reader->at);
-}
+static inline size_t mp_left(const struct mp_reader *reader) { return (size_t)(reader->end - reader->at); }
 
 /* The next scalar whole, or the header of the next array or map. SK_OK, or SK_EPROTO (truncated or invalid; the cursor
  * is then anywhere). A container's count is not more than the bytes that are left. */
@@ -51,7 +49,7 @@ int mp_read_array(struct mp_reader *reader, uint32_t *count);
 int mp_read_map(struct mp_reader *reader, uint32_t *count);
 int mp_read_uint(struct mp_reader *reader, uint64_t *number);
 int mp_read_bool(struct mp_reader *reader, bool *boolean);
-int mp_read_str(struct mp_reader *reader, struct slice *text);   /* str only */
+int mp_read_str(struct mp_reader *reader, struct slice *text);    /* str only */
 int mp_read_bytes(struct mp_reader *reader, struct slice *bytes); /* str or bin */
 
 /* Writers, short names for msgpack-c's packer over a buffer. Failure shows in buffer->failed. */

@@ -15,9 +15,7 @@ static inline struct slice slice_of(const void *data, size_t size) {
     return (struct slice){.data = data, .size = size};
 }
 
-static inline struct slice slice_of_text(const char *text) {
-    return slice_of(text, strlen(text));
-}
+static inline struct slice slice_of_text(const char *text) { return slice_of(text, strlen(text)); }
 
 static inline bool slice_equal(struct slice a, struct slice b) {
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);

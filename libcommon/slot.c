@@ -33,6 +33,4 @@ static struct slice hashed_part(struct slice key) {
     return slice_of(tag, (size_t)(close - tag));
 }
 
-uint32_t slot_of_key(struct slice key) {
-    return slot_crc16(hashed_part(key)) % SLOT_COUNT;
-}
+uint32_t slot_of_key(struct slice key) { return slot_crc16(hashed_part(key)) % SLOT_COUNT; }

@@ -20,11 +20,13 @@
 
 #define TICK_US              50000u
 #define MAILBOX_CAPACITY     4096u
-#define EXECUTE_BUDGET       256u /* entries per step: no step of a lane is long */
+#define TAKE_US              2000u /* taking commands in one step */
+#define EXECUTE_BUDGET       256u  /* entries per step: no step of a lane is long */
 #define GROUP_BYTES_MAX      (4u * 1024 * 1024)
 #define MAP_BYTES            (1ull << 40) /* LMDB's map: 1 TiB of addresses */
 #define CHECKPOINT_TXN_BYTES (4u * 1024 * 1024)
 #define RETRY_US             1000000u /* a failed checkpoint is tried again after this */
+#define WAITING_MAX          100000u  /* commands that wait for the log or a checkpoint; beyond: BUSY */
 #define OUTBOX_LINKS         8u
 #define FAULT_QUOTED_BYTES   600u
 #define RESULT_BYTES_MAX     (MESSAGE_BYTES_MAX - 1024u)
@@ -75,7 +77,10 @@ struct lane {
     uint64_t incarnation;
     struct pending *log_head, *log_tail; /* in the log's buffers, not known to be durable */
     wal_position durable, checkpoint_keep;
+    struct lane_mail *frames_head, *frames_tail; /* owned: frames that are not taken whole */
+    struct slice frame_rest;                     /* of the first */
     struct waiting *waiting_head, *waiting_tail;
+    uint32_t waiting_count;
     struct outbox outboxes[OUTBOX_LINKS];
     struct buffer payload, result;
     uint64_t now_us, next_tick_us, checkpoint_us, retry_us;
@@ -450,7 +455,7 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
 }
 
 static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {
-    struct waiting *waiting = malloc(sizeof *waiting);
+    struct waiting *waiting = lane->waiting_count < WAITING_MAX ? malloc(sizeof *waiting) : NULL;
     if (waiting == NULL) {
         answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
@@ -463,6 +468,7 @@ static void put_waiting(struct lane *lane, struct frame *frame, const struct req
         lane->waiting_tail->next = waiting;
     }
     lane->waiting_tail = waiting;
+    lane->waiting_count++;
 }
 
 /* What keeps its place among the writes of its shard. SK_BUSY: it has to wait; nothing was answered. */
@@ -495,6 +501,7 @@ static void retry_waiting(struct lane *lane) {
         } else if (take_ordered(lane, shard, waiting->frame, &waiting->item) == SK_BUSY) {
             return;
         }
+        lane->waiting_count--;
         lane->waiting_head = waiting->next;
         if (lane->waiting_head == NULL) lane->waiting_tail = NULL;
         frame_unref(waiting->frame);
@@ -502,13 +509,43 @@ static void retry_waiting(struct lane *lane) {
     }
 }
 
-static void on_frame(struct lane *lane, struct frame *frame) {
-    struct slice rest = frame->items;
-    struct request_item item;
-    while (frame_read_request(&rest, &item) == SK_OK) {
-        if (item.shard % lane->options.lane_count == lane->options.number) take_item(lane, frame, &item);
+static void on_frame(struct lane *lane, struct lane_mail *mail) {
+    mail->mail.next = NULL;
+    if (lane->frames_tail == NULL) {
+        lane->frames_head = mail;
+        lane->frame_rest = mail->frame->items;
+    } else {
+        lane->frames_tail->mail.next = &mail->mail;
     }
-    frame_unref(frame);
+    lane->frames_tail = mail;
+}
+
+/* The frame at the head has been taken whole. */
+static void drop_frame(struct lane *lane) {
+    struct lane_mail *mail = lane->frames_head;
+    lane->frames_head = (struct lane_mail *)mail->mail.next;
+    if (lane->frames_head == NULL) {
+        lane->frames_tail = NULL;
+    } else {
+        lane->frame_rest = lane->frames_head->frame->items;
+    }
+    frame_unref(mail->frame);
+    free(mail);
+}
+
+/* Takes commands out of the frames that have come, for at most TAKE_US: a frame may hold ten thousand, and what is durable
+ * should not wait for all of them. */
+static void take_commands(struct lane *lane) {
+    struct request_item item;
+    for (uint32_t taken = 0; lane->frames_head != NULL; taken++) {
+        if (taken % 32 == 31 && clock_boottime_us() - lane->now_us > TAKE_US) return;
+        struct frame *frame = lane->frames_head->frame;
+        if (frame_read_request(&lane->frame_rest, &item) != SK_OK) {
+            drop_frame(lane);
+        } else if (item.shard % lane->options.lane_count == lane->options.number) {
+            take_item(lane, frame, &item);
+        }
+    }
 }
 
 /* ---- membership ---- */
@@ -709,8 +746,7 @@ static void tick(struct lane *lane) {
 static void on_mail(struct lane *lane, struct lane_mail *mail) {
     switch (mail->kind) {
     case MAIL_FRAME:
-        on_frame(lane, mail->frame);
-        free(mail);
+        on_frame(lane, mail);
         return;
     case MAIL_IDENTIFY:
         lane->node = mail->node;
@@ -734,8 +770,8 @@ static void on_mail(struct lane *lane, struct lane_mail *mail) {
     }
 }
 
-/* Takes all that has come, then executes, writes and answers: what gathers in a step shares one write of the log and one
- * frame of answers. */
+/* Executes what is committed, takes what has come, writes and answers: what gathers in a step shares one write of the log
+ * and one frame of answers. Each part is bounded, so that no step is long. */
 static void step(struct lane *lane, struct mail *mail) {
     lane->now_us = clock_boottime_us();
     int err = store_step_begin(lane->store);
@@ -748,6 +784,7 @@ static void step(struct lane *lane, struct mail *mail) {
     if (lane->more_to_execute) execute_some(lane);
     maybe_checkpoint(lane);
     retry_waiting(lane);
+    take_commands(lane);
     if (lane->now_us >= lane->next_tick_us) tick(lane);
     wal_flush(lane->wal);
     flush_answers(lane);
@@ -757,14 +794,15 @@ static void step(struct lane *lane, struct mail *mail) {
 
 /* Nothing is on its way any more. */
 static bool idle(const struct lane *lane) {
-    return lane->log_head == NULL && lane->waiting_head == NULL && !lane->more_to_execute &&
-           !store_checkpoint_running(lane->store);
+    return lane->log_head == NULL && lane->waiting_head == NULL && lane->frames_head == NULL &&
+           !lane->more_to_execute && !store_checkpoint_running(lane->store);
 }
 
 static void *lane_main(void *arg) {
     struct lane *lane = arg;
     while (!lane->stopping || !idle(lane)) {
-        uint64_t deadline_us = lane->more_to_execute ? 0 : lane->next_tick_us;
+        bool busy = lane->more_to_execute || lane->frames_head != NULL;
+        uint64_t deadline_us = busy ? 0 : lane->next_tick_us;
         step(lane, mailbox_take(lane->mailbox, deadline_us));
     }
     return NULL;

@@ -46,14 +46,16 @@ struct wal_io {
 };
 
 struct wal_options {
-    const char *directory;     /* made if missing; its parent is not */
-    uint64_t segment_bytes;    /* fixed with the directory: another value than at creation is refused. A multiple of
+    const char *directory;  /* made if missing; its parent is not */
+    uint64_t segment_bytes; /* fixed with the directory: another value than at creation is refused. A multiple of
                                   4096, from 16 KiB to 4 GiB */
-    uint64_t group_bytes_max;  /* a filling group beyond this takes no more (one larger entry may be alone in one) */
-    uint32_t sync_interval_ms; /* 0: sync before a group counts as durable. Else: a written group counts at once and a
+    uint64_t
+        group_bytes_max; /* a filling group beyond this takes no more (one larger entry may be alone in one) */
+    uint32_t
+        sync_interval_ms; /* 0: sync before a group counts as durable. Else: a written group counts at once and a
                                   sync follows within this time (process crashes safe, power loss not). */
-    uint32_t retry_ms;         /* how long until what a full disk refused is tried again; 0: a second */
-    const struct wal_io *io;   /* NULL: the real ones */
+    uint32_t retry_ms;    /* how long until what a full disk refused is tried again; 0: a second */
+    const struct wal_io *io; /* NULL: the real ones */
     /* A group has ended: `err` SK_OK, or what failed; after a failure nothing is ever written again (R23). On the
      * syncing thread: post to the lane, which calls wal_complete. Also called, with SK_OK and without a group, when
      * space has been found for an append that got SK_BUSY or SK_ENOSPC because there was no segment for it: so a second
@@ -64,11 +66,11 @@ struct wal_options {
 
 /* What opening found, for the log line and for tests. */
 struct wal_report {
-    uint64_t entries;         /* replayed */
-    uint64_t bytes;           /* of valid groups read */
-    uint64_t torn_bytes;      /* cut off at the tail: of a group that was never acknowledged */
-    char damaged_file[512];   /* SK_ECORRUPT, SK_EVERSION, SK_ECONFIG and SK_EIO, if it is about a file: which, */
-    uint64_t damaged_offset;  /* and where in it */
+    uint64_t entries;        /* replayed */
+    uint64_t bytes;          /* of valid groups read */
+    uint64_t torn_bytes;     /* cut off at the tail: of a group that was never acknowledged */
+    char damaged_file[512];  /* SK_ECORRUPT, SK_EVERSION, SK_ECONFIG and SK_EIO, if it is about a file: which, */
+    uint64_t damaged_offset; /* and where in it */
 };
 
 /* Opens or creates, calls `replay_cb` for every entry from the oldest kept on (payload borrowed for the call; an error

@@ -13,6 +13,7 @@
 #include <nng/protocol/pubsub0/sub.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <time.h>
@@ -31,14 +32,14 @@
  *
  *   WAITING --registered--> JOINED --no answer--> LOST --answer--> JOINED
  *      |                      |                    |
- *      |                      +---- NOT_FOUND -----+--> WAITING
+ *      |                      +---- NOT_FOUND -----+--> WAITING (gateway) or REFUSED (shardd)
  *      +--refused--> REFUSED (the thread only waits to be closed)
  */
 enum state { WAITING, JOINED, LOST, REFUSED };
 
 static const bool state_moves[4][4] = {
     [WAITING] = {[JOINED] = true, [REFUSED] = true},
-    [JOINED] = {[LOST] = true, [WAITING] = true},
+    [JOINED] = {[LOST] = true, [WAITING] = true, [REFUSED] = true},
     [LOST] = {[JOINED] = true, [WAITING] = true},
 };
 
@@ -197,9 +198,8 @@ static void encode_registration(struct member *member) {
     write_key_text(params, "host", options->host);
     write_key_text(params, "frames_address", options->frames_address);
     if (!shardd) return;
-    /* What an earlier registration gave, so that metad notices a mix-up. */
-    write_key_uint(params, "node_id", member->was_registered ? member->identity.node_id : options->node_id);
-    write_key_uint(params, "cluster", member->was_registered ? member->identity.cluster : options->cluster);
+    write_key_uint(params, "node_id", options->node_id);
+    write_key_uint(params, "cluster", options->cluster);
     write_key_uint(params, "lanes", options->lanes);
     mp_write_text(params, "start");
     mp_write_bin(params, slice_of(member->start, sizeof member->start));
@@ -306,6 +306,23 @@ static int decode_heartbeat(struct slice bytes, uint64_t *version) {
     return rc;
 }
 
+/* metad does not know this start any more. Of a gateway it forgets what it has not heard of for a while. A shardd's it
+ * has replaced by another process with the same store: to register again would take the shards from that one, which
+ * would take them back, and so on. */
+static void unknown(struct member *member, uint64_t now_us) {
+    if (member->options.kind == MEMBER_SHARDD) {
+        (void)snprintf(member->text, sizeof member->text,
+                       "metad no longer knows this start of node %" PRIu32
+                       ": another process runs on a copy of its data directory, or metad was set up anew",
+                       member->identity.node_id);
+        refused(member, SK_CONFLICT);
+        return;
+    }
+    enter_state(member, WAITING);
+    log_event(LOG_WARNING, "member_unknown", "node=%" PRIu32, member->identity.node_id);
+    member->register_us = now_us;
+}
+
 static void do_heartbeat(struct member *member) {
     encode_heartbeat(member);
     int rc = call(member, "heartbeat");
@@ -315,9 +332,7 @@ static void do_heartbeat(struct member *member) {
     uint64_t now_us = clock_boottime_us();
     member->heartbeat_us = now_us + member->options.heartbeat_ms * (uint64_t)1000;
     if (rc == SK_NOT_FOUND) {
-        enter_state(member, WAITING);
-        log_event(LOG_WARNING, "member_unknown", "node=%" PRIu32, member->identity.node_id);
-        member->register_us = now_us;
+        unknown(member, now_us);
     } else if (rc == SK_OK) {
         bool newer = version > atomic_load(&member->version);
         member->map_us = newer ? now_us : now_us + MAP_ASK_MS * 1000u;
@@ -386,7 +401,7 @@ static uint64_t step(struct member *member) {
         break;
     }
     if (now_us >= member->heartbeat_us) do_heartbeat(member);
-    if (member->state == WAITING) return 0;
+    if (member->state == WAITING || member->state == REFUSED) return 0;
     bool asked = atomic_load(&member->asked);
     if (now_us >= member->map_us || (asked && now_us >= member->fetch_least_us)) fetch_map(member);
     uint64_t next_us = least(member->heartbeat_us, member->map_us);

@@ -35,8 +35,8 @@ struct member_callbacks {
     void (*map_cb)(void *arg, const struct map *map);
     /* What a heartbeat tells about this process: one encoded MessagePack map, appended to `stats`. May be NULL. */
     void (*stats_cb)(void *arg, struct buffer *stats);
-    /* metad refused this store for good (another cluster's directory, a store of another node): `text` says why. The
-     * daemon ends with exit code 2. */
+    /* metad refused this store for good (another cluster's directory, a store of another node, a copy of a store that
+     * another process has started on since): `text` says why. The daemon ends with exit code 2. */
     void (*refused_cb)(void *arg, int err, const char *text);
 };
 

@@ -367,12 +367,13 @@ static void test_lost_and_back(void **state) {
     fake_stop(&metad);
 }
 
-static void test_unknown_registers_again(void **state) {
+static void test_unknown_gateway_registers_again(void **state) {
     (void)state;
     start_metad();
-    struct member *member = open_member(10);
+    struct member_options options = options_of(MEMBER_GATEWAY, 10);
+    struct member *member;
+    assert_int_equal(member_open(&member, &options, &callbacks), SK_OK);
     WAIT_FOR(world.map_version == 1);
-    assert_true(world.node_id_sent == 0 && world.cluster_sent == 0); /* a new store */
     CHANGE(world.heartbeat_rc = SK_NOT_FOUND; world.identity.incarnation = 18);
     WAIT_FOR(world.registrations >= 2);
     CHANGE(world.heartbeat_rc = SK_OK);
@@ -380,8 +381,23 @@ static void test_unknown_registers_again(void **state) {
     CHANGE(world.version = 2);
     WAIT_FOR(world.map_version == 2);
     member_close(member);
-    assert_true(world.node_id_sent == 3 && world.cluster_sent == CLUSTER); /* what the first one gave */
     assert_int_equal(world.registered_calls, 1);
+    fake_stop(&metad);
+}
+
+/* Its node id has been given to another start meanwhile: two processes must not take it from each other for ever. */
+static void test_replaced_shardd_is_refused(void **state) {
+    (void)state;
+    start_metad();
+    struct member *member = open_member(10);
+    WAIT_FOR(world.map_version == 1);
+    assert_true(world.node_id_sent == 0 && world.cluster_sent == 0); /* a new store */
+    CHANGE(world.heartbeat_rc = SK_NOT_FOUND);
+    WAIT_FOR(world.refused_calls == 1);
+    member_close(member);
+    assert_int_equal(world.refused_err, SK_CONFLICT);
+    assert_non_null(strstr(world.refused_text, "node 3: another process runs on a copy of its data directory"));
+    assert_int_equal(world.registrations, 1);
     fake_stop(&metad);
 }
 
@@ -529,7 +545,8 @@ int main(void) {
         TEST(test_a_gateway),
         TEST(test_metad_comes_later),
         TEST(test_lost_and_back),
-        TEST(test_unknown_registers_again),
+        TEST(test_unknown_gateway_registers_again),
+        TEST(test_replaced_shardd_is_refused),
         TEST(test_refused_for_good),
         TEST(test_publications),
         TEST(test_refresh_wakes_the_thread),

@@ -38,7 +38,10 @@ const struct catalog_node *catalog_find_store(const struct catalog *catalog, con
 }
 
 bool catalog_wants_shards(const struct catalog *catalog) {
-    return catalog->cluster != 0 && catalog->shard_count == 0 && catalog->node_count >= catalog->expect_nodes;
+    if (catalog->cluster == 0 || catalog->shard_count != 0) return false;
+    uint32_t alive = 0;
+    for (uint32_t i = 0; i < catalog->node_count; i++) alive += catalog->nodes[i].map.alive;
+    return alive >= catalog->expect_nodes;
 }
 
 /* Fills a refusal. */

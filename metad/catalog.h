@@ -50,7 +50,7 @@ int catalog_apply(struct catalog *catalog, const struct log_command *command, st
 const struct catalog_node *catalog_find_node(const struct catalog *catalog, uint32_t id);
 const struct catalog_node *catalog_find_store(const struct catalog *catalog, const uint8_t store_id[16]);
 
-/* Whether enough nodes have come for the shards to be created, and they are not. */
+/* Whether enough nodes have come and are alive for the shards to be created, and they are not. */
 bool catalog_wants_shards(const struct catalog *catalog);
 
 /* The map as others see it: one reference, the caller's. SK_ENOMEM. */

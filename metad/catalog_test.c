@@ -201,6 +201,20 @@ static void shards_are_wanted_when_enough_have_come(void **state) {
     catalog_deinit(&catalog);
 }
 
+static void a_dead_node_does_not_count_among_the_expected(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 8, 2);
+    uint64_t incarnation = apply(&catalog, start_of(1)).incarnation;
+    struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {1, incarnation, false}};
+    assert_int_equal(apply(&catalog, dead).err, SK_OK);
+    (void)apply(&catalog, start_of(2));
+    assert_false(catalog_wants_shards(&catalog));
+    (void)apply(&catalog, start_of(3));
+    assert_true(catalog_wants_shards(&catalog));
+    catalog_deinit(&catalog);
+}
+
 static void shards_begin_in_epoch_1(void **state) {
     (void)state;
     struct catalog catalog;
@@ -436,6 +450,7 @@ int main(void) {
         cmocka_unit_test(a_node_needs_lanes_and_addresses),
         cmocka_unit_test(nodes_have_a_limit),
         cmocka_unit_test(shards_are_wanted_when_enough_have_come),
+        cmocka_unit_test(a_dead_node_does_not_count_among_the_expected),
         cmocka_unit_test(shards_begin_in_epoch_1),
         cmocka_unit_test(a_placement_that_does_not_fit_is_refused),
         cmocka_unit_test(r6_a_restart_begins_new_epochs),

@@ -460,6 +460,24 @@ static void a_silent_node_is_dead_until_it_is_heard(void **state) {
 
 /* ---- what is published ---- */
 
+static void a_dead_node_gets_no_shards(void **state) {
+    (void)state;
+    struct client client;
+    options.node_timeout_ms = 400;
+    server_start(0);
+    client_open(&client, servers[0].listen);
+    (void)register_node(&client, (struct node){.store = 1});
+    uint64_t version, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    while (is_alive(&client, 1, &version)) assert_true(clock_boottime_ms() < deadline_ms);
+    (void)register_node(&client, (struct node){.store = 2});
+    (void)register_node(&client, (struct node){.store = 3});
+    struct map *map = wait_for_shards(&client);
+    for (uint32_t i = 0; i < map->shard_count; i++) assert_int_not_equal(map->shards[i].leader, 1);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
 static void every_change_is_published(void **state) {
     (void)state;
     struct client client;
@@ -908,6 +926,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(heartbeats_are_heard_and_told, set_up, tear_down),
         cmocka_unit_test_setup_teardown(gateways_are_known_while_they_are_heard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_silent_node_is_dead_until_it_is_heard, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dead_node_gets_no_shards, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),

@@ -292,8 +292,11 @@ static void propose_shards(struct service *service) {
     uint32_t *ids = calloc(catalog->node_count, sizeof *ids);
     uint32_t *placed = calloc((size_t)shard_count * INITIAL_REPLICAS, sizeof *placed);
     if (ids != NULL && placed != NULL) {
-        for (uint32_t i = 0; i < catalog->node_count; i++) ids[i] = i + 1;
-        placement_initial(ids, catalog->node_count, shard_count, INITIAL_REPLICAS, placed);
+        uint32_t alive = 0; /* one that has gone may never come back, and would keep its shards from everybody */
+        for (uint32_t i = 0; i < catalog->node_count; i++) {
+            if (catalog->nodes[i].map.alive) ids[alive++] = i + 1;
+        }
+        placement_initial(ids, alive, shard_count, INITIAL_REPLICAS, placed);
         struct log_command command = {.kind = COMMAND_CREATE_SHARDS,
                                       .create_shards = {.catalog_version = catalog->version,
                                                         .shard_count = shard_count,

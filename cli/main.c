@@ -288,7 +288,7 @@ int main(int argc, char **argv) {
         {"--raw", OPTION_SWITCH, &globals.raw, 0, 0, NULL, NULL,
          "bytes as they are (default unless on a terminal)"},
         {"--no-raw", OPTION_SWITCH, &globals.no_raw, 0, 0, NULL, NULL, "as on a terminal"},
-        {"--id", OPTION_TEXT, &globals.id, 0, 0, NULL, "ID", "the id of a write, 1 to 64 bytes (a random one)"},
+        {"--id", OPTION_TEXT, &globals.id, 0, 0, NULL, "ID", "the id of a write, 1 to 64 bytes; ID#2 and so on of the next (a random one)"},
         {"--no-id", OPTION_SWITCH, &globals.no_id, 0, 0, NULL, NULL, "no ids; writes are not repeated"},
         {"--read", OPTION_CHOICE, &globals.read, 0, 0, "leader|follower", NULL,
          "follower: from any in-sync replica, a little stale"},

@@ -6,6 +6,7 @@
 #include "libcommon/limits.h"
 #include "libcommon/mp.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* Room for the message around a batch and for the sizes before its parts. */
@@ -16,6 +17,8 @@ struct session {
     struct client *client;                 /* owned */
     struct buffer params;
     struct buffer out;
+    struct buffer id;     /* of the write at hand, if it is made of the one that was given */
+    uint64_t named_count; /* writes that have got such an id */
 };
 
 int session_open(struct session **session, const struct session_options *options) {
@@ -38,6 +41,7 @@ void session_close(struct session *session) {
     client_close(session->client);
     buffer_deinit(&session->params);
     buffer_deinit(&session->out);
+    buffer_deinit(&session->id);
     free(session);
 }
 
@@ -90,17 +94,32 @@ static enum exit_code explain_failure(struct session *session, int err, bool wri
     }
 }
 
-/* An id for a write, and whether the call may be sent again. Unknown commands may be writes. */
-static void name_call(const struct session *session, bool write, uint8_t id[CLIENT_ID_BYTES],
-                      struct client_call *call) {
-    call->repeatable = !write || !session->options->no_id;
-    if (!write || session->options->no_id) return;
-    if (session->options->id != NULL) {
-        call->id = slice_of_text(session->options->id);
-        return;
+/* The id that was given names the first write; under the same name the next would only get the first's answer. Those
+ * after it are ID#2, ID#3, …: the same ones when the same lines are run again. SK_ENOMEM. */
+static int make_given_id(struct session *session, struct slice *id) {
+    char suffix[24] = "";
+    if (session->options->id[0] != 0 && ++session->named_count > 1)
+        snprintf(suffix, sizeof suffix, "#%" PRIu64, session->named_count);
+    buffer_clear(&session->id, SIZE_MAX);
+    buffer_append(&session->id, session->options->id, strlen(session->options->id));
+    buffer_append(&session->id, suffix, strlen(suffix));
+    *id = buffer_slice(&session->id);
+    return session->id.failed ? SK_ENOMEM : SK_OK;
+}
+
+/* An id for a write, and whether the call may be sent again. Unknown commands may be writes. SK_ENOMEM. */
+static int name_call(struct session *session, bool write, uint8_t id[CLIENT_ID_BYTES], struct client_call *call) {
+    int err = SK_OK;
+    if (write && !session->options->no_id) {
+        if (session->options->id != NULL) {
+            err = make_given_id(session, &call->id);
+        } else {
+            client_make_id(id);
+            call->id = slice_of(id, CLIENT_ID_BYTES);
+        }
     }
-    client_make_id(id);
-    call->id = slice_of(id, CLIENT_ID_BYTES);
+    call->repeatable = !write || call->id.size > 0;
+    return err;
 }
 
 static bool is_write(const struct command *command) {
@@ -129,9 +148,9 @@ enum exit_code session_run(struct session *session, const struct word *words, si
         .read_follower = session->options->read_follower,
         .timeout_ms = session->options->timeout_ms,
     };
-    name_call(session, write, id, &call);
     struct client_reply reply;
-    int err = client_call(session->client, &call, &reply);
+    int err = name_call(session, write, id, &call);
+    if (err == SK_OK) err = client_call(session->client, &call, &reply);
     if (err != SK_OK) return explain_failure(session, err, write, out);
     /* INFO is text of many lines, which redis-cli also never quotes. */
     bool text = command != NULL && command->id == COMMAND_ID_INFO && session->options->format == PRINT_TTY;
@@ -216,9 +235,9 @@ static enum exit_code send_batch(struct session *session, struct batch *batch, b
         .read_follower = session->options->read_follower,
         .timeout_ms = session->options->timeout_ms,
     };
-    name_call(session, write, id, &call);
     struct client_reply reply;
-    int err = client_call(session->client, &call, &reply);
+    int err = name_call(session, write, id, &call);
+    if (err == SK_OK) err = client_call(session->client, &call, &reply);
     if (err != SK_OK) return explain_failure(session, err, write, out);
     if (reply.failed) return print_reply(session, &reply, session->options->format, out);
     return print_batch(session, reply.result, count, out);

@@ -17,7 +17,7 @@ enum exit_code {
 struct session_options {
     const char *gateway; /* nng URL */
     uint32_t timeout_ms; /* 1 to TIMEOUT_MS_MAX */
-    const char *id;      /* NULL: a fresh random one for each write */
+    const char *id;      /* of the first write; ID#2, ID#3, … of the next. NULL: a fresh random one for each */
     bool no_id;          /* none at all: writes are then not repeated */
     bool read_follower;
     const char *nil_word; /* this word, not quoted, is nil in CAS */

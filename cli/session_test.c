@@ -218,6 +218,26 @@ static void options_are_sent(void **state) {
     assert_int_equal(option_of(options, "atomic").size, 0);
 }
 
+static void a_given_id_names_each_write_apart(void **state) {
+    struct fixture *fixture = *state;
+    fixture->options.id = "mine";
+    assert_int_equal(run_input(fixture, "SET a 1\nGET a\nSET b 2\n", false, false), EXIT_OK);
+    assert_int_equal(run_input(fixture, "SET c 3\nGET c\n", true, true), EXIT_ERROR_ANSWER);
+    assert_true(slice_equal(option_of(request_at(fixture, 0).options, "id"), slice_of_text("\xc4\x04mine")));
+    assert_int_equal(option_of(request_at(fixture, 1).options, "id").size, 0);
+    assert_true(slice_equal(option_of(request_at(fixture, 2).options, "id"), slice_of_text("\xc4\x06mine#2")));
+    assert_true(slice_equal(option_of(request_at(fixture, 3).options, "id"), slice_of_text("\xc4\x06mine#3")));
+}
+
+static void an_empty_id_is_none(void **state) {
+    struct fixture *fixture = *state;
+    fixture->options.id = "";
+    set_deed(fixture, 0, FAKE_HANG_UP);
+    assert_int_equal(run(fixture, "INCR k"), EXIT_ERROR_ANSWER);
+    assert_int_equal(count_requests(fixture), 1);
+    assert_non_null(strstr(fixture->out, "the write may have happened"));
+}
+
 static void a_lost_connection_repeats_under_the_same_id(void **state) {
     struct fixture *fixture = *state;
     set_deed(fixture, 0, FAKE_HANG_UP);
@@ -407,6 +427,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(nobody_listens, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lines_run_in_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_batch_is_one_request, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_given_id_names_each_write_apart, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_empty_id_is_none, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_batch_of_reads_has_no_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_batch_answer_of_another_length_is_malformed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_long_batch_is_cut, set_up, tear_down),

@@ -4,7 +4,7 @@ target_compile_definitions(sk_options INTERFACE _GNU_SOURCE SKERRY_VERSION="${PR
 target_compile_options(sk_options INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -fno-omit-frame-pointer)
 # clang counts sk_assert(!"why") as a conversion that was not meant; it was.
-target_compile_options(sk_options INTERFACE $<$<C_COMPILER_ID:Clang>:-Wno-string-conversion>)
+target_compile_options(sk_options INTERFACE "$<$<C_COMPILER_ID:Clang>:-Wno-string-conversion;-Wno-sign-conversion>")
 target_include_directories(sk_options INTERFACE ${CMAKE_SOURCE_DIR})
 if(SKERRY_SANITIZER STREQUAL "address")
   target_compile_options(sk_options INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all)
@@ -24,6 +24,9 @@ endif()
 # sk_test(name): <folder>/<name>.c is a cmocka program that tests the folder's library; ctest runs it as
 # <folder>/<name>. More libraries follow the name.
 function(sk_test name)
+  if(SKERRY_FUZZ)
+    return() # that build is for the fuzz targets alone
+  endif()
   get_filename_component(folder ${CMAKE_CURRENT_SOURCE_DIR} NAME)
   set(target ${folder}_${name})
   add_executable(${target} ${name}.c)

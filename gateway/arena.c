@@ -1,5 +1,6 @@
 #include "gateway/arena.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 
 struct arena_chunk {
@@ -7,8 +8,6 @@ struct arena_chunk {
     size_t bytes; /* of data */
     _Alignas(16) uint8_t data[];
 };
-
-#define ALIGNED(size) (((size) + 15u) & ~(size_t)15)
 
 void arena_pool_init(struct arena_pool *pool) { *pool = (struct arena_pool){0}; }
 
@@ -47,22 +46,30 @@ static struct arena_chunk *chunk_new(struct arena *arena, size_t bytes) {
     return chunk;
 }
 
+static size_t aligned(size_t size) { return ((size == 0 ? 1 : size) + 15u) & ~(size_t)15; }
+
+/* What is large gets a chunk of its own, so that the rest of the newest stays in use. */
+static bool is_large(size_t size) { return aligned(size) > ARENA_CHUNK_BYTES / 4; }
+
+size_t arena_growth(const struct arena *arena, size_t size) {
+    size_t needed = aligned(size);
+    if (needed <= (size_t)(arena->end - arena->at)) return 0;
+    if (!is_large(size)) return ARENA_CHUNK_BYTES;
+    return needed == ARENA_CHUNK_BYTES ? needed + 16 : needed; /* never taken for one of the pool's */
+}
+
 void *arena_alloc(struct arena *arena, size_t size) {
     if (size > SIZE_MAX / 2) return NULL;
-    size_t needed = ALIGNED(size == 0 ? 1 : size);
-    if (needed > (size_t)(arena->end - arena->at)) {
-        /* What is large gets a chunk of its own, so that the rest of the newest stays in use. */
-        if (needed > ARENA_CHUNK_BYTES / 4) {
-            struct arena_chunk *own = chunk_new(arena, needed == ARENA_CHUNK_BYTES ? needed + 16 : needed);
-            return own == NULL ? NULL : own->data;
-        }
-        struct arena_chunk *chunk = chunk_new(arena, ARENA_CHUNK_BYTES);
+    size_t growth = arena_growth(arena, size);
+    if (growth > 0) {
+        struct arena_chunk *chunk = chunk_new(arena, growth);
         if (chunk == NULL) return NULL;
+        if (is_large(size)) return chunk->data;
         arena->at = chunk->data;
         arena->end = chunk->data + ARENA_CHUNK_BYTES;
     }
     void *room = arena->at;
-    arena->at += needed;
+    arena->at += aligned(size);
     return room;
 }
 

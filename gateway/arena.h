@@ -31,6 +31,9 @@ void arena_pool_deinit(struct arena_pool *pool); /* no arena of the pool holds a
 
 void arena_init(struct arena *arena, struct arena_pool *pool);
 
+/* What arena_alloc of `size` bytes would add to held_bytes. */
+size_t arena_growth(const struct arena *arena, size_t size);
+
 /* `size` bytes aligned for any type, not cleared. NULL = out of memory. */
 void *arena_alloc(struct arena *arena, size_t size);
 

@@ -799,6 +799,19 @@ static void a_connection_has_caps(void **state) {
     drop(&taken);
 }
 
+/* The answers of commands that need no shard count too, and when they are gone there is room again. */
+static void local_answers_count(void **state) {
+    struct cluster *cluster = *state; /* 4096 bytes */
+    struct reply reply;
+    for (uint64_t i = 0; i < 10; i++) {
+        send_words(cluster->client, 2 * i, 0, "COMMAND DOCS");
+        read_reply(cluster->client, &reply);
+        assert_string_equal(reply.error, "OVERLOADED no room for the answer");
+        send_words(cluster->client, 2 * i + 1, 0, "PING");
+        expect_result(cluster->client, 2 * i + 1, "\xa4PONG", 5);
+    }
+}
+
 static void count_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     (void)pipe;
     (void)event;
@@ -894,6 +907,7 @@ int main(void) {
         TEST(commands_gather_behind_a_full_window),
         TEST(answers_of_strangers_are_ignored),
         cmocka_unit_test_setup_teardown(a_connection_has_caps, set_up_small, tear_down),
+        cmocka_unit_test_setup_teardown(local_answers_count, set_up_small, tear_down),
         TEST(who_does_not_read_is_closed),
         TEST(stopping_refuses_and_finishes),
         TEST(bad_addresses_say_what_and_where),

@@ -26,7 +26,7 @@ struct request {
     uint32_t subs_left; /* and one while the message is being started */
     uint64_t deadline_ms;
     uint64_t result_bytes;  /* of the answers so far */
-    uint64_t charged_bytes; /* of the arena */
+    uint64_t charged_bytes; /* of the arena, without what joining answers takes */
     struct timer timer;
     struct link link; /* in flight, or without a map */
     struct arena arena;
@@ -227,23 +227,22 @@ static void part_detach(struct requests *requests, struct part *part) {
     part->state = PART_DONE;
 }
 
+/* Room in the request, counted to its client before it is taken. NULL: out of memory, or too much for the client. */
+static void *charged_alloc(struct request *request, size_t size) {
+    const struct requests_options *options = &request->owner->options;
+    size_t growth = arena_growth(&request->arena, size);
+    if (growth > 0 && !options->charge_cb(options->arg, request->client, growth)) return NULL;
+    request->charged_bytes += growth;
+    return arena_alloc(&request->arena, size);
+}
+
 /* Copies an answer into the request, unless the reply is written before the frame goes. */
 static void keep_result(struct request *request, struct part *part, int err, struct slice result) {
     part->err = err;
     part->result = result;
     bool now = request->subs_left == 1 && request->message.sub_count == 1 && request->message.part_count == 1;
     if (now || result.size == 0) return;
-    struct requests *requests = request->owner;
-    uint8_t *copy = arena_alloc(&request->arena, result.size);
-    uint64_t held = request->arena.held_bytes;
-    if (copy != NULL && held > request->charged_bytes) {
-        uint64_t more = held - request->charged_bytes;
-        if (requests->options.charge_cb(requests->options.arg, request->client, more)) {
-            request->charged_bytes = held;
-        } else {
-            copy = NULL;
-        }
-    }
+    uint8_t *copy = charged_alloc(request, result.size);
     if (copy == NULL) {
         if (err == SK_OK) part->err = is_write(part) ? SK_DONE : SK_OVERLOADED;
         part->result = slice_of_text("no room for the answer");
@@ -547,14 +546,14 @@ static void answer_locally(struct request *request, struct sub *sub) {
     const char *text = "";
     buffer_init(&result);
     int err = local_answer(sub, clock_realtime_us(), &result, &text);
-    uint8_t *copy = err != SK_OK || result.failed ? NULL : arena_alloc(&request->arena, result.size);
+    uint8_t *copy = err != SK_OK || result.failed ? NULL : charged_alloc(request, result.size);
     if (copy != NULL) {
         memcpy(copy, result.data, result.size);
         sub->answered = true;
         sub->err = SK_OK;
         sub->result = slice_of(copy, result.size);
     } else {
-        sub_answer(sub, err == SK_OK ? SK_OVERLOADED : err, err == SK_OK ? "out of memory" : text);
+        sub_answer(sub, err == SK_OK ? SK_OVERLOADED : err, err == SK_OK ? "no room for the answer" : text);
     }
     buffer_deinit(&result);
 }
@@ -599,7 +598,6 @@ static void start(struct request *request, uint64_t now_ms) {
         return;
     }
     request->charged_bytes = held > request->charged_bytes ? held : request->charged_bytes;
-    requests->commands_seen += message->batch && !message->atomic ? message->sub_count : 1;
     uint32_t timeout_ms = message->timeout_ms != 0 ? message->timeout_ms : requests->options.timeout_ms;
     if (request->deadline_ms == 0) request->deadline_ms = now_ms + timeout_ms;
     if (message->part_count > 0 && !link_in_list(&request->timer.link)) {
@@ -614,6 +612,7 @@ static void start(struct request *request, uint64_t now_ms) {
         list_add_last(&requests->unmapped, &request->link);
         return;
     }
+    requests->commands_seen += message->batch && !message->atomic ? message->sub_count : 1;
     dispatch(request, now_ms);
 }
 

@@ -13,6 +13,7 @@
 
 #define ADDRESS_BYTES 256u
 #define BUCKETS       1024u /* of connections by pipe id */
+#define REFUSING_PART 16u   /* one context more for each of so many: what tells others that all are in use */
 
 /* A client's connection. The loop adds to the counters, nng's threads take away when a reply has gone. The last of
  * the table's reference and those of its requests frees it. */
@@ -33,6 +34,7 @@ struct door_request {
     nng_msg *message;              /* owned, from arrival to reply */
     struct connection *connection; /* a reference, from arrival to the end of the send */
     uint64_t bytes;                /* counted for it */
+    bool admitted;
 };
 
 struct door {
@@ -42,7 +44,8 @@ struct door {
     char address[ADDRESS_BYTES];
     struct connection *buckets[BUCKETS]; /* the loop */
     atomic_uint connections;
-    atomic_uint in_flight;
+    atomic_uint in_flight; /* from arrival until the reply has gone */
+    atomic_uint admitted;  /* of these, those that were not refused */
     atomic_ullong bytes;
     uint32_t request_count;
     struct door_request *requests; /* owned array */
@@ -109,6 +112,8 @@ static void uncount(struct door_request *request) {
     atomic_fetch_sub(&connection->bytes, request->bytes);
     atomic_fetch_sub(&request->door->bytes, request->bytes);
     atomic_fetch_sub(&connection->requests, 1);
+    if (request->admitted) atomic_fetch_sub(&request->door->admitted, 1);
+    request->admitted = false;
     request->bytes = 0;
     request->connection = NULL;
     connection_unref(connection);
@@ -126,16 +131,19 @@ bool door_charge(struct door_request *request, uint64_t bytes) {
     return true;
 }
 
-/* Counts a message that came: SK_OK, or SK_OVERLOADED when it exceeds a cap (it is counted all the same). */
+/* Counts a message that came: SK_OK, or SK_OVERLOADED when it exceeds a cap (its bytes are counted all the same). */
 static int admit(struct door_request *request) {
     struct door *door = request->door;
     request->connection = connection_get(door, nng_pipe_id(request->pipe));
     if (request->connection == NULL) return SK_OVERLOADED;
     uint64_t bytes = nng_msg_len(request->message);
-    bool room = has_room(request, bytes);
+    bool room = has_room(request, bytes) && atomic_load(&door->admitted) < door->options.requests_max;
     uint32_t requests = atomic_fetch_add(&request->connection->requests, 1) + 1;
     count(request, bytes);
-    return room && requests <= door->options.connection_requests_max ? SK_OK : SK_OVERLOADED;
+    if (!room || requests > door->options.connection_requests_max) return SK_OVERLOADED;
+    atomic_fetch_add(&door->admitted, 1);
+    request->admitted = true;
+    return SK_OK;
 }
 
 /* --- a request's way ----------------------------------------------------------------------------------------- */
@@ -203,9 +211,10 @@ void door_reply(struct door_request *request, struct slice reply) {
 /* --- open and close ------------------------------------------------------------------------------------------ */
 
 static int open_requests(struct door *door) {
-    door->requests = calloc(door->options.requests_max, sizeof *door->requests);
+    uint32_t contexts = door->options.requests_max + door->options.requests_max / REFUSING_PART + 1;
+    door->requests = calloc(contexts, sizeof *door->requests);
     if (door->requests == NULL) return NNG_ENOMEM;
-    for (uint32_t i = 0; i < door->options.requests_max; i++) {
+    for (uint32_t i = 0; i < contexts; i++) {
         struct door_request *request = &door->requests[i];
         request->door = door;
         request->post.handle = on_request;

@@ -1,4 +1,5 @@
-/* The clients' socket: nng REP with as many contexts as requests may be in flight. Turns messages into requests
+/* The clients' socket: nng REP with as many contexts as requests may be in flight, and some by which more are refused,
+ * since overload is answered and not queued. Turns messages into requests
  * for the loop and replies into messages, and knows who has how much in flight. Whoever does not take a reply for
  * DOOR_SEND_MS_MAX loses the connection, or one reader who stops could hold the contexts of all. A message beyond
  * MESSAGE_BYTES_MAX never arrives: nng closes the connection that sends it.
@@ -17,7 +18,7 @@ struct door_request; /* one message of a client, from its arrival to its reply *
 struct door_options {
     struct mailbox *mailbox;          /* borrowed: of the loop */
     const char *address;              /* nng URL */
-    uint32_t requests_max;            /* contexts */
+    uint32_t requests_max;            /* in flight of all, their replies included */
     uint32_t connection_requests_max; /* in flight of one connection */
     uint64_t connection_bytes_max;
     uint64_t bytes_max; /* of all */

@@ -83,7 +83,7 @@ int main(int argc, char **argv) {
          .fallback = "4096",
          .least = 1,
          .most = 65536,
-         .help = "requests in flight of all clients"},
+         .help = "requests in flight of all clients; beyond: OVERLOADED"},
         {.name = "connection-requests-max",
          .type = CONFIG_UINT,
          .target = &options.connection_requests_max,

@@ -5,7 +5,8 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
-#include "shardd/shard.h"
+#include "shardd/outbox.h"
+#include "shardd/replay.h"
 #include "shardd/store.h"
 
 #include <errno.h>
@@ -27,7 +28,6 @@
 #define CHECKPOINT_TXN_BYTES (4u * 1024 * 1024)
 #define RETRY_US             1000000u /* a failed checkpoint is tried again after this */
 #define WAITING_MAX          100000u  /* commands that wait for the log or a checkpoint; beyond: BUSY */
-#define OUTBOX_LINKS         8u
 #define FAULT_QUOTED_BYTES   600u
 #define RESULT_BYTES_MAX     (MESSAGE_BYTES_MAX - 1024u)
 
@@ -50,13 +50,6 @@ struct waiting {
     uint64_t deadline_us;
 };
 
-/* Answers of this step for one gateway. */
-struct outbox {
-    struct frame *frame; /* owned: keeps the link */
-    struct buffer items;
-    uint32_t count;
-};
-
 struct lane {
     struct lane_options options;
     struct mailbox *mailbox;
@@ -69,8 +62,7 @@ struct lane {
     /* the lane's thread */
     struct wal *wal;
     struct store *store;
-    struct shard **shards; /* by id / lane_count; NULL: none here */
-    uint32_t shard_slots;
+    struct shard_table shards;
     struct map *map;
     bool map_applied; /* by every shard */
     uint32_t node;
@@ -81,7 +73,7 @@ struct lane {
     struct slice frame_rest;                     /* of the first */
     struct waiting *waiting_head, *waiting_tail;
     uint32_t waiting_count;
-    struct outbox outboxes[OUTBOX_LINKS];
+    struct outbox outbox;
     struct buffer payload, result;
     uint64_t now_us, next_tick_us, checkpoint_us, retry_us;
     uint32_t execute_cursor; /* slot where executing goes on */
@@ -96,46 +88,10 @@ struct lane {
 
 /* ---- answers ---- */
 
-static void outbox_flush(struct lane *lane, struct outbox *outbox) {
-    if (outbox->frame == NULL) return;
-    if (!outbox->items.failed) {
-        frontend_answer(lane->options.frontend, outbox->frame->link, buffer_slice(&outbox->items), outbox->count);
-    }
-    frame_unref(outbox->frame);
-    outbox->frame = NULL;
-    outbox->count = 0;
-    buffer_clear(&outbox->items, 1u << 20);
-}
-
-static void flush_answers(struct lane *lane) {
-    for (unsigned i = 0; i < OUTBOX_LINKS; i++) outbox_flush(lane, &lane->outboxes[i]);
-}
-
-static struct outbox *outbox_of(struct lane *lane, struct frame *frame) {
-    struct outbox *free_one = NULL;
-    for (unsigned i = 0; i < OUTBOX_LINKS; i++) {
-        struct outbox *outbox = &lane->outboxes[i];
-        if (outbox->frame == NULL) {
-            free_one = outbox;
-        } else if (outbox->frame->link == frame->link) {
-            return outbox;
-        }
-    }
-    if (free_one == NULL) {
-        free_one = &lane->outboxes[0];
-        outbox_flush(lane, free_one);
-    }
-    free_one->frame = frame_ref(frame);
-    return free_one;
-}
-
 static void answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
-    struct outbox *outbox = outbox_of(lane, frame);
     struct answer_item item = {
         .number = number, .map_version = lane->map == NULL ? 0 : lane->map->version, .err = err, .body = body};
-    frame_add_answer(&outbox->items, &item);
-    outbox->count++;
-    if (outbox->items.size > (1u << 20)) outbox_flush(lane, outbox);
+    outbox_add(&lane->outbox, frame, &item);
 }
 
 static void answer_text(struct lane *lane, struct frame *frame, uint64_t number, int err, const char *text) {
@@ -158,8 +114,8 @@ static void fail_disk(struct lane *lane, int err) {
     if (lane->failed) return;
     lane->failed = true;
     log_event(LOG_ERROR, "disk_failed", "lane=%u error=%s", lane->options.number, error_name(err));
-    for (uint32_t i = 0; i < lane->shard_slots; i++) {
-        struct shard *shard = lane->shards[i];
+    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
+        struct shard *shard = lane->shards.slots[i];
         if (shard == NULL) continue;
         struct replica_effects effects;
         replica_step(&shard->replica, &(struct replica_event){.type = REPLICA_FAIL}, &effects);
@@ -187,12 +143,6 @@ static void log_read_fault(const struct lane *lane, const struct shard *shard, i
 }
 
 /* ---- the log ---- */
-
-static struct shard *find_shard(const struct lane *lane, uint32_t id) {
-    uint32_t at = id / lane->options.lane_count;
-    bool mine = id % lane->options.lane_count == lane->options.number;
-    return mine && at < lane->shard_slots ? lane->shards[at] : NULL;
-}
 
 static uint8_t wal_type_of(enum replica_entry_kind kind) {
     switch (kind) {
@@ -310,15 +260,15 @@ static void executed_cb(void *arg, const struct pending *pending, int err, struc
 /* Executes what is committed, shard by shard, at most EXECUTE_BUDGET entries. */
 static void execute_some(struct lane *lane) {
     uint32_t left = EXECUTE_BUDGET;
-    for (uint32_t seen = 0; seen < lane->shard_slots && left > 0; seen++) {
-        struct shard *shard = lane->shards[lane->execute_cursor];
+    for (uint32_t seen = 0; seen < lane->shards.slot_count && left > 0; seen++) {
+        struct shard *shard = lane->shards.slots[lane->execute_cursor];
         int err = SK_NOT_FOUND;
         while (shard != NULL && left > 0 &&
                (err = shard_execute_next(shard, &lane->result, executed_cb, lane)) == SK_OK) {
             left--;
         }
         if (err != SK_OK && err != SK_NOT_FOUND) die(lane, shard, err, "execute");
-        if (left > 0) lane->execute_cursor = (lane->execute_cursor + 1) % lane->shard_slots;
+        if (left > 0) lane->execute_cursor = (lane->execute_cursor + 1) % lane->shards.slot_count;
     }
     lane->more_to_execute = left == 0;
 }
@@ -480,7 +430,7 @@ static int take_ordered(struct lane *lane, struct shard *shard, struct frame *fr
 }
 
 static void take_item(struct lane *lane, struct frame *frame, const struct request_item *item) {
-    struct shard *shard = find_shard(lane, item->shard);
+    struct shard *shard = shard_table_find(&lane->shards, item->shard);
     if (shard == NULL || lane->stopping) {
         answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
     } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
@@ -494,7 +444,7 @@ static void take_item(struct lane *lane, struct frame *frame, const struct reque
 static void retry_waiting(struct lane *lane) {
     while (lane->waiting_head != NULL) {
         struct waiting *waiting = lane->waiting_head;
-        struct shard *shard = find_shard(lane, waiting->item.shard);
+        struct shard *shard = shard_table_find(&lane->shards, waiting->item.shard);
         sk_assert(shard != NULL);
         if (lane->now_us >= waiting->deadline_us || lane->stopping) {
             answer(lane, waiting->frame, waiting->item.number, SK_BUSY, slice_of(NULL, 0));
@@ -542,7 +492,7 @@ static void take_commands(struct lane *lane) {
         struct frame *frame = lane->frames_head->frame;
         if (frame_read_request(&lane->frame_rest, &item) != SK_OK) {
             drop_frame(lane);
-        } else if (item.shard % lane->options.lane_count == lane->options.number) {
+        } else if (shard_table_owns(&lane->shards, item.shard)) {
             take_item(lane, frame, &item);
         }
     }
@@ -567,7 +517,7 @@ static int start_stay(struct lane *lane, uint32_t id, uint32_t shard_count, uint
     }
     if (err != SK_OK) die(lane, NULL, err, "new_shard");
     shard->changed = true;
-    lane->shards[id / lane->options.lane_count] = shard;
+    if (shard_table_add(&lane->shards, shard) != SK_OK) die(lane, shard, SK_ENOMEM, "new_shard");
     return SK_OK;
 }
 
@@ -592,30 +542,19 @@ static bool configure(struct lane *lane, struct shard *shard, const struct map_s
     return effects.append == REPLICA_ENTRY_NONE || append(lane, shard, &effects, NULL, NULL, 0) == SK_OK;
 }
 
-static bool make_slots(struct lane *lane, uint32_t shard_count) {
-    uint32_t slots = (shard_count + lane->options.lane_count - 1) / lane->options.lane_count;
-    if (slots <= lane->shard_slots) return true;
-    struct shard **grown = realloc(lane->shards, slots * sizeof *grown);
-    if (grown == NULL) return false;
-    memset(grown + lane->shard_slots, 0, (slots - lane->shard_slots) * sizeof *grown);
-    lane->shards = grown;
-    lane->shard_slots = slots;
-    return true;
-}
-
 /* Brings every shard of the lane to what the map says. What could not be appended now is tried again at each tick. */
 static void apply_map(struct lane *lane) {
     const struct map *map = lane->map;
     bool whole = true;
     lane->map_applied = false;
     if (map == NULL || lane->node == 0 || lane->failed || map->shard_count == 0) return;
-    if (!make_slots(lane, map->shard_count)) return;
+    if (shard_table_reserve(&lane->shards, map->shard_count) != SK_OK) return;
     for (uint32_t id = lane->options.number; id < map->shard_count; id += lane->options.lane_count) {
         const struct map_replica *replica = map_find_replica(&map->shards[id], lane->node);
-        struct shard *shard = find_shard(lane, id);
+        struct shard *shard = shard_table_find(&lane->shards, id);
         if (replica == NULL && shard == NULL) continue;
         if (shard == NULL && start_stay(lane, id, map->shard_count, replica->replica_id) != SK_OK) return;
-        whole = configure(lane, find_shard(lane, id), &map->shards[id]) && whole;
+        whole = configure(lane, shard_table_find(&lane->shards, id), &map->shards[id]) && whole;
     }
     lane->map_applied = whole;
 }
@@ -635,16 +574,16 @@ static void on_map(struct lane *lane, struct map *map) {
 /* The log is needed from the oldest entry that is not executed. */
 static wal_position oldest_needed(const struct lane *lane) {
     wal_position oldest = wal_end(lane->wal);
-    for (uint32_t i = 0; i < lane->shard_slots; i++) {
-        const struct shard *shard = lane->shards[i];
+    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
+        const struct shard *shard = lane->shards.slots[i];
         if (shard != NULL && shard->head != NULL && shard->head->position < oldest) oldest = shard->head->position;
     }
     return oldest;
 }
 
 static void start_checkpoint(struct lane *lane) {
-    for (uint32_t i = 0; i < lane->shard_slots; i++) {
-        struct shard *shard = lane->shards[i];
+    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
+        struct shard *shard = lane->shards.slots[i];
         if (shard == NULL || !shard->changed) continue;
         int err = shard_save(shard, wal_synced(lane->wal));
         if (err != SK_OK) die(lane, shard, err, "save_shard");
@@ -715,8 +654,8 @@ static void publish_stats(struct lane *lane) {
                                .memtable_bytes = store_memtable_bytes(lane->store),
                                .disk_full = lane->disk_full,
                                .failed = lane->failed};
-    for (uint32_t i = 0; i < lane->shard_slots; i++) {
-        const struct shard *shard = lane->shards[i];
+    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
+        const struct shard *shard = lane->shards.slots[i];
         if (shard == NULL) continue;
         stats.shards++;
         stats.leading += shard->replica.role == REPLICA_LEADER;
@@ -733,8 +672,8 @@ static void publish_stats(struct lane *lane) {
 
 static void tick(struct lane *lane) {
     if (!lane->map_applied) apply_map(lane);
-    for (uint32_t i = 0; i < lane->shard_slots && !lane->failed; i++) {
-        if (lane->shards[i] != NULL) sweep(lane, lane->shards[i]);
+    for (uint32_t i = 0; i < lane->shards.slot_count && !lane->failed; i++) {
+        if (lane->shards.slots[i] != NULL) sweep(lane, lane->shards.slots[i]);
     }
     publish_stats(lane);
     if (lane->options.number == 0) frontend_tick(lane->options.frontend);
@@ -787,7 +726,7 @@ static void step(struct lane *lane, struct mail *mail) {
     take_commands(lane);
     if (lane->now_us >= lane->next_tick_us) tick(lane);
     wal_flush(lane->wal);
-    flush_answers(lane);
+    outbox_flush(&lane->outbox);
     store_step_end(lane->store);
     if (lane->checkpointed) on_checkpointed(lane);
 }
@@ -822,89 +761,6 @@ static void checkpointed_cb(void *arg, int err) {
 
 /* ---- opening ---- */
 
-static int load_shard_cb(void *arg, uint32_t id) {
-    struct lane *lane = arg;
-    struct kv *kv;
-    struct shard *shard;
-    wal_position synced;
-    if (id % lane->options.lane_count != lane->options.number) return SK_ECORRUPT;
-    if (!make_slots(lane, id + 1)) return SK_ENOMEM;
-    int err = store_shard(lane->store, id, &kv);
-    if (err == SK_OK) err = shard_new(&shard, id, 1, kv, 0, (uint64_t)lane->options.grace_ms * 1000);
-    if (err != SK_OK) return err;
-    err = shard_load(shard, &synced);
-    if (err != SK_OK) {
-        shard_free(shard);
-        return err == SK_NOT_FOUND ? SK_ECORRUPT : err;
-    }
-    lane->shards[id / lane->options.lane_count] = shard;
-    if (synced > lane->durable) lane->durable = synced;
-    return SK_OK;
-}
-
-static int replay_start(struct lane *lane, const struct wal_entry *logged) {
-    struct shard *shard = find_shard(lane, logged->shard);
-    if (shard != NULL && shard->replica.replica_id >= logged->replica_id) return SK_OK; /* in the store already */
-    if (shard != NULL) return SK_ECORRUPT; /* a stay that was never dropped */
-    struct kv *kv;
-    uint32_t shard_count;
-    if (logged->payload.size != sizeof shard_count) return SK_ECORRUPT;
-    memcpy(&shard_count, logged->payload.data, sizeof shard_count);
-    if (!make_slots(lane, logged->shard + 1)) return SK_ENOMEM;
-    int err = store_shard(lane->store, logged->shard, &kv);
-    if (err != SK_OK) return err;
-    err = shard_new(&shard, logged->shard, shard_count, kv, logged->replica_id,
-                    (uint64_t)lane->options.grace_ms * 1000);
-    if (err != SK_OK) return err;
-    shard->changed = true;
-    lane->shards[logged->shard / lane->options.lane_count] = shard;
-    return SK_OK;
-}
-
-static int replay_pending(struct shard *shard, const struct wal_entry *logged, wal_position position) {
-    struct pending *pending = calloc(1, sizeof *pending);
-    uint8_t *copy = malloc(logged->payload.size + 1);
-    if (pending == NULL || copy == NULL) {
-        free(pending);
-        free(copy);
-        return SK_ENOMEM;
-    }
-    if (logged->payload.size > 0) memcpy(copy, logged->payload.data, logged->payload.size);
-    pending->copy = copy;
-    pending->position = position;
-    pending->index = logged->index;
-    pending->epoch = logged->epoch;
-    pending->time_us = logged->time_us;
-    pending->type = logged->type;
-    int err = entry_decode(slice_of(copy, logged->payload.size), logged->type == WAL_COMMAND, &pending->entry);
-    if (err == SK_OK) {
-        err = replica_restore_entry(&shard->replica, logged->index, logged->epoch, logged->time_us,
-                                    pending->entry.commit_index);
-    }
-    if (err != SK_OK) {
-        pending_free(pending);
-        return SK_ECORRUPT;
-    }
-    shard_add_pending(shard, pending);
-    return SK_OK;
-}
-
-static void replayed_cb(void *arg, const struct pending *pending, int err, struct slice body) {
-    (void)arg, (void)pending, (void)err, (void)body;
-}
-
-static int replay_cb(void *arg, const struct wal_entry *logged, wal_position position) {
-    struct lane *lane = arg;
-    if (logged->shard % lane->options.lane_count != lane->options.number) return SK_ECORRUPT;
-    if (logged->type == WAL_START) return replay_start(lane, logged);
-    struct shard *shard = find_shard(lane, logged->shard);
-    if (shard == NULL || shard->replica.replica_id != logged->replica_id) return SK_OK; /* of an ended stay */
-    if (logged->index <= shard->replica.applied_index) return SK_OK;
-    int err = replay_pending(shard, logged, position);
-    while (err == SK_OK) err = shard_execute_next(shard, &lane->result, replayed_cb, lane);
-    return err == SK_NOT_FOUND ? SK_OK : err;
-}
-
 /* The lane's own folder, which store and log make theirs in. Its name must be on disk before anything in it counts. */
 static int make_directory(const char *path, char *text, size_t text_bytes) {
     if (mkdir(path, 0777) == 0) {
@@ -922,7 +778,7 @@ static int make_directory(const char *path, char *text, size_t text_bytes) {
     return err;
 }
 
-static int open_store(struct lane *lane, char *text, size_t text_bytes) {
+static int open_store(struct lane *lane, struct replay *replay, char *text, size_t text_bytes) {
     int made = make_directory(lane->options.directory, text, text_bytes);
     if (made != SK_OK) return made;
     char directory[PATH_MAX];
@@ -935,9 +791,10 @@ static int open_store(struct lane *lane, char *text, size_t text_bytes) {
                                     .arg = lane};
     int err = store_open(&lane->store, &options, text, text_bytes);
     if (err != SK_OK) return err;
+    replay->store = lane->store;
     err = store_step_begin(lane->store);
     if (err == SK_OK) {
-        err = store_each_shard(lane->store, load_shard_cb, lane);
+        err = replay_load_shards(replay);
         store_step_end(lane->store);
     }
     if (err != SK_OK && store_fault_text(lane->store)[0] != 0) {
@@ -948,7 +805,7 @@ static int open_store(struct lane *lane, char *text, size_t text_bytes) {
     return err;
 }
 
-static int open_log(struct lane *lane, char *text, size_t text_bytes) {
+static int open_log(struct lane *lane, struct replay *replay, char *text, size_t text_bytes) {
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s/log", lane->options.directory);
     struct wal_options options = {.directory = directory,
@@ -961,7 +818,7 @@ static int open_log(struct lane *lane, char *text, size_t text_bytes) {
     uint64_t begin_us = clock_boottime_us();
     int err = store_step_begin(lane->store);
     if (err != SK_OK) return err;
-    err = wal_open(&lane->wal, &options, lane->durable, replay_cb, lane, &report);
+    err = wal_open(&lane->wal, &options, replay->synced, replay_entry_cb, replay, &report);
     store_step_end(lane->store);
     if (err != SK_OK && store_fault_text(lane->store)[0] != 0) { /* replaying met what is wrong in the store */
         snprintf(text, text_bytes, "%s", store_fault_text(lane->store));
@@ -983,13 +840,9 @@ static int open_log(struct lane *lane, char *text, size_t text_bytes) {
 
 static void lane_free(struct lane *lane) {
     if (lane->wal != NULL) wal_close(lane->wal);
-    for (uint32_t i = 0; i < lane->shard_slots; i++) shard_free(lane->shards[i]);
-    free(lane->shards);
+    shard_table_deinit(&lane->shards);
     if (lane->store != NULL) store_close(lane->store);
-    for (unsigned i = 0; i < OUTBOX_LINKS; i++) {
-        frame_unref(lane->outboxes[i].frame);
-        buffer_deinit(&lane->outboxes[i].items);
-    }
+    outbox_deinit(&lane->outbox);
     buffer_deinit(&lane->payload);
     buffer_deinit(&lane->result);
     map_unref(lane->map);
@@ -1014,6 +867,8 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->synced_mail.kind = MAIL_SYNCED;
     lane->checkpointed_mail.kind = MAIL_CHECKPOINTED;
     lane->stop_mail.kind = MAIL_STOP;
+    lane->shards = (struct shard_table){.lane = options->number, .lane_count = options->lane_count};
+    lane->outbox.frontend = options->frontend;
     lane->now_us = lane->checkpoint_us = clock_boottime_us();
     int err = mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
     if (err != SK_OK) {
@@ -1021,8 +876,10 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
         return err;
     }
     pthread_mutex_init(&lane->stats_lock, NULL);
-    err = open_store(lane, text, text_bytes);
-    if (err == SK_OK) err = open_log(lane, text, text_bytes);
+    struct replay replay = {.table = &lane->shards, .grace_us = (uint64_t)options->grace_ms * 1000};
+    err = open_store(lane, &replay, text, text_bytes);
+    if (err == SK_OK) err = open_log(lane, &replay, text, text_bytes);
+    replay_deinit(&replay);
     if (err == SK_OK && pthread_create(&lane->thread, NULL, lane_main, lane) != 0) {
         snprintf(text, text_bytes, "cannot start a thread");
         err = SK_ENOMEM;

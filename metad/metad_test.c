@@ -467,7 +467,7 @@ static void a_dead_node_gets_no_shards(void **state) {
     server_start(0);
     client_open(&client, servers[0].listen);
     (void)register_node(&client, (struct node){.store = 1});
-    uint64_t version, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    uint64_t version = 0, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
     while (is_alive(&client, 1, &version)) assert_true(clock_boottime_ms() < deadline_ms);
     (void)register_node(&client, (struct node){.store = 2});
     (void)register_node(&client, (struct node){.store = 3});

@@ -23,8 +23,7 @@ struct request;
 
 enum part_state {
     PART_NEW,     /* not routed yet */
-    PART_WAITING, /* for a newer map, a connection or its next try: never sent, or every attempt refused, or lost
-                   */
+    PART_WAITING, /* for a newer map, a connection or its next try: never sent, refused, or lost */
     PART_PENDING, /* in a node's queue */
     PART_SENT,    /* in a frame */
     PART_DONE,

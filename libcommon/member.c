@@ -121,18 +121,17 @@ static void connected_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
 }
 
 static int dial_publishers(nng_socket socket, const char *addresses) {
-    for (const char *at = addresses;;) {
-        const char *comma = strchr(at, ',');
-        size_t size = comma == NULL ? strlen(at) : (size_t)(comma - at);
+    struct slice rest = slice_of_text(addresses), part;
+    for (bool more = true; more;) {
         char address[ADDRESS_BYTES];
-        if (size == 0 || size >= sizeof address) return SK_ECONFIG;
-        memcpy(address, at, size);
-        address[size] = '\0';
+        more = slice_cut(&rest, ',', &part);
+        if (part.size == 0 || part.size >= sizeof address) return SK_ECONFIG;
+        memcpy(address, part.data, part.size);
+        address[part.size] = '\0';
         int rv = nng_dial(socket, address, NULL, NNG_FLAG_NONBLOCK);
         if (rv != 0) return rv == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
-        if (comma == NULL) return SK_OK;
-        at = comma + 1;
     }
+    return SK_OK;
 }
 
 static int subscribe(struct member *member) {

@@ -102,14 +102,13 @@ static int add_target(struct metad_client *client, struct slice address) {
 }
 
 static int add_targets(struct metad_client *client, const char *addresses) {
-    for (const char *at = addresses;;) {
-        const char *comma = strchr(at, ',');
-        size_t size = comma == NULL ? strlen(at) : (size_t)(comma - at);
-        int rc = add_target(client, slice_of(at, size));
+    struct slice rest = slice_of_text(addresses), address;
+    for (bool more = true; more;) {
+        more = slice_cut(&rest, ',', &address);
+        int rc = add_target(client, address);
         if (rc != SK_OK) return rc;
-        if (comma == NULL) return SK_OK;
-        at = comma + 1;
     }
+    return SK_OK;
 }
 
 int metad_client_new(struct metad_client **client, const char *addresses) {

@@ -28,3 +28,13 @@ static inline int slice_compare(struct slice a, struct slice b) {
     if (order != 0) return order;
     return (a.size > b.size) - (a.size < b.size);
 }
+
+/* Takes what stands before the next `separator` off `rest`. False: there is none, and `part` is all of the rest. */
+static inline bool slice_cut(struct slice *rest, char separator, struct slice *part) {
+    const uint8_t *found = rest->size == 0 ? NULL : memchr(rest->data, separator, rest->size);
+    *part = *rest;
+    if (found == NULL) return false;
+    part->size = (size_t)(found - rest->data);
+    *rest = slice_of(found + 1, rest->size - part->size - 1);
+    return true;
+}

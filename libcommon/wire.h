@@ -23,8 +23,8 @@ struct frame_header {
     enum frame_kind kind;
     uint64_t cluster; /* id of the cluster: a frame of another one is refused */
     uint64_t session; /* of the gateway, both ways: random, new at each of its starts */
-    uint64_t
-        incarnation; /* of the shardd: requests carry the one the gateway means (0: any), answers the sender's */
+    /* of the shardd: requests carry the one that the gateway means (0: any), answers the sender's */
+    uint64_t incarnation;
     uint64_t number; /* 1, 2, …: of this frame among the frames from this sender to this receiver */
     uint64_t taken;  /* highest number taken from the other side; what is beyond counts as in flight */
     struct slice return_address; /* requests: the nng URL to which answers are pushed; borrowed from the frame */
@@ -34,9 +34,9 @@ struct frame_header {
 enum request_flags {
     REQUEST_WRITE = 1,  /* becomes a log entry; the name counts */
     REQUEST_ATOMIC = 2, /* body is a batch, one log entry */
-    REQUEST_AFTER =
-        4, /* a read that follows a write of the same message: it runs after the writes of its shard that
-                           came before it, so that a client that sends SET and GET together reads what it has set */
+    /* a read that follows a write of the same message: it runs after the writes of its shard that came before it, so
+     * that a client that sends SET and GET together reads what it has set */
+    REQUEST_AFTER = 4,
 };
 
 /* One command for one shard. */

@@ -37,9 +37,9 @@ struct proposal {
     enum command_kind kind;
     uint32_t node_id; /* of COMMAND_NODE_ALIVE */
     struct buffer entry;
-    uint64_t
-        held_until_ms; /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
-    bool applied;      /* `answer` is there */
+    /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
+    uint64_t held_until_ms;
+    bool applied; /* `answer` is there */
     struct catalog_answer answer;
 };
 

@@ -6,6 +6,7 @@ states, never for times."""
 import itertools
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -26,14 +27,19 @@ PATIENCE_S = 60  # a state that has not come by then never will
 
 
 def free_ports(count):
-    """Ports that nobody listens on now. Held open together, so that they differ."""
-    holders = [socket.socket() for _ in range(count)]
-    for holder in holders:
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-    ports = [holder.getsockname()[1] for holder in holders]
-    for holder in holders:
-        holder.close()
+    """Ports that nobody listens on now, below those that the kernel gives to outgoing connections: one of these could
+    otherwise have a daemon's port while it is down."""
+    ports = []
+    while len(ports) < count:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        if port not in ports:
+            ports.append(port)
     return ports
 
 

@@ -76,7 +76,7 @@ class Up:
 
 @pytest.fixture
 def up(tmp_path):
-    up = Up(tmp_path / "data", 20000 + os.getpid() % 10000)
+    up = Up(tmp_path / "data", 3000 + os.getpid() % 18000)  # all ports below those of outgoing connections
     yield up
     if up.process.poll() is None:
         up.process.kill()

@@ -104,10 +104,12 @@ static int check_keys(const struct exec *exec, const struct command *command, bo
     return SK_OK;
 }
 
-static int check_single(struct exec *exec, struct mp_reader *reader, bool writes, const struct refusal *refusal) {
-    const struct command *command;
-    int err = decode_command(exec, reader, &command, refusal);
+/* Leaves the arguments decoded. */
+static int check_single(struct exec *exec, struct mp_reader *reader, bool writes, const struct command **found,
+                        const struct refusal *refusal) {
+    int err = decode_command(exec, reader, found, refusal);
     if (err != SK_OK) return err;
+    const struct command *command = *found;
     if (((command->flags & COMMAND_WRITE) != 0) != writes) {
         return refuse(refusal, SK_BADREQUEST, writes ? "the command is not a write" : "the command is a write");
     }
@@ -176,20 +178,18 @@ static int check_batch(struct exec *exec, struct mp_reader *reader, bool writes,
 int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
-    int err =
-        atomic ? check_batch(exec, &reader, writes, &refusal) : check_single(exec, &reader, writes, &refusal);
+    const struct command *command;
+    int err = atomic ? check_batch(exec, &reader, writes, &refusal)
+                     : check_single(exec, &reader, writes, &command, &refusal);
     if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
     return answer->failed ? SK_ENOMEM : err;
 }
 
 /* Execution */
 
-static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batch, uint64_t now_us,
+/* Runs a command whose arguments are decoded. */
+static int run_decoded(struct exec *exec, const struct command *command, bool in_batch, uint64_t now_us,
                        struct buffer *answer) {
-    struct refusal refusal = {.answer = answer, .start = answer->size};
-    const struct command *command;
-    int err = decode_command(exec, reader, &command, &refusal);
-    if (err != SK_OK) return err;
     struct call call = {
         .exec = exec,
         .command = command,
@@ -201,6 +201,14 @@ static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batc
         .answer_start = answer->size,
     };
     return executors[command->id](&call);
+}
+
+static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batch, uint64_t now_us,
+                       struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    const struct command *command;
+    int err = decode_command(exec, reader, &command, &refusal);
+    return err == SK_OK ? run_decoded(exec, command, in_batch, now_us, answer) : err;
 }
 
 /* One command of a batch: its [nil, result]. */
@@ -251,6 +259,16 @@ static int run_batch(struct exec *exec, struct mp_reader *reader, uint64_t now_u
     exec->first_deadline_known = false;
     int undone = kv_rollback(exec->kv);
     return undone == SK_OK ? err : undone;
+}
+
+int exec_read(struct exec *exec, struct slice body, uint64_t now_us, struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    struct mp_reader reader = mp_reader_of(body);
+    const struct command *command;
+    int err = check_single(exec, &reader, false, &command, &refusal);
+    if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
+    if (err == SK_OK) err = run_decoded(exec, command, false, now_us, answer);
+    return answer->failed ? SK_ENOMEM : err;
 }
 
 int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer) {

@@ -47,6 +47,9 @@ int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, s
  * is that command's with its position in the text. Its result is an array of [nil, result]. */
 int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer);
 
+/* exec_check and exec_run of a single read in one, decoding it once. */
+int exec_read(struct exec *exec, struct slice body, uint64_t now_us, struct buffer *answer);
+
 /* Removes at most `limit` keys whose deadline is at or before `now_us`. `removed` gets how many. SK_OK or a fault.
  */
 int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed);

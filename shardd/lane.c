@@ -369,8 +369,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
         return;
     }
     buffer_clear(&lane->result, 1u << 20);
-    int err = exec_check(&shard->exec, item->body, false, false, &lane->result);
-    if (err == SK_OK) err = exec_run(&shard->exec, item->body, false, effects.time_us, &lane->result);
+    int err = exec_read(&shard->exec, item->body, effects.time_us, &lane->result);
     lane->reads++;
     if (err < 0 || lane->result.failed) {
         log_read_fault(lane, shard, err);

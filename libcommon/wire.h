@@ -25,8 +25,8 @@ struct frame_header {
     uint64_t session; /* of the gateway, both ways: random, new at each of its starts */
     /* of the shardd: requests carry the one that the gateway means (0: any), answers the sender's */
     uint64_t incarnation;
-    uint64_t number; /* 1, 2, …: of this frame among the frames from this sender to this receiver */
-    uint64_t taken;  /* highest number taken from the other side; what is beyond counts as in flight */
+    uint64_t number;             /* 1, 2, …: of this frame among the frames from this sender to this receiver */
+    uint64_t taken;              /* highest number taken from the other side; what is beyond counts as in flight */
     struct slice return_address; /* requests: the nng URL to which answers are pushed; borrowed from the frame */
     uint32_t item_count;
 };

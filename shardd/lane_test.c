@@ -463,7 +463,7 @@ static void test_a_checkpoint_that_fails_is_tried_again(void **state) {
     start(fixture);
     expect(fixture, "a", "again");
     snprintf(result, sizeof result, "key-%d", number - 2); /* the last that was answered with OK */
-    snprintf(words, sizeof words, "STRLEN %s", result);
+    snprintf(words, sizeof words, "STRLEN key-%d", number - 2);
     assert_int_equal(run_read(fixture, result, words, result), SK_OK);
     assert_string_equal(result, "200");
 }

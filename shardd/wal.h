@@ -24,6 +24,11 @@ enum wal_type {
     WAL_NOOP = 3,    /* first entry of an epoch (R5) */
     WAL_SWEEP = 4,   /* removal of what has expired by the entry's time */
     WAL_DROP = 5,    /* a replica's stay ends: replay skips its entries */
+    WAL_EPOCH =
+        6, /* the replica has adopted leader epoch `epoch` (R1), and its log is cut behind `index` (R7): entries
+                      * of the shard above it that lie before this record do not exist; no payload */
+    WAL_TIME = 7, /* the highest leader time that the lane has seen, of all its shards, is `time_us` (R26); shard,
+                      * replica and index 0, no payload */
 };
 
 struct wal_entry {
@@ -31,7 +36,8 @@ struct wal_entry {
     uint8_t type; /* enum wal_type */
     uint64_t replica_id;
     uint64_t epoch;
-    uint64_t index;   /* 1-based within the shard; 0 for START and DROP */
+    uint64_t
+        index; /* 1-based within the shard; 0 for START, DROP and TIME. EPOCH: the last that is kept, may be 0 */
     uint64_t time_us; /* stamped by the leader (R26) */
     struct slice payload;
 };
@@ -76,7 +82,7 @@ struct wal_report {
 /* Opens or creates, calls `replay_cb` for every entry from the oldest kept on (payload borrowed for the call; an error
  * ends the opening with that error), and is then ready to append behind the last whole group. `synced`: everything
  * before this position is known to have been synced (from the last checkpoint): bad bytes there are damage too.
- * SK_ECORRUPT, SK_EVERSION (newer format), SK_ECONFIG (segment size), SK_ENOSPC, SK_EIO, SK_ENOMEM. */
+ * SK_ECORRUPT, SK_EVERSION (older or newer format), SK_ECONFIG (segment size), SK_ENOSPC, SK_EIO, SK_ENOMEM. */
 int wal_open(struct wal **wal, const struct wal_options *options, wal_position synced,
              int (*replay_cb)(void *arg, const struct wal_entry *entry, wal_position position), void *replay_arg,
              struct wal_report *report);

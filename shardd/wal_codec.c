@@ -54,10 +54,12 @@ void wal_encode_segment_header(uint8_t *at, const struct wal_segment_header *hea
     put_u64(at + SEGMENT_CHECKSUM_AT, XXH3_64bits(at, SEGMENT_CHECKSUM_AT));
 }
 
+uint32_t wal_segment_header_version(const uint8_t *at) { return get_u32(at + 8); }
+
 int wal_decode_segment_header(const uint8_t *at, struct wal_segment_header *header) {
     if (memcmp(at, SEGMENT_MAGIC, sizeof SEGMENT_MAGIC) != 0) return SK_ECORRUPT;
     if (get_u64(at + SEGMENT_CHECKSUM_AT) != XXH3_64bits(at, SEGMENT_CHECKSUM_AT)) return SK_ECORRUPT;
-    if (get_u32(at + 8) != WAL_FORMAT_VERSION) return SK_EVERSION;
+    if (wal_segment_header_version(at) != WAL_FORMAT_VERSION) return SK_EVERSION;
     header->recycled = (get_u32(at + 12) & SEGMENT_RECYCLED) != 0;
     header->segment_bytes = get_u64(at + 16);
     header->sequence = get_u64(at + 24);

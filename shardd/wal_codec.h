@@ -13,7 +13,7 @@
 #include "libcommon/error.h"
 #include "shardd/wal.h"
 
-#define WAL_FORMAT_VERSION       1u
+#define WAL_FORMAT_VERSION       2u    /* 2: EPOCH and TIME */
 #define WAL_BLOCK_BYTES          4096u /* the segment header's block: groups begin behind it */
 #define WAL_SEGMENT_HEADER_BYTES 64u
 #define WAL_GROUP_HEADER_BYTES   56u
@@ -40,6 +40,8 @@ void wal_encode_segment_header(uint8_t *at, const struct wal_segment_header *hea
 /* SK_OK, SK_ECORRUPT, or SK_EVERSION (whole, but of another version: every version keeps magic, version and
  * checksum at their places, so a flipped bit is not taken for a new version). */
 int wal_decode_segment_header(const uint8_t *at, struct wal_segment_header *header);
+/* The version that a header names for which wal_decode_segment_header answered SK_EVERSION. */
+uint32_t wal_segment_header_version(const uint8_t *at);
 
 /* Writes WAL_GROUP_HEADER_BYTES. */
 void wal_encode_group_header(uint8_t *at, uint64_t seed, const struct wal_group_header *header);

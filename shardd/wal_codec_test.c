@@ -42,6 +42,31 @@ static void test_entries_come_back(void **state) {
     }
 }
 
+/* What replication notes in the log: nothing but a header, and every number at its limits. */
+static void test_entries_without_payload_come_back(void **state) {
+    (void)state;
+    struct wal_entry notes[] = {
+        {.shard = 9, .type = WAL_EPOCH, .replica_id = 3, .epoch = UINT64_MAX, .index = 0},
+        {.shard = 9, .type = WAL_EPOCH, .replica_id = 3, .epoch = 8, .index = UINT64_MAX},
+        {.type = WAL_TIME, .time_us = UINT64_MAX},
+    };
+    for (size_t i = 0; i < sizeof notes / sizeof *notes; i++) {
+        uint8_t bytes[WAL_ENTRY_HEADER_BYTES];
+        struct wal_entry back;
+        size_t size;
+        wal_encode_entry(bytes, SEED, AT, &notes[i]);
+        assert_int_equal(wal_decode_entry(slice_of(bytes, sizeof bytes), SEED, AT, &back, &size), SK_OK);
+        assert_int_equal(size, sizeof bytes);
+        assert_int_equal(back.shard, notes[i].shard);
+        assert_int_equal(back.type, notes[i].type);
+        assert_true(back.replica_id == notes[i].replica_id);
+        assert_true(back.epoch == notes[i].epoch);
+        assert_true(back.index == notes[i].index);
+        assert_true(back.time_us == notes[i].time_us);
+        assert_int_equal(back.payload.size, 0);
+    }
+}
+
 static void test_damaged_entries_are_refused(void **state) {
     (void)state;
     uint8_t bytes[WAL_ENTRY_HEADER_BYTES + 40];
@@ -127,6 +152,7 @@ static void test_segment_headers(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_entries_come_back),
+        cmocka_unit_test(test_entries_without_payload_come_back),
         cmocka_unit_test(test_damaged_entries_are_refused),
         cmocka_unit_test(test_entries_belong_to_their_place),
         cmocka_unit_test(test_group_headers),

@@ -323,17 +323,32 @@ static void test_interval_hole_is_cut_with_all_behind_it(void **state) {
 
 /* --- the directory --- */
 
-static void test_newer_version_is_refused(void **state) {
-    struct log *log = *state;
-    make_log(log, 1);
-    uint8_t *bytes = log_read_segment(log, 1);
-    bytes[8] = WAL_FORMAT_VERSION + 1;
+static void set_version(const struct log *log, uint64_t segment, uint8_t version) {
+    uint8_t *bytes = log_read_segment(log, segment);
+    assert_non_null(bytes);
+    bytes[8] = version;
     uint64_t checksum = XXH3_64bits(bytes, 56);
     memcpy(bytes + 56, &checksum, sizeof checksum);
-    log_write_segment(log, 1, bytes);
+    log_write_segment(log, segment, bytes);
     free(bytes);
-    assert_int_equal(log_try_open(log), SK_EVERSION);
-    assert_non_null(strstr(log->report.damaged_file, "0000000000000001.log"));
+}
+
+static void test_other_versions_are_refused(void **state) {
+    struct log *log = *state;
+    unsigned count = make_log(log, 2);
+    for (uint8_t version = 0; version <= WAL_FORMAT_VERSION + 1; version++) {
+        if (version == WAL_FORMAT_VERSION) continue;
+        for (uint64_t segment = 1; segment <= 2; segment++) {
+            set_version(log, segment, version);
+            assert_int_equal(log_try_open(log), SK_EVERSION);
+            char path[160];
+            log_segment_path(log, segment, path, sizeof path);
+            assert_string_equal(log->report.damaged_file, path);
+            set_version(log, segment, WAL_FORMAT_VERSION);
+        }
+    }
+    log_open(log);
+    log_assert_replayed(log, 0, count);
 }
 
 static void test_other_segment_size_is_refused(void **state) {
@@ -444,6 +459,52 @@ static void test_replay_error_ends_opening(void **state) {
     assert_null(wal);
 }
 
+struct notes {
+    unsigned count;
+    struct wal_entry seen[8]; /* without payload */
+};
+
+static int note_cb(void *arg, const struct wal_entry *entry, wal_position position) {
+    (void)position;
+    struct notes *notes = arg;
+    assert_true(notes->count < 8);
+    assert_int_equal(entry->payload.size, 0);
+    notes->seen[notes->count] = *entry;
+    notes->seen[notes->count++].payload = (struct slice){0};
+    return SK_OK;
+}
+
+/* What replication notes between the entries comes back as it was, in its place. */
+static void test_notes_of_replication_are_replayed(void **state) {
+    struct log *log = *state;
+    const struct wal_entry written[] = {
+        {.shard = 4, .type = WAL_NOOP, .replica_id = 2, .epoch = 1, .index = 1, .time_us = 5},
+        {.shard = 4, .type = WAL_NOOP, .replica_id = 2, .epoch = 1, .index = 2, .time_us = 6},
+        {.type = WAL_TIME, .time_us = 70},
+        {.shard = 4, .type = WAL_EPOCH, .replica_id = 2, .epoch = 3, .index = 1},
+        {.shard = 4, .type = WAL_NOOP, .replica_id = 2, .epoch = 3, .index = 2, .time_us = 80},
+    };
+    unsigned count = sizeof written / sizeof *written;
+    log_open(log);
+    for (unsigned i = 0; i < count; i++) {
+        wal_position position;
+        assert_int_equal(wal_append(log->wal, &written[i], &position), SK_OK);
+        if (i % 2 == 0) wal_flush(log->wal);
+    }
+    log_close(log);
+    struct notes notes = {0};
+    assert_int_equal(wal_open(&log->wal, &log->options, 0, note_cb, &notes, &log->report), SK_OK);
+    assert_int_equal(notes.count, count);
+    for (unsigned i = 0; i < count; i++) {
+        assert_int_equal(notes.seen[i].shard, written[i].shard);
+        assert_int_equal(notes.seen[i].type, written[i].type);
+        assert_int_equal(notes.seen[i].replica_id, written[i].replica_id);
+        assert_int_equal(notes.seen[i].epoch, written[i].epoch);
+        assert_int_equal(notes.seen[i].index, written[i].index);
+        assert_int_equal(notes.seen[i].time_us, written[i].time_us);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_cut_at_every_byte_of_the_last_group),
@@ -455,7 +516,7 @@ int main(void) {
         TEST(test_stored_bytes_are_never_taken_for_groups),
         TEST(test_torn_group_among_stale_bytes),
         TEST(test_interval_hole_is_cut_with_all_behind_it),
-        TEST(test_newer_version_is_refused),
+        TEST(test_other_versions_are_refused),
         TEST(test_other_segment_size_is_refused),
         TEST(test_missing_segment_is_damage),
         TEST(test_short_segment_is_damage),
@@ -464,6 +525,7 @@ int main(void) {
         TEST(test_foreign_files),
         TEST(test_read_errors_are_not_torn_tails),
         TEST(test_replay_error_ends_opening),
+        TEST(test_notes_of_replication_are_replayed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "shardd/wal_segment.h"
 
 #include "libcommon/check.h"
+#include "libcommon/log.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -224,6 +225,10 @@ static int check_header(struct wal_files *files, uint64_t sequence, bool first, 
     if (err != SK_OK) return err;
     struct wal_segment_header header;
     err = wal_decode_segment_header(block, &header);
+    if (err == SK_EVERSION) {
+        log_event(LOG_ERROR, "wal_format_unknown", "directory=%s segment=%" PRIu64 " format=%u known=%u",
+                  files->directory, sequence, wal_segment_header_version(block), WAL_FORMAT_VERSION);
+    }
     if (err != SK_OK) return err;
     if (header.sequence != sequence || (uint64_t)status.st_size != header.segment_bytes) return SK_ECORRUPT;
     if (first) files->seed = header.seed;

@@ -95,11 +95,12 @@ static void encode_node(const struct map_node *node, struct buffer *buffer) {
 }
 
 static void encode_shard(const struct map_shard *shard, struct buffer *buffer) {
-    mp_write_map(buffer, 9);
+    mp_write_map(buffer, 10);
     write_key_uint(buffer, "leader_epoch", shard->leader_epoch);
     write_key_uint(buffer, "config_version", shard->config_version);
     write_key_uint(buffer, "leader", shard->leader);
     write_key_uint(buffer, "leader_incarnation", shard->leader_incarnation);
+    write_key_uint(buffer, "wanted_leader", shard->wanted_leader);
     write_key_uint(buffer, "min_isr", shard->min_isr);
     write_key_uint(buffer, "data_loss_generation", shard->data_loss_generation);
     mp_write_text(buffer, "replicas");
@@ -204,6 +205,7 @@ static int decode_shard_field(struct mp_reader *reader, struct slice key, struct
     if (key_is(key, "config_version")) return mp_read_uint(reader, &shard->config_version);
     if (key_is(key, "leader")) return read_u32(reader, &shard->leader);
     if (key_is(key, "leader_incarnation")) return mp_read_uint(reader, &shard->leader_incarnation);
+    if (key_is(key, "wanted_leader")) return read_u32(reader, &shard->wanted_leader);
     if (key_is(key, "min_isr")) return read_u32(reader, &shard->min_isr);
     if (key_is(key, "data_loss_generation")) return mp_read_uint(reader, &shard->data_loss_generation);
     if (key_is(key, "replicas")) return read_replicas(reader, shard);
@@ -261,6 +263,7 @@ static bool shard_makes_sense(const struct map *map, const struct map_shard *sha
         }
     }
     if (shard->leader != 0 && map_find_replica(shard, shard->leader) == NULL) return false;
+    if (shard->wanted_leader != 0 && map_find_replica(shard, shard->wanted_leader) == NULL) return false;
     return ids_make_sense(shard, shard->isr, shard->isr_count) &&
            ids_make_sense(shard, shard->eligible, shard->eligible_count);
 }

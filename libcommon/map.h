@@ -31,6 +31,7 @@ struct map_shard {
     uint64_t config_version; /* raised by every change */
     uint32_t leader;         /* node, 0 = none */
     uint64_t leader_incarnation;
+    uint32_t wanted_leader; /* node that the leader is asked to hand over to (R20), 0 = none */
     uint32_t min_isr;
     uint64_t data_loss_generation;
     uint32_t replica_count, isr_count, eligible_count;

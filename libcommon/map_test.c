@@ -30,6 +30,7 @@ static struct map *sample(void) {
             .config_version = 9 + i,
             .leader = i == 0 ? 5 : 0,
             .leader_incarnation = 101,
+            .wanted_leader = i == 0 ? 1 : 0,
             .min_isr = 2,
             .data_loss_generation = i,
             .replica_count = 2,
@@ -63,6 +64,7 @@ static void assert_maps_equal(const struct map *a, const struct map *b) {
         const struct map_shard *x = &a->shards[i], *y = &b->shards[i];
         assert_true(x->leader_epoch == y->leader_epoch && x->config_version == y->config_version);
         assert_true(x->leader == y->leader && x->leader_incarnation == y->leader_incarnation);
+        assert_int_equal(x->wanted_leader, y->wanted_leader);
         assert_true(x->min_isr == y->min_isr && x->data_loss_generation == y->data_loss_generation);
         assert_true(x->replica_count == y->replica_count && x->isr_count == y->isr_count);
         assert_int_equal(x->eligible_count, y->eligible_count);
@@ -151,6 +153,7 @@ static void test_what_makes_no_sense(void **state) {
     (void)state;
     struct map *map;
     map = sample(), map->shards[0].leader = 2, assert_refused(map);           /* no replica of the shard */
+    map = sample(), map->shards[0].wanted_leader = 2, assert_refused(map);    /* likewise */
     map = sample(), map->shards[0].isr[0] = 2, assert_refused(map);           /* likewise */
     map = sample(), map->shards[0].eligible[0] = 0, assert_refused(map);      /* no node */
     map = sample(), map->shards[1].replicas[0].node = 2, assert_refused(map); /* unknown node */

@@ -11,8 +11,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define SNAPSHOT_FORMAT    1u
-#define SNAPSHOT_ALIGNMENT 8u
+/* 1: without wanted_leader in the map, whose decoder then answers 0. A server of that time would lose it. */
+#define SNAPSHOT_FORMAT       2u
+#define SNAPSHOT_FORMAT_LEAST 1u
+#define SNAPSHOT_ALIGNMENT    8u
 
 void catalog_init(struct catalog *catalog) { *catalog = (struct catalog){0}; }
 
@@ -305,7 +307,8 @@ static int decode_settings(struct mp_reader *reader, struct catalog *catalog) {
     int err = mp_read_array(reader, &count);
     if (err == SK_OK) err = mp_read_uint(reader, &format);
     if (err != SK_OK) return err;
-    if (format != SNAPSHOT_FORMAT) return format > SNAPSHOT_FORMAT ? SK_EVERSION : SK_EPROTO;
+    if (format > SNAPSHOT_FORMAT) return SK_EVERSION;
+    if (format < SNAPSHOT_FORMAT_LEAST) return SK_EPROTO;
     if (count != 8) return SK_EPROTO;
     err = read_u32(reader, &catalog->shards_wanted);
     if (err == SK_OK) err = read_u32(reader, &catalog->replicas_wanted);

@@ -4,7 +4,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/mp.h"
-#include "metad/placement.h"
+#include "metad/shard_record.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -37,6 +37,16 @@ static struct catalog_node *find_store(const struct catalog *catalog, const uint
 
 const struct catalog_node *catalog_find_store(const struct catalog *catalog, const uint8_t store_id[16]) {
     return find_store(catalog, store_id);
+}
+
+const struct map_shard *catalog_find_shard(const struct catalog *catalog, uint32_t shard) {
+    return shard < catalog->shard_count ? &catalog->shards[shard] : NULL;
+}
+
+void catalog_answer_deinit(struct catalog_answer *answer) {
+    free(answer->changes);
+    answer->changes = NULL;
+    answer->change_count = 0;
 }
 
 bool catalog_wants_shards(const struct catalog *catalog) {
@@ -102,19 +112,6 @@ static int make_room_for_node(struct catalog *catalog, struct catalog_node **nod
     return SK_OK;
 }
 
-/* R6: a process that restarted never goes on in its old epoch as leader, so each shard that the node leads gets a
- * new epoch, led by the new incarnation. Alone in the in-sync set it leads again at once; with others in it this
- * gives them nothing they lack, and they may claim the shard. */
-static void restart_led_shards(struct catalog *catalog, const struct map_node *node) {
-    for (uint32_t i = 0; i < catalog->shard_count; i++) {
-        struct map_shard *shard = &catalog->shards[i];
-        if (shard->leader != node->id) continue;
-        shard->leader_epoch++;
-        shard->config_version++;
-        shard->leader_incarnation = node->incarnation;
-    }
-}
-
 static void copy_address(char to[MAP_ADDRESS_BYTES], const char from[MAP_ADDRESS_BYTES]) {
     memcpy(to, from, MAP_ADDRESS_BYTES);
 }
@@ -158,7 +155,9 @@ static int apply_register_node(struct catalog *catalog, const struct command_reg
         node->map.incarnation = ++catalog->last_incarnation;
         node->start_name_bytes = start->start_name_bytes;
         memcpy(node->start_name, start->start_name, sizeof node->start_name);
-        restart_led_shards(catalog, &node->map);
+        for (uint32_t i = 0; i < catalog->shard_count; i++) {
+            (void)shard_record_restart(&catalog->shards[i], &node->map); /* R6 */
+        }
     }
     answer->cluster = catalog->cluster;
     answer->node_id = node->map.id;
@@ -180,20 +179,11 @@ static bool placement_ok(const struct catalog *catalog, const struct command_cre
     return true;
 }
 
-static void start_shard(struct catalog *catalog, struct map_shard *shard, const uint32_t *nodes, uint32_t count) {
-    *shard = (struct map_shard){
-        .leader_epoch = 1,
-        .config_version = 1,
-        .leader = nodes[0],
-        .leader_incarnation = catalog_find_node(catalog, nodes[0])->map.incarnation,
-        .min_isr = placement_min_isr(count),
-        .replica_count = count,
-        .isr_count = count, /* all replicas are empty, so all are in sync */
-    };
-    for (uint32_t i = 0; i < count; i++) {
-        shard->replicas[i] = (struct map_replica){.node = nodes[i], .replica_id = ++catalog->last_replica_id};
-        shard->isr[i] = nodes[i];
-    }
+static void start_shard(struct catalog *catalog, struct map_shard *shard, const uint32_t *ids, uint32_t count) {
+    const struct map_node *nodes[MAP_REPLICAS_MAX];
+    for (uint32_t i = 0; i < count; i++) nodes[i] = &catalog_find_node(catalog, ids[i])->map;
+    shard_record_start(shard, nodes, count, catalog->last_replica_id + 1);
+    catalog->last_replica_id += count;
 }
 
 static int apply_create_shards(struct catalog *catalog, const struct command_create_shards *create,
@@ -240,6 +230,104 @@ static int apply_node_alive(struct catalog *catalog, const struct command_node_a
     return SK_OK;
 }
 
+/* ---- records of shards: the rules are shard_record's ---- */
+
+struct record {
+    struct map_shard *shard;
+    const struct map_node *nodes[MAP_REPLICAS_MAX]; /* of its replicas */
+};
+
+static bool find_record(const struct catalog *catalog, uint32_t shard, struct record *record) {
+    if (shard >= catalog->shard_count) return false;
+    record->shard = &catalog->shards[shard];
+    for (uint32_t i = 0; i < record->shard->replica_count; i++) {
+        record->nodes[i] = &catalog_find_node(catalog, record->shard->replicas[i].node)->map;
+    }
+    return true;
+}
+
+static void change_one(struct catalog *catalog, const struct map_node *sender, const struct shard_change *change,
+                       struct catalog_change_answer *answer) {
+    struct record record;
+    if (!find_record(catalog, change->shard, &record)) {
+        *answer = (struct catalog_change_answer){.err = SK_NOT_FOUND, .text = "there is no such shard"};
+        return;
+    }
+    answer->err = shard_record_change(record.shard, record.nodes, sender, change, &answer->text);
+    answer->config_version = record.shard->config_version;
+    if (answer->err == SK_OK) catalog->version++;
+}
+
+static int apply_change_shards(struct catalog *catalog, const struct command_change_shards *command,
+                               struct catalog_answer *answer) {
+    const struct catalog_node *sender = catalog_find_node(catalog, command->node_id);
+    if (sender == NULL || sender->map.incarnation != command->incarnation) { /* R6 */
+        refuse(answer, SK_CONFLICT, "node %" PRIu32 " has started again", command->node_id);
+        return SK_OK;
+    }
+    answer->changes = calloc(command->change_count, sizeof *answer->changes);
+    if (answer->changes == NULL) return SK_ENOMEM;
+    answer->change_count = command->change_count;
+    for (uint32_t i = 0; i < command->change_count; i++) {
+        change_one(catalog, &sender->map, &command->changes[i], &answer->changes[i]);
+    }
+    return SK_OK;
+}
+
+/* What one of the functions below came to. */
+static int conclude(struct catalog *catalog, const struct record *record, int err, const char *text,
+                    struct catalog_answer *answer) {
+    if (err == SK_OK) {
+        catalog->version++;
+    } else {
+        refuse(answer, err, "%s", text);
+    }
+    answer->config_version = record->shard->config_version;
+    return SK_OK;
+}
+
+static int no_shard(uint32_t shard, struct catalog_answer *answer) {
+    refuse(answer, SK_NOT_FOUND, "there is no shard %" PRIu32, shard);
+    return SK_OK;
+}
+
+static int apply_wish_leader(struct catalog *catalog, const struct command_wish_leader *wish,
+                             struct catalog_answer *answer) {
+    struct record record;
+    if (!find_record(catalog, wish->shard, &record)) return no_shard(wish->shard, answer);
+    const char *text = NULL;
+    int err =
+        shard_record_wish(record.shard, record.nodes, wish->config_version, wish->node, wish->preferred, &text);
+    return conclude(catalog, &record, err, text, answer);
+}
+
+static int apply_replace_replica(struct catalog *catalog, const struct command_replace_replica *replace,
+                                 struct catalog_answer *answer) {
+    struct record record;
+    const struct catalog_node *to = catalog_find_node(catalog, replace->to);
+    if (!find_record(catalog, replace->shard, &record)) return no_shard(replace->shard, answer);
+    if (to == NULL) {
+        refuse(answer, SK_NOT_FOUND, "there is no node %" PRIu32, replace->to);
+        return SK_OK;
+    }
+    const char *text = NULL;
+    int err = shard_record_replace(record.shard, record.nodes, replace->config_version, replace->from, &to->map,
+                                   catalog->last_replica_id + 1, &text);
+    if (err == SK_OK) catalog->last_replica_id++;
+    return conclude(catalog, &record, err, text, answer);
+}
+
+static int apply_force_leader(struct catalog *catalog, const struct command_force_leader *force,
+                              struct catalog_answer *answer) {
+    struct record record;
+    if (!find_record(catalog, force->shard, &record)) return no_shard(force->shard, answer);
+    const char *text = NULL;
+    int err = shard_record_force(record.shard, record.nodes, force->config_version, force->node,
+                                 catalog->last_replica_id + 1, &text);
+    if (err == SK_OK) catalog->last_replica_id += record.shard->replica_count - 1;
+    return conclude(catalog, &record, err, text, answer);
+}
+
 int catalog_apply(struct catalog *catalog, const struct log_command *command, struct catalog_answer *answer) {
     *answer = (struct catalog_answer){0};
     switch (command->kind) {
@@ -251,6 +339,14 @@ int catalog_apply(struct catalog *catalog, const struct log_command *command, st
         return apply_create_shards(catalog, &command->create_shards, answer);
     case COMMAND_NODE_ALIVE:
         return apply_node_alive(catalog, &command->node_alive, answer);
+    case COMMAND_CHANGE_SHARDS:
+        return apply_change_shards(catalog, &command->change_shards, answer);
+    case COMMAND_WISH_LEADER:
+        return apply_wish_leader(catalog, &command->wish_leader, answer);
+    case COMMAND_REPLACE_REPLICA:
+        return apply_replace_replica(catalog, &command->replace_replica, answer);
+    case COMMAND_FORCE_LEADER:
+        return apply_force_leader(catalog, &command->force_leader, answer);
     }
     return SK_EUNEXPECTED; /* command_decode lets no other kind through */
 }
@@ -344,6 +440,9 @@ static int take_map(struct catalog *catalog, const struct map *map) {
     for (uint32_t i = 0; i < map->node_count; i++) {
         if (map->nodes[i].id != i + 1) return SK_EPROTO;
         catalog->nodes[i].map = map->nodes[i];
+    }
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        if (!shard_record_is_sound(&map->shards[i])) return SK_EPROTO;
     }
     if (map->shard_count == 0) return SK_OK;
     catalog->shards = calloc(map->shard_count, sizeof *catalog->shards);

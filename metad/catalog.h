@@ -11,14 +11,26 @@
 
 #define CATALOG_TEXT_BYTES 256
 
+/* What one of the changes of a COMMAND_CHANGE_SHARDS came to (metad/shard_record.h). */
+struct catalog_change_answer {
+    int err;
+    const char *text;        /* static; NULL when err is SK_OK */
+    uint64_t config_version; /* of the record now, changed or not; 0 = there is no such shard */
+};
+
 /* What a command came to. */
 struct catalog_answer {
-    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY */
+    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY, SK_UNAVAILABLE */
     char text[CATALOG_TEXT_BYTES]; /* for people, when err != SK_OK */
     uint64_t cluster;              /* of COMMAND_REGISTER_NODE */
     uint32_t node_id;
     uint64_t incarnation;
+    uint64_t config_version;               /* of COMMAND_WISH_LEADER, COMMAND_FORCE_LEADER: the record's now */
+    struct catalog_change_answer *changes; /* owned; of COMMAND_CHANGE_SHARDS: one for each */
+    uint32_t change_count;
 };
+
+void catalog_answer_deinit(struct catalog_answer *answer);
 
 struct catalog_node {
     struct map_node map;
@@ -42,13 +54,17 @@ struct catalog {
 void catalog_init(struct catalog *catalog);
 void catalog_deinit(struct catalog *catalog);
 
-/* Applies one command. SK_OK: `answer` says what became of it, refusals included. SK_ENOMEM: nothing has changed
- * and nothing is decided; the same command must be applied again or the process must end. */
+/* Applies one command. SK_OK: `answer` says what became of it, refusals included; the caller calls
+ * catalog_answer_deinit. SK_ENOMEM: nothing has changed and nothing is decided; the same command must be applied again or
+ * the process must end. */
 int catalog_apply(struct catalog *catalog, const struct log_command *command, struct catalog_answer *answer);
 
 /* NULL = unknown. Valid until the next change. */
 const struct catalog_node *catalog_find_node(const struct catalog *catalog, uint32_t id);
 const struct catalog_node *catalog_find_store(const struct catalog *catalog, const uint8_t store_id[16]);
+
+/* NULL = there is none. Valid until the next change. */
+const struct map_shard *catalog_find_shard(const struct catalog *catalog, uint32_t shard);
 
 /* Whether enough nodes have come and are alive for the shards to be created, and they are not. */
 bool catalog_wants_shards(const struct catalog *catalog);

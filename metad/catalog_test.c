@@ -52,6 +52,28 @@ static struct catalog_answer place_all_on(struct catalog *catalog, uint64_t vers
     return answer;
 }
 
+/* `shards` shards, each on nodes 1 to 3, led by node 1. */
+static void create_replicated(struct catalog *catalog, uint32_t shards) {
+    create_cluster(catalog, shards, 3);
+    for (uint8_t store = 1; store <= 3; store++) (void)apply(catalog, start_of(store));
+    assert_int_equal(place_all_on(catalog, catalog->version, shards, 3, (uint32_t[]){1, 2, 3}).err, SK_OK);
+}
+
+static void declare(struct catalog *catalog, uint32_t node, bool alive) {
+    uint64_t incarnation = catalog_find_node(catalog, node)->map.incarnation;
+    struct log_command command = {.kind = COMMAND_NODE_ALIVE, .node_alive = {node, incarnation, alive}};
+    assert_int_equal(apply(catalog, command).err, SK_OK);
+}
+
+/* `answer.changes` is the caller's. */
+static struct catalog_answer change(struct catalog *catalog, uint32_t node, struct shard_change *changes,
+                                    uint32_t count) {
+    uint64_t incarnation = catalog_find_node(catalog, node)->map.incarnation;
+    struct log_command command = {.kind = COMMAND_CHANGE_SHARDS,
+                                  .change_shards = {node, incarnation, count, changes}};
+    return apply(catalog, command);
+}
+
 static void a_cluster_is_made_once(void **state) {
     (void)state;
     struct catalog catalog;
@@ -301,6 +323,180 @@ static void r13_a_wiped_disk_is_a_new_node(void **state) {
     catalog_deinit(&catalog);
 }
 
+/* R18: each change of an array is applied or refused by itself. */
+static void r18_changes_are_answered_one_by_one(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    uint64_t version = catalog.version;
+    struct shard_change changes[] = {
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1},
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1}, /* the one before was first */
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 4, .config_version = 1}, /* no such shard */
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 3, .config_version = 7},
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 2, .config_version = 1},
+    };
+    struct catalog_answer answer = change(&catalog, 2, changes, 5);
+    assert_int_equal(answer.err, SK_OK);
+    assert_int_equal(answer.change_count, 5);
+    const int errs[] = {SK_OK, SK_CONFLICT, SK_NOT_FOUND, SK_CONFLICT, SK_OK};
+    const uint64_t versions[] = {2, 2, 0, 1, 2};
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(answer.changes[i].err, errs[i]);
+        assert_true(answer.changes[i].config_version == versions[i]);
+        assert_int_equal(answer.changes[i].text == NULL, errs[i] == SK_OK);
+    }
+    catalog_answer_deinit(&answer);
+    assert_true(catalog.version == version + 2);
+    assert_int_equal(catalog.shards[0].leader, 2);
+    assert_int_equal(catalog.shards[0].leader_incarnation, catalog_find_node(&catalog, 2)->map.incarnation);
+    assert_int_equal(catalog.shards[1].leader, 1);
+    assert_int_equal(catalog.shards[2].leader, 2);
+    assert_int_equal(catalog.shards[2].leader_epoch, 2);
+
+    answer = change(&catalog, 2, changes, 2); /* nothing of it is new: the map stays as it is */
+    catalog_answer_deinit(&answer);
+    assert_true(catalog.version == version + 2);
+    catalog_deinit(&catalog);
+}
+
+/* R6: a process that has been replaced since it asked. */
+static void r6_an_old_start_changes_nothing(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    uint64_t version = catalog.version;
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    struct log_command command = {.kind = COMMAND_CHANGE_SHARDS, .change_shards = {2, 1, 1, &claim}};
+    struct catalog_answer answer = apply(&catalog, command);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "node 2 has started again");
+    assert_null(answer.changes);
+    command.change_shards.node_id = 9;
+    assert_int_equal(apply(&catalog, command).err, SK_CONFLICT);
+    assert_true(catalog.version == version);
+    catalog_deinit(&catalog);
+}
+
+/* What is alive and which incarnation a node has comes from the catalog. */
+static void changes_are_judged_by_the_nodes_of_the_catalog(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    declare(&catalog, 2, false);
+    struct catalog_answer answer = change(&catalog, 2, &claim, 1);
+    assert_int_equal(answer.changes[0].err, SK_UNAVAILABLE);
+    catalog_answer_deinit(&answer);
+
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR,
+                               .shard = 0,
+                               .config_version = 1,
+                               .leader_epoch = 1,
+                               .isr_count = 2,
+                               .isr = {1, 2}};
+    answer = change(&catalog, 1, &isr, 1);
+    assert_int_equal(answer.changes[0].err, SK_OK);
+    catalog_answer_deinit(&answer);
+    isr.config_version = 2;
+    isr.isr_count = 3;
+    isr.isr[2] = 3;
+    isr.incarnations[2] = catalog_find_node(&catalog, 3)->map.incarnation;
+    (void)apply(&catalog, start_of(3)); /* R4: it has started again since it caught up */
+    answer = change(&catalog, 1, &isr, 1);
+    assert_int_equal(answer.changes[0].err, SK_CONFLICT);
+    catalog_answer_deinit(&answer);
+    isr.incarnations[2] = catalog_find_node(&catalog, 3)->map.incarnation;
+    answer = change(&catalog, 1, &isr, 1);
+    assert_int_equal(answer.changes[0].err, SK_OK);
+    catalog_answer_deinit(&answer);
+    catalog_deinit(&catalog);
+}
+
+static void a_leader_is_wished_for(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    uint64_t version = catalog.version;
+    struct log_command wish = {.kind = COMMAND_WISH_LEADER, .wish_leader = {1, 1, 2, false}};
+    struct catalog_answer answer = apply(&catalog, wish);
+    assert_int_equal(answer.err, SK_OK);
+    assert_int_equal(answer.config_version, 2);
+    assert_int_equal(catalog.shards[1].wanted_leader, 2);
+    assert_true(catalog.version == version + 1);
+    answer = apply(&catalog, wish);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "the record has changed since this was decided");
+    wish.wish_leader.shard = 4;
+    answer = apply(&catalog, wish);
+    assert_int_equal(answer.err, SK_NOT_FOUND);
+    assert_string_equal(answer.text, "there is no shard 4");
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(catalog_find_shard(&catalog, 3)->wanted_leader, 0);
+    assert_null(catalog_find_shard(&catalog, 4));
+    catalog_deinit(&catalog);
+}
+
+/* R13, all the way: the wiped node is another one; its old self leaves the set, then its places are given to it. */
+static void r13_the_places_of_a_wiped_node_are_given_to_the_new_one(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    assert_int_equal(catalog.last_replica_id, 12);
+    declare(&catalog, 3, false);
+    assert_int_equal(apply(&catalog, start_of(4)).node_id, 4);
+    struct log_command replace = {.kind = COMMAND_REPLACE_REPLICA, .replace_replica = {2, 1, 3, 4}};
+    assert_int_equal(apply(&catalog, replace).err, SK_CONFLICT); /* its data may be needed */
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR,
+                               .shard = 2,
+                               .config_version = 1,
+                               .leader_epoch = 1,
+                               .isr_count = 2,
+                               .isr = {1, 2}};
+    struct catalog_answer answer = change(&catalog, 1, &isr, 1);
+    assert_int_equal(answer.changes[0].err, SK_OK);
+    catalog_answer_deinit(&answer);
+    uint64_t version = catalog.version;
+    replace.replace_replica.config_version = 2;
+    replace.replace_replica.to = 5;
+    assert_int_equal(apply(&catalog, replace).err, SK_NOT_FOUND);
+    assert_int_equal(catalog.last_replica_id, 12);
+    replace.replace_replica.to = 4;
+    assert_int_equal(apply(&catalog, replace).err, SK_OK);
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(catalog.last_replica_id, 13);
+    assert_int_equal(catalog.shards[2].replicas[2].node, 4);
+    assert_int_equal(catalog.shards[2].replicas[2].replica_id, 13);
+    assert_int_equal(catalog.shards[2].isr_count, 2);
+    replace.replace_replica.shard = 9;
+    assert_int_equal(apply(&catalog, replace).err, SK_NOT_FOUND);
+    catalog_deinit(&catalog);
+}
+
+/* R12: ids of stays that are over are never used again. */
+static void r12_a_forced_leader_gets_new_stays_for_the_others(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    declare(&catalog, 1, false);
+    struct log_command force = {.kind = COMMAND_FORCE_LEADER, .force_leader = {3, 1, 1}};
+    assert_int_equal(apply(&catalog, force).err, SK_UNAVAILABLE);
+    assert_int_equal(catalog.last_replica_id, 12);
+    force.force_leader.node = 2;
+    struct catalog_answer answer = apply(&catalog, force);
+    assert_int_equal(answer.err, SK_OK);
+    assert_int_equal(answer.config_version, 2);
+    assert_int_equal(catalog.last_replica_id, 14);
+    assert_int_equal(catalog.shards[3].leader, 2);
+    assert_int_equal(catalog.shards[3].data_loss_generation, 1);
+    assert_int_equal(catalog.shards[3].replicas[0].replica_id, 13);
+    assert_int_equal(catalog.shards[3].replicas[1].replica_id, 11);
+    assert_int_equal(catalog.shards[3].replicas[2].replica_id, 14);
+    force.force_leader.shard = 4;
+    assert_int_equal(apply(&catalog, force).err, SK_NOT_FOUND);
+    catalog_deinit(&catalog);
+}
+
 static void life_and_death_raise_the_version(void **state) {
     (void)state;
     struct catalog catalog;
@@ -342,6 +538,8 @@ static void fill(struct catalog *catalog) {
     (void)apply(catalog, named_start_of(1, "start"));
     (void)apply(catalog, start_of(2));
     (void)place_all_on(catalog, catalog->version, 16, 2, (uint32_t[]){1, 2});
+    struct log_command wish = {.kind = COMMAND_WISH_LEADER, .wish_leader = {5, 1, 2, false}};
+    (void)apply(catalog, wish);
     struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {2, 2, false}};
     (void)apply(catalog, dead);
 }
@@ -396,6 +594,7 @@ static void a_snapshot_brings_all_of_it_back(void **state) {
     (void)apply(&loaded, start_of(8)); /* replaced */
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
     assert_same(&catalog, &loaded);
+    assert_int_equal(loaded.shards[5].wanted_leader, 2);
     /* Counters go on where they were, and a named start is still known. */
     assert_int_equal(apply(&loaded, named_start_of(1, "start")).incarnation, 1);
     assert_int_equal(apply(&loaded, start_of(3)).incarnation, 3);
@@ -431,7 +630,25 @@ static void a_snapshot_of_the_format_before_is_read(void **state) {
     bytes.data[1] = 1;
     catalog_init(&loaded);
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
+    catalog.shards[5].wanted_leader = 0;
     assert_same(&catalog, &loaded);
+    catalog_deinit(&catalog);
+    catalog_deinit(&loaded);
+    buffer_deinit(&bytes);
+}
+
+/* A record that no change can have made is damage. */
+static void a_snapshot_with_an_unsound_record_is_refused(void **state) {
+    (void)state;
+    struct catalog catalog, loaded;
+    struct buffer bytes;
+    buffer_init(&bytes);
+    fill(&catalog);
+    catalog.shards[3].isr_count = 1;
+    catalog.shards[3].isr[0] = 2; /* and node 1 leads */
+    catalog_encode(&catalog, &bytes);
+    catalog_init(&loaded);
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EPROTO);
     catalog_deinit(&catalog);
     catalog_deinit(&loaded);
     buffer_deinit(&bytes);
@@ -480,11 +697,18 @@ int main(void) {
         cmocka_unit_test(a_placement_that_does_not_fit_is_refused),
         cmocka_unit_test(r6_a_restart_begins_new_epochs),
         cmocka_unit_test(r13_a_wiped_disk_is_a_new_node),
+        cmocka_unit_test(r18_changes_are_answered_one_by_one),
+        cmocka_unit_test(r6_an_old_start_changes_nothing),
+        cmocka_unit_test(changes_are_judged_by_the_nodes_of_the_catalog),
+        cmocka_unit_test(a_leader_is_wished_for),
+        cmocka_unit_test(r13_the_places_of_a_wiped_node_are_given_to_the_new_one),
+        cmocka_unit_test(r12_a_forced_leader_gets_new_stays_for_the_others),
         cmocka_unit_test(life_and_death_raise_the_version),
         cmocka_unit_test(a_repeat_brings_a_dead_node_back),
         cmocka_unit_test(the_map_shows_the_catalog),
         cmocka_unit_test(a_snapshot_brings_all_of_it_back),
         cmocka_unit_test(a_snapshot_of_the_format_before_is_read),
+        cmocka_unit_test(a_snapshot_with_an_unsound_record_is_refused),
         cmocka_unit_test(a_damaged_snapshot_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

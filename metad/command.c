@@ -42,9 +42,43 @@ static void encode_node_alive(const struct command_node_alive *node, struct buff
     mp_write_bool(buffer, node->alive);
 }
 
+static void encode_change_shards(const struct command_change_shards *change, struct buffer *buffer) {
+    mp_write_uint(buffer, change->node_id);
+    mp_write_uint(buffer, change->incarnation);
+    mp_write_array(buffer, change->change_count);
+    for (uint32_t i = 0; i < change->change_count; i++) shard_change_encode(&change->changes[i], buffer);
+}
+
+static void encode_wish_leader(const struct command_wish_leader *wish, struct buffer *buffer) {
+    mp_write_uint(buffer, wish->shard);
+    mp_write_uint(buffer, wish->config_version);
+    mp_write_uint(buffer, wish->node);
+    mp_write_bool(buffer, wish->preferred);
+}
+
+static void encode_replace_replica(const struct command_replace_replica *replace, struct buffer *buffer) {
+    mp_write_uint(buffer, replace->shard);
+    mp_write_uint(buffer, replace->config_version);
+    mp_write_uint(buffer, replace->from);
+    mp_write_uint(buffer, replace->to);
+}
+
+static void encode_force_leader(const struct command_force_leader *force, struct buffer *buffer) {
+    mp_write_uint(buffer, force->shard);
+    mp_write_uint(buffer, force->config_version);
+    mp_write_uint(buffer, force->node);
+}
+
+static const uint32_t argument_count[COMMAND_KIND_LAST + 1] = {[COMMAND_INIT] = 4,
+                                                               [COMMAND_REGISTER_NODE] = 8,
+                                                               [COMMAND_CREATE_SHARDS] = 4,
+                                                               [COMMAND_NODE_ALIVE] = 3,
+                                                               [COMMAND_CHANGE_SHARDS] = 3,
+                                                               [COMMAND_WISH_LEADER] = 4,
+                                                               [COMMAND_REPLACE_REPLICA] = 4,
+                                                               [COMMAND_FORCE_LEADER] = 3};
+
 void command_encode(const struct log_command *command, struct buffer *buffer) {
-    static const uint32_t argument_count[] = {
-        [COMMAND_INIT] = 4, [COMMAND_REGISTER_NODE] = 8, [COMMAND_CREATE_SHARDS] = 4, [COMMAND_NODE_ALIVE] = 3};
     mp_write_array(buffer, 4 + argument_count[command->kind]);
     mp_write_uint(buffer, COMMAND_FORMAT);
     mp_write_uint(buffer, command->kind);
@@ -62,6 +96,18 @@ void command_encode(const struct log_command *command, struct buffer *buffer) {
         break;
     case COMMAND_NODE_ALIVE:
         encode_node_alive(&command->node_alive, buffer);
+        break;
+    case COMMAND_CHANGE_SHARDS:
+        encode_change_shards(&command->change_shards, buffer);
+        break;
+    case COMMAND_WISH_LEADER:
+        encode_wish_leader(&command->wish_leader, buffer);
+        break;
+    case COMMAND_REPLACE_REPLICA:
+        encode_replace_replica(&command->replace_replica, buffer);
+        break;
+    case COMMAND_FORCE_LEADER:
+        encode_force_leader(&command->force_leader, buffer);
         break;
     }
     static const uint8_t zeros[ENTRY_ALIGNMENT];
@@ -149,16 +195,67 @@ static int decode_node_alive(struct mp_reader *reader, struct command_node_alive
     return err;
 }
 
-static int decode_arguments(struct mp_reader *reader, struct log_command *command, uint32_t argument_count) {
+static int decode_change_shards(struct mp_reader *reader, struct command_change_shards *change) {
+    uint32_t count;
+    int err = read_u32(reader, &change->node_id);
+    if (err == SK_OK) err = mp_read_uint(reader, &change->incarnation);
+    if (err == SK_OK) err = mp_read_array(reader, &count);
+    if (err != SK_OK) return err;
+    if (count == 0 || count > SHARD_CHANGES_MAX) return SK_EPROTO;
+    change->changes = calloc(count, sizeof *change->changes);
+    if (change->changes == NULL) return SK_ENOMEM;
+    change->change_count = count;
+    for (uint32_t i = 0; i < count && err == SK_OK; i++) err = shard_change_decode(reader, &change->changes[i]);
+    return err;
+}
+
+static int read_shard(struct mp_reader *reader, uint32_t *shard) {
+    int err = read_u32(reader, shard);
+    if (err != SK_OK) return err;
+    return *shard < SHARD_COUNT_MAX ? SK_OK : SK_EPROTO;
+}
+
+static int decode_wish_leader(struct mp_reader *reader, struct command_wish_leader *wish) {
+    int err = read_shard(reader, &wish->shard);
+    if (err == SK_OK) err = mp_read_uint(reader, &wish->config_version);
+    if (err == SK_OK) err = read_u32(reader, &wish->node);
+    if (err == SK_OK) err = mp_read_bool(reader, &wish->preferred);
+    return err;
+}
+
+static int decode_replace_replica(struct mp_reader *reader, struct command_replace_replica *replace) {
+    int err = read_shard(reader, &replace->shard);
+    if (err == SK_OK) err = mp_read_uint(reader, &replace->config_version);
+    if (err == SK_OK) err = read_u32(reader, &replace->from);
+    if (err == SK_OK) err = read_u32(reader, &replace->to);
+    return err;
+}
+
+static int decode_force_leader(struct mp_reader *reader, struct command_force_leader *force) {
+    int err = read_shard(reader, &force->shard);
+    if (err == SK_OK) err = mp_read_uint(reader, &force->config_version);
+    if (err == SK_OK) err = read_u32(reader, &force->node);
+    return err;
+}
+
+static int decode_arguments(struct mp_reader *reader, struct log_command *command) {
     switch (command->kind) {
     case COMMAND_INIT:
-        return argument_count == 4 ? decode_init(reader, &command->init) : SK_EPROTO;
+        return decode_init(reader, &command->init);
     case COMMAND_REGISTER_NODE:
-        return argument_count == 8 ? decode_register_node(reader, &command->register_node) : SK_EPROTO;
+        return decode_register_node(reader, &command->register_node);
     case COMMAND_CREATE_SHARDS:
-        return argument_count == 4 ? decode_create_shards(reader, &command->create_shards) : SK_EPROTO;
+        return decode_create_shards(reader, &command->create_shards);
     case COMMAND_NODE_ALIVE:
-        return argument_count == 3 ? decode_node_alive(reader, &command->node_alive) : SK_EPROTO;
+        return decode_node_alive(reader, &command->node_alive);
+    case COMMAND_CHANGE_SHARDS:
+        return decode_change_shards(reader, &command->change_shards);
+    case COMMAND_WISH_LEADER:
+        return decode_wish_leader(reader, &command->wish_leader);
+    case COMMAND_REPLACE_REPLICA:
+        return decode_replace_replica(reader, &command->replace_replica);
+    case COMMAND_FORCE_LEADER:
+        return decode_force_leader(reader, &command->force_leader);
     }
     return SK_EVERSION;
 }
@@ -187,16 +284,21 @@ int command_decode(struct slice bytes, struct log_command *command) {
     if (err == SK_OK) err = mp_read_uint(&reader, &command->number);
     if (err != SK_OK) return err;
     if (kind < COMMAND_INIT) return SK_EPROTO;
-    if (kind > COMMAND_NODE_ALIVE) return SK_EVERSION;
+    if (kind > COMMAND_KIND_LAST) return SK_EVERSION;
+    if (count - 4 != argument_count[kind]) return SK_EPROTO;
     command->kind = (enum command_kind)kind;
-    err = decode_arguments(&reader, command, count - 4);
+    err = decode_arguments(&reader, command);
     if (err == SK_OK && !padding_ok(&reader)) err = SK_EPROTO;
     if (err != SK_OK) command_deinit(command);
     return err;
 }
 
 void command_deinit(struct log_command *command) {
-    if (command->kind != COMMAND_CREATE_SHARDS) return;
-    free(command->create_shards.nodes);
-    command->create_shards.nodes = NULL;
+    if (command->kind == COMMAND_CREATE_SHARDS) {
+        free(command->create_shards.nodes);
+        command->create_shards.nodes = NULL;
+    } else if (command->kind == COMMAND_CHANGE_SHARDS) {
+        free(command->change_shards.changes);
+        command->change_shards.changes = NULL;
+    }
 }

@@ -6,16 +6,21 @@
  * change that old servers cannot read raises COMMAND_FORMAT. Pure; any thread. */
 #pragma once
 
-#include "libcommon/map.h"
+#include "libcommon/shard_change.h"
 
 #define COMMAND_FORMAT           1u
 #define COMMAND_START_NAME_BYTES 16u
 
 enum command_kind {
-    COMMAND_INIT = 1,          /* the cluster comes into being; the first command of every log */
-    COMMAND_REGISTER_NODE = 2, /* a shardd has started */
-    COMMAND_CREATE_SHARDS = 3, /* the initial map */
-    COMMAND_NODE_ALIVE = 4,    /* the leader has decided that a node is dead, or is back */
+    COMMAND_INIT = 1,            /* the cluster comes into being; the first command of every log */
+    COMMAND_REGISTER_NODE = 2,   /* a shardd has started */
+    COMMAND_CREATE_SHARDS = 3,   /* the initial map */
+    COMMAND_NODE_ALIVE = 4,      /* the leader has decided that a node is dead, or is back */
+    COMMAND_CHANGE_SHARDS = 5,   /* a shardd asks for changes of records; each is applied or refused by itself */
+    COMMAND_WISH_LEADER = 6,     /* the leader of a shard is asked to hand it over */
+    COMMAND_REPLACE_REPLICA = 7, /* a replica of a dead node goes to another */
+    COMMAND_FORCE_LEADER = 8,    /* a person makes a node lead, whatever is lost */
+    COMMAND_KIND_LAST = COMMAND_FORCE_LEADER,
 };
 
 struct command_init {
@@ -50,6 +55,33 @@ struct command_node_alive {
     bool alive;
 };
 
+struct command_change_shards {
+    uint32_t node_id;             /* who asks, */
+    uint64_t incarnation;         /* as which start */
+    uint32_t change_count;        /* up to SHARD_CHANGES_MAX */
+    struct shard_change *changes; /* owned */
+};
+
+/* These three are applied only if the shard's record still has `config_version`. */
+struct command_wish_leader {
+    uint32_t shard;
+    uint64_t config_version;
+    uint32_t node;  /* 0 = the wish is withdrawn */
+    bool preferred; /* by a person: from now on, too */
+};
+
+struct command_replace_replica {
+    uint32_t shard;
+    uint64_t config_version;
+    uint32_t from, to; /* nodes */
+};
+
+struct command_force_leader {
+    uint32_t shard;
+    uint64_t config_version;
+    uint32_t node;
+};
+
 struct log_command {
     enum command_kind kind;
     uint64_t origin; /* random per process: with `number` lets the proposer find its answer */
@@ -59,6 +91,10 @@ struct log_command {
         struct command_register_node register_node;
         struct command_create_shards create_shards;
         struct command_node_alive node_alive;
+        struct command_change_shards change_shards;
+        struct command_wish_leader wish_leader;
+        struct command_replace_replica replace_replica;
+        struct command_force_leader force_leader;
     };
 };
 

@@ -69,14 +69,34 @@ static void each_kind_comes_back(void **state) {
     assert_int_equal(back.node_alive.node_id, 5);
     assert_true(back.node_alive.incarnation == 77);
     assert_true(back.node_alive.alive);
+
+    struct shard_change changes[] = {{.kind = SHARD_CHANGE_CLAIM, .shard = 7, .config_version = 8},
+                                     {.kind = SHARD_CHANGE_RETIRE, .shard = 9, .config_version = 1, .node = 2}};
+    struct log_command change = {.kind = COMMAND_CHANGE_SHARDS, .change_shards = {5, 77, 2, changes}};
+    round_trip(&change, &back);
+    assert_int_equal(back.change_shards.node_id, 5);
+    assert_true(back.change_shards.incarnation == 77);
+    assert_int_equal(back.change_shards.change_count, 2);
+    assert_memory_equal(back.change_shards.changes, changes, sizeof changes);
+    command_deinit(&back);
+
+    struct log_command wish = {.kind = COMMAND_WISH_LEADER, .wish_leader = {16383, UINT64_MAX, 3, true}};
+    round_trip(&wish, &back);
+    assert_memory_equal(&back.wish_leader, &wish.wish_leader, sizeof wish.wish_leader);
+
+    struct log_command replace = {.kind = COMMAND_REPLACE_REPLICA, .replace_replica = {1, 2, 3, 4}};
+    round_trip(&replace, &back);
+    assert_memory_equal(&back.replace_replica, &replace.replace_replica, sizeof replace.replace_replica);
+
+    struct log_command force = {.kind = COMMAND_FORCE_LEADER, .force_leader = {1, 2, 3}};
+    round_trip(&force, &back);
+    assert_memory_equal(&back.force_leader, &force.force_leader, sizeof force.force_leader);
 }
 
-static void every_truncation_is_refused(void **state) {
-    (void)state;
-    struct log_command command = registration();
+static void refuse_truncations(const struct log_command *command) {
     struct buffer buffer;
     buffer_init(&buffer);
-    command_encode(&command, &buffer);
+    command_encode(command, &buffer);
     size_t size = buffer.size;
     while (buffer.data[size - 1] == 0) size--; /* the padding */
     for (size_t cut = 0; cut < size; cut++) {
@@ -87,6 +107,18 @@ static void every_truncation_is_refused(void **state) {
         free(exact);
     }
     buffer_deinit(&buffer);
+}
+
+static void every_truncation_is_refused(void **state) {
+    (void)state;
+    struct log_command command = registration();
+    refuse_truncations(&command);
+    struct shard_change changes[] = {{.kind = SHARD_CHANGE_CLAIM, .shard = 7, .config_version = 8},
+                                     {.kind = SHARD_CHANGE_RETIRE, .shard = 9, .config_version = 1, .node = 2}};
+    command = (struct log_command){.kind = COMMAND_CHANGE_SHARDS, .change_shards = {5, 77, 2, changes}};
+    refuse_truncations(&command);
+    command = (struct log_command){.kind = COMMAND_WISH_LEADER, .wish_leader = {1, 2, 3, true}};
+    refuse_truncations(&command);
 }
 
 /* [format, kind, 0, 0, numbers…] and what decoding says. */
@@ -137,7 +169,16 @@ static void senseless_values_are_refused(void **state) {
     assert_int_equal(decode_numbers(1, COMMAND_REGISTER_NODE, few, 3), SK_EPROTO);
     assert_int_equal(decode_numbers(1, COMMAND_CREATE_SHARDS, few, 3), SK_EPROTO);
     assert_int_equal(decode_numbers(1, COMMAND_NODE_ALIVE, few, 2), SK_EPROTO);
-    assert_int_equal(decode_numbers(1, COMMAND_NODE_ALIVE, few, 3), SK_EPROTO); /* alive is no boolean */
+    assert_int_equal(decode_numbers(1, COMMAND_NODE_ALIVE, few, 3), SK_EPROTO);    /* alive is no boolean */
+    assert_int_equal(decode_numbers(1, COMMAND_CHANGE_SHARDS, few, 3), SK_EPROTO); /* no array */
+    const uint64_t far[] = {16384, 1, 1, 2};
+    const uint64_t near[] = {16383, 1, 1, 2};
+    assert_int_equal(decode_numbers(1, COMMAND_FORCE_LEADER, far, 3), SK_EPROTO); /* no such shard */
+    assert_int_equal(decode_numbers(1, COMMAND_FORCE_LEADER, near, 3), SK_OK);
+    assert_int_equal(decode_numbers(1, COMMAND_REPLACE_REPLICA, far, 4), SK_EPROTO);
+    assert_int_equal(decode_numbers(1, COMMAND_REPLACE_REPLICA, near, 4), SK_OK);
+    assert_int_equal(decode_numbers(1, COMMAND_REPLACE_REPLICA, near, 3), SK_EPROTO);
+    assert_int_equal(decode_numbers(1, COMMAND_WISH_LEADER, near, 4), SK_EPROTO); /* preferred is no boolean */
 }
 
 static void a_placement_of_another_size_is_refused(void **state) {
@@ -152,6 +193,23 @@ static void a_placement_of_another_size_is_refused(void **state) {
     struct log_command command;
     assert_int_equal(command_decode(buffer_slice(&buffer), &command), SK_EPROTO);
     buffer_deinit(&buffer);
+}
+
+static void changes_have_a_number(void **state) {
+    (void)state;
+    static struct shard_change changes[SHARD_CHANGES_MAX + 1];
+    for (uint32_t i = 0; i <= SHARD_CHANGES_MAX; i++) changes[i].kind = SHARD_CHANGE_CLAIM;
+    const uint32_t counts[] = {0, SHARD_CHANGES_MAX + 1, SHARD_CHANGES_MAX};
+    for (size_t i = 0; i < 3; i++) {
+        struct log_command back,
+            command = {.kind = COMMAND_CHANGE_SHARDS, .change_shards = {1, 1, counts[i], changes}};
+        struct buffer buffer;
+        buffer_init(&buffer);
+        command_encode(&command, &buffer);
+        assert_int_equal(command_decode(buffer_slice(&buffer), &back), i < 2 ? SK_EPROTO : SK_OK);
+        if (i == 2) command_deinit(&back);
+        buffer_deinit(&buffer);
+    }
 }
 
 static void only_zero_padding_may_follow(void **state) {
@@ -200,6 +258,7 @@ int main(void) {
         cmocka_unit_test(the_future_is_told_apart_from_damage),
         cmocka_unit_test(senseless_values_are_refused),
         cmocka_unit_test(a_placement_of_another_size_is_refused),
+        cmocka_unit_test(changes_have_a_number),
         cmocka_unit_test(only_zero_padding_may_follow),
         cmocka_unit_test(texts_that_do_not_fit_are_refused),
     };

@@ -21,6 +21,7 @@ static int apply_cb(struct raft_fsm *raft, const struct raft_buffer *entry, void
     struct catalog_answer answer;
     err = catalog_apply(&fsm->catalog, &command, &answer);
     if (err == SK_OK && fsm->applied_cb != NULL) fsm->applied_cb(fsm->arg, &command, &answer);
+    catalog_answer_deinit(&answer);
     command_deinit(&command);
     return err == SK_OK ? 0 : fault(fsm, "an entry of the log cannot be applied", err);
 }

@@ -7,8 +7,8 @@
 #include <raft.h>
 
 /* Called for each command applied, also those of other servers and of the log replayed at start; `command` and
- * `answer` are borrowed. After a snapshot was restored both are NULL. */
-typedef void (*fsm_applied_cb)(void *arg, const struct log_command *command, const struct catalog_answer *answer);
+ * `answer` are borrowed, what the answer owns may be taken. After a snapshot was restored both are NULL. */
+typedef void (*fsm_applied_cb)(void *arg, const struct log_command *command, struct catalog_answer *answer);
 
 /* Embedded. */
 struct fsm {

@@ -19,7 +19,7 @@ static struct fsm machines[SERVERS];
 static unsigned applied_counts[SERVERS];
 static struct catalog_answer last_answer; /* of server 0 */
 
-static void count_applied(void *arg, const struct log_command *command, const struct catalog_answer *answer) {
+static void count_applied(void *arg, const struct log_command *command, struct catalog_answer *answer) {
     unsigned *count = arg;
     if (command == NULL) return;
     ++*count;

@@ -8,6 +8,7 @@
 #include "libcommon/map.h"
 #include "libcommon/metad_client.h"
 #include "libcommon/mp.h"
+#include "libcommon/shard_change.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>
@@ -454,6 +455,209 @@ static void a_silent_node_is_dead_until_it_is_heard(void **state) {
     assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
     while (!is_alive(&client, 1, &version)) assert_int_equal(heartbeat(&client, "shardd", one, 1), SK_OK);
     assert_true(version > dead_version);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* ---- records of shards ---- */
+
+static struct identity three[3];
+
+/* Three nodes, and 16 shards on all of them. */
+static struct map *start_replicated(struct client *client) {
+    options.expect_nodes = 3;
+    options.replicas_most = 3;
+    server_start(0);
+    client_open(client, servers[0].listen);
+    for (uint8_t i = 0; i < 3; i++) three[i] = register_node(client, (struct node){.store = (uint8_t)(i + 1)});
+    struct map *map = wait_for_shards(client);
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        assert_int_equal(map->shards[i].replica_count, 3);
+        assert_int_equal(map->shards[i].isr_count, 3);
+        assert_int_equal(map->shards[i].min_isr, 2);
+    }
+    return map;
+}
+
+/* Asks for changes as node `node`, whose store is called the same. */
+static int change(struct client *client, uint32_t node, const struct shard_change *changes, uint32_t count) {
+    uint8_t store_id[16];
+    memset(store_id, (int)node, sizeof store_id);
+    mp_write_array(&client->params, 4);
+    mp_write_uint(&client->params, three[node - 1].node_id);
+    mp_write_uint(&client->params, three[node - 1].incarnation);
+    mp_write_bin(&client->params, slice_of(store_id, sizeof store_id));
+    mp_write_array(&client->params, count);
+    for (uint32_t i = 0; i < count; i++) shard_change_encode(&changes[i], &client->params);
+    return call_when_ready(client, "change");
+}
+
+/* The code of the answer to change number `at`, "" when it was applied. */
+static const char *outcome_at(struct client *client, uint32_t at, uint64_t *config_version) {
+    static char code[32];
+    struct mp_reader reader = mp_reader_of(buffer_slice(&client->result));
+    uint32_t count, parts;
+    struct slice name;
+    struct mp_value value;
+    assert_int_equal(mp_read_map(&reader, &count), SK_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    assert_int_equal(mp_read_str(&reader, &name), SK_OK);
+    assert_true(slice_equal(name, slice_of_text("changes")));
+    assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+    assert_true(at < count);
+    while (at-- > 0) assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    assert_int_equal(mp_read_array(&reader, &parts), SK_OK);
+    assert_int_equal(parts, 2);
+    assert_int_equal(mp_read(&reader, &value), SK_OK);
+    code[0] = 0;
+    if (value.type == MP_ARRAY) {
+        assert_int_equal(mp_read_str(&reader, &name), SK_OK);
+        (void)snprintf(code, sizeof code, "%.*s", (int)name.size, (const char *)name.data);
+        assert_int_equal(mp_skip(&reader, NULL), SK_OK);
+    }
+    assert_int_equal(mp_read_uint(&reader, config_version), SK_OK);
+    return code;
+}
+
+static void changes_of_shards_are_in_the_map(void **state) {
+    (void)state;
+    struct client client;
+    struct map *map = start_replicated(&client);
+    uint32_t led = map->shards[0].leader, other = led % 3 + 1;
+    struct shard_change changes[] = {
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = map->shards[0].config_version},
+        {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = map->shards[0].config_version},
+    };
+    assert_int_equal(change(&client, other, changes, 2), SK_OK);
+    uint64_t config_version, version = number_at(buffer_slice(&client.result), "map_version");
+    assert_string_equal(outcome_at(&client, 0, &config_version), "");
+    assert_true(config_version == map->shards[0].config_version + 1);
+    assert_string_equal(outcome_at(&client, 1, &config_version), "CONFLICT");
+    assert_true(version == map->version + 1);
+    map_unref(map);
+    map = fetch_map(&client, version - 1);
+    assert_true(map->version == version);
+    assert_int_equal(map->shards[0].leader, other);
+    assert_int_equal(map->shards[0].leader_epoch, 2);
+    assert_int_equal(map->shards[0].isr_count, 2);
+    map_unref(map);
+
+    server_stop(0); /* and stays so */
+    server_start(0);
+    map = fetch_map(&client, 0);
+    assert_true(map->version == version);
+    assert_int_equal(map->shards[0].leader, other);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* A node that leads as much as one can dies: all its shards are claimed in one request, and in one entry of the log. */
+static void as_many_changes_as_fit_in_a_request(void **state) {
+    (void)state;
+    struct client client;
+    options.shards = SHARD_CHANGES_MAX;
+    map_unref(start_replicated(&client));
+    struct shard_change *claims = calloc(SHARD_CHANGES_MAX, sizeof *claims);
+    for (uint32_t i = 0; i < SHARD_CHANGES_MAX; i++) {
+        claims[i] = (struct shard_change){.kind = SHARD_CHANGE_CLAIM, .shard = i, .config_version = 1};
+    }
+    assert_int_equal(change(&client, 1, claims, SHARD_CHANGES_MAX), SK_OK);
+    free(claims);
+    struct map *map = fetch_map(&client, 0);
+    for (uint32_t i = 0; i < SHARD_CHANGES_MAX; i++) assert_int_equal(map->shards[i].leader, 1);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+static void changes_of_strangers_are_refused(void **state) {
+    (void)state;
+    struct client client;
+    map_unref(start_replicated(&client));
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    three[1].incarnation--; /* an earlier start */
+    assert_int_equal(change(&client, 2, &claim, 1), SK_NOT_FOUND);
+    three[1].incarnation++;
+    three[1].node_id = 3; /* another store's node */
+    assert_int_equal(change(&client, 2, &claim, 1), SK_NOT_FOUND);
+    three[1].node_id = 9;
+    assert_int_equal(change(&client, 2, &claim, 1), SK_NOT_FOUND);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* Who asks is not dead, whatever it counted as. */
+static void a_claim_brings_a_dead_node_back(void **state) {
+    (void)state;
+    struct client client;
+    options.node_timeout_ms = 400;
+    struct map *map = start_replicated(&client);
+    uint32_t other = map->shards[0].leader % 3 + 1;
+    map_unref(map);
+    uint64_t version = 0, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    while (is_alive(&client, other, &version)) assert_true(clock_boottime_ms() < deadline_ms);
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    uint64_t config_version;
+    assert_int_equal(change(&client, other, &claim, 1), SK_OK);
+    assert_string_equal(outcome_at(&client, 0, &config_version), "");
+    client_close(&client);
+    server_stop(0);
+}
+
+static int ask_for_leader(struct client *client, const char *method, uint32_t shard, uint32_t node) {
+    mp_write_array(&client->params, 2);
+    mp_write_uint(&client->params, shard);
+    mp_write_uint(&client->params, node);
+    return call_when_ready(client, method);
+}
+
+static void a_person_may_move_a_leader(void **state) {
+    (void)state;
+    struct client client;
+    struct map *map = start_replicated(&client);
+    uint32_t led = map->shards[7].leader, other = led % 3 + 1;
+    uint64_t version = map->version;
+    map_unref(map);
+    assert_int_equal(ask_for_leader(&client, "handover", 16, other), SK_NOT_FOUND);
+    assert_string_equal(client.text, "there is no shard 16");
+    assert_int_equal(ask_for_leader(&client, "handover", 7, 4), SK_NOT_FOUND);
+    assert_int_equal(ask_for_leader(&client, "handover", 7, other), SK_OK);
+    assert_true(number_at(buffer_slice(&client.result), "map_version") == version + 1);
+    assert_int_equal(number_at(buffer_slice(&client.result), "config_version"), 2);
+    map = fetch_map(&client, version);
+    assert_int_equal(map->shards[7].leader, led); /* asked to hand over */
+    assert_int_equal(map->shards[7].wanted_leader, other);
+    map_unref(map);
+    struct shard_change handover = {
+        .kind = SHARD_CHANGE_HANDOVER, .shard = 7, .config_version = 2, .leader_epoch = 1, .node = other};
+    assert_int_equal(change(&client, led, &handover, 1), SK_OK);
+    map = fetch_map(&client, version + 1);
+    assert_int_equal(map->shards[7].leader, other);
+    assert_int_equal(map->shards[7].wanted_leader, 0);
+    assert_int_equal(map->shards[7].replicas[0].node, other);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+static void a_person_may_force_a_leader(void **state) {
+    (void)state;
+    struct client client;
+    struct map *map = start_replicated(&client);
+    uint32_t other = map->shards[7].leader % 3 + 1;
+    uint64_t version = map->version;
+    map_unref(map);
+    assert_int_equal(ask_for_leader(&client, "force_leader", 16, other), SK_NOT_FOUND);
+    assert_int_equal(ask_for_leader(&client, "force_leader", 7, 4), SK_NOT_FOUND);
+    assert_int_equal(ask_for_leader(&client, "force_leader", 7, other), SK_OK);
+    map = fetch_map(&client, version);
+    assert_int_equal(map->shards[7].leader, other);
+    assert_int_equal(map->shards[7].isr_count, 1);
+    assert_int_equal(map->shards[7].data_loss_generation, 1);
+    map_unref(map);
     client_close(&client);
     server_stop(0);
 }
@@ -927,6 +1131,12 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(gateways_are_known_while_they_are_heard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_silent_node_is_dead_until_it_is_heard, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_node_gets_no_shards, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changes_of_shards_are_in_the_map, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(as_many_changes_as_fit_in_a_request, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changes_of_strangers_are_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_claim_brings_a_dead_node_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_person_may_move_a_leader, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_person_may_force_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),

@@ -1,6 +1,7 @@
 #include "metad/request.h"
 
 #include "libcommon/error.h"
+#include "libcommon/limits.h"
 #include "libcommon/mp.h"
 
 #include <stdio.h>
@@ -144,6 +145,35 @@ static int decode_heartbeat(struct mp_reader *reader, struct request_heartbeat *
     return SK_OK;
 }
 
+static int decode_change(struct mp_reader *reader, struct request_change *request, char text[REQUEST_TEXT_BYTES]) {
+    if (!read_u32(reader, UINT32_MAX, &request->node_id)) return bad(text, "change: node_id is not valid");
+    if (mp_read_uint(reader, &request->incarnation) != SK_OK) return bad(text, "change: incarnation is not valid");
+    if (!read_store_id(reader, request->store_id)) return bad(text, "change: store_id is 16 bytes");
+    if (mp_read_array(reader, &request->count) != SK_OK || request->count == 0) {
+        return bad(text, "change: the changes are an array, and not empty");
+    }
+    if (request->count > SHARD_CHANGES_MAX) {
+        (void)bad(text, "change: more than 4096 changes");
+        return SK_TOOLARGE;
+    }
+    const uint8_t *start = reader->at;
+    for (uint32_t i = 0; i < request->count; i++) {
+        struct shard_change change;
+        if (shard_change_decode(reader, &change) == SK_OK) continue;
+        (void)snprintf(text, REQUEST_TEXT_BYTES, "change: number %u is not valid", (unsigned)i + 1);
+        return SK_BADREQUEST;
+    }
+    request->changes = slice_of(start, (size_t)(reader->at - start));
+    return SK_OK;
+}
+
+static int decode_leader(struct mp_reader *reader, struct request_leader *leader, char text[REQUEST_TEXT_BYTES]) {
+    if (!read_u32(reader, SHARD_COUNT_MAX - 1, &leader->shard)) return bad(text, "the shard is not valid");
+    if (!read_u32(reader, UINT32_MAX, &leader->node) || leader->node == 0)
+        return bad(text, "the node is not valid");
+    return SK_OK;
+}
+
 static bool read_sender(struct mp_reader *reader, enum request_sender *sender) {
     struct slice name;
     if (mp_read_bytes(reader, &name) != SK_OK) return false;
@@ -160,6 +190,9 @@ static bool find_method(struct slice name, enum request_method *method, uint32_t
         [REQUEST_HEARTBEAT] = {"heartbeat", 5},
         [REQUEST_MAP] = {"map", 1},
         [REQUEST_STATUS] = {"status", 0},
+        [REQUEST_CHANGE] = {"change", 4},
+        [REQUEST_HANDOVER] = {"handover", 2},
+        [REQUEST_FORCE_LEADER] = {"force_leader", 2},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (!slice_equal(name, slice_of_text(methods[i].name))) continue;
@@ -184,6 +217,11 @@ static int decode_parameters(struct mp_reader *reader, struct request *request, 
         return mp_read_uint(reader, &request->known_version) == SK_OK
                    ? SK_OK
                    : bad(text, "map: known_version is not valid");
+    case REQUEST_CHANGE:
+        return decode_change(reader, &request->change, text);
+    case REQUEST_HANDOVER:
+    case REQUEST_FORCE_LEADER:
+        return decode_leader(reader, &request->leader, text);
     case REQUEST_STATUS:
         break;
     }

@@ -10,7 +10,15 @@
 #define REQUEST_STATS_BYTES_MAX 65536u
 #define REQUEST_LANES_MAX       4096u
 
-enum request_method { REQUEST_REGISTER, REQUEST_HEARTBEAT, REQUEST_MAP, REQUEST_STATUS };
+enum request_method {
+    REQUEST_REGISTER,
+    REQUEST_HEARTBEAT,
+    REQUEST_MAP,
+    REQUEST_STATUS,
+    REQUEST_CHANGE,       /* a shardd: records of shards */
+    REQUEST_HANDOVER,     /* a person: let that node lead */
+    REQUEST_FORCE_LEADER, /* a person: let that node lead, whatever is lost (R12) */
+};
 
 enum request_sender { REQUEST_SHARDD, REQUEST_GATEWAY };
 
@@ -21,6 +29,20 @@ struct request_heartbeat {
     struct slice stats; /* one encoded map, whole and valid; points into the message */
 };
 
+struct request_change {
+    uint32_t node_id;
+    uint64_t incarnation;
+    uint8_t store_id[16];
+    uint32_t count; /* 1 to SHARD_CHANGES_MAX */
+    struct slice
+        changes; /* so many, each valid, one after the other (shard_change_decode); point into the message */
+};
+
+struct request_leader {
+    uint32_t shard;
+    uint32_t node;
+};
+
 struct request {
     uint64_t msgid; /* 0 as long as none was read */
     enum request_method method;
@@ -29,6 +51,8 @@ struct request {
         struct command_register_node registration; /* of a gateway: store_id, host and frames_address only */
         struct request_heartbeat heartbeat;
         uint64_t known_version; /* of map */
+        struct request_change change;
+        struct request_leader leader; /* of handover and force_leader */
     };
 };
 

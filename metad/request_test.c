@@ -227,10 +227,89 @@ static void map_and_status_are_read(void **state) {
     assert_string_equal(text, "unknown method");
 }
 
+/* A request with a claim of each of `count` shards. */
+static struct buffer claims(uint32_t count) {
+    struct buffer message = begin("change", 4);
+    mp_write_uint(&message, 9);
+    mp_write_uint(&message, 12);
+    mp_write_bin(&message, slice_of("0123456789abcdef", 16));
+    mp_write_array(&message, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct shard_change change = {.kind = SHARD_CHANGE_CLAIM, .shard = i, .config_version = 5};
+        shard_change_encode(&change, &message);
+    }
+    return message;
+}
+
+static void changes_are_read(void **state) {
+    (void)state;
+    struct buffer message = claims(3);
+    assert_int_equal(request_decode(buffer_slice(&message), &request, text), SK_OK);
+    assert_int_equal(request.method, REQUEST_CHANGE);
+    assert_int_equal(request.change.node_id, 9);
+    assert_int_equal(request.change.incarnation, 12);
+    assert_memory_equal(request.change.store_id, "0123456789abcdef", 16);
+    assert_int_equal(request.change.count, 3);
+    struct mp_reader reader = mp_reader_of(request.change.changes);
+    for (uint32_t i = 0; i < 3; i++) {
+        struct shard_change change;
+        assert_int_equal(shard_change_decode(&reader, &change), SK_OK);
+        assert_int_equal(change.shard, i);
+    }
+    assert_int_equal(mp_left(&reader), 0);
+    buffer_deinit(&message);
+
+    message = claims(SHARD_CHANGES_MAX);
+    assert_int_equal(decode_and_free(&message), SK_OK);
+    message = claims(SHARD_CHANGES_MAX + 1);
+    assert_int_equal(decode_and_free(&message), SK_TOOLARGE);
+    message = claims(0);
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+}
+
+static void changes_that_are_wrong_are_refused(void **state) {
+    (void)state;
+    for (int wrong = 0; wrong < 5; wrong++) {
+        struct buffer message = begin("change", 4);
+        if (wrong == 0) mp_write_nil(&message);
+        if (wrong != 0) mp_write_uint(&message, 1);
+        if (wrong == 1) mp_write_nil(&message);
+        if (wrong != 1) mp_write_uint(&message, 2);
+        mp_write_bin(&message, slice_of("0123456789abcdef", wrong == 2 ? 15 : 16));
+        if (wrong == 3) mp_write_map(&message, 1);
+        if (wrong != 3) mp_write_array(&message, 2);
+        struct shard_change change = {.kind = SHARD_CHANGE_CLAIM};
+        shard_change_encode(&change, &message);
+        mp_write_text(&message, "claim"); /* no change */
+        assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+        if (wrong == 4) assert_string_equal(text, "change: number 2 is not valid");
+    }
+}
+
+static int decode_leader(const char *method, uint64_t shard, uint64_t node) {
+    struct buffer message = begin(method, 2);
+    mp_write_uint(&message, shard);
+    mp_write_uint(&message, node);
+    return decode_and_free(&message);
+}
+
+static void a_persons_wishes_are_read(void **state) {
+    (void)state;
+    assert_int_equal(decode_leader("handover", 16383, 4), SK_OK);
+    assert_int_equal(request.method, REQUEST_HANDOVER);
+    assert_int_equal(request.leader.shard, 16383);
+    assert_int_equal(request.leader.node, 4);
+    assert_int_equal(decode_leader("force_leader", 0, UINT32_MAX), SK_OK);
+    assert_int_equal(request.method, REQUEST_FORCE_LEADER);
+    assert_int_equal(decode_leader("handover", 16384, 4), SK_BADREQUEST);
+    assert_int_equal(decode_leader("force_leader", 1, 1ull << 32), SK_BADREQUEST);
+    assert_int_equal(decode_leader("force_leader", 1, 0), SK_BADREQUEST); /* nobody */
+}
+
 static void every_truncation_is_refused(void **state) {
     (void)state;
-    struct buffer whole[] = {registration("shardd", WHOLE), heartbeat(5)};
-    for (size_t i = 0; i < 2; i++) {
+    struct buffer whole[] = {registration("shardd", WHOLE), heartbeat(5), claims(2)};
+    for (size_t i = 0; i < 3; i++) {
         size_t size = whole[i].size;
         for (whole[i].size = 0; whole[i].size < size; whole[i].size++) {
             assert_int_equal(decode(&whole[i]), SK_BADREQUEST);
@@ -305,6 +384,9 @@ int main(void) {
         cmocka_unit_test(a_heartbeat_is_read),
         cmocka_unit_test(a_heartbeat_that_is_wrong_is_refused),
         cmocka_unit_test(map_and_status_are_read),
+        cmocka_unit_test(changes_are_read),
+        cmocka_unit_test(changes_that_are_wrong_are_refused),
+        cmocka_unit_test(a_persons_wishes_are_read),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(other_shapes_are_refused),
         cmocka_unit_test(nesting_has_an_end),

@@ -7,13 +7,14 @@
 #include "libcommon/mp.h"
 #include "metad/liveness.h"
 #include "metad/placement.h"
+#include "metad/result.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* Until shardd replicates a shard has one replica, whatever the cluster wants. */
+/* Until shardd replicates a shard gets no more, whatever the cluster wants; then MAP_REPLICAS_MAX. */
 #define INITIAL_REPLICAS 1u
 
 /* How long a proposal waits for room on disk before it is refused with DISKFULL. */
@@ -35,7 +36,7 @@ struct proposal {
     struct rpc_call *call; /* who waits for it; NULL = nobody */
     uint64_t number;
     enum command_kind kind;
-    uint32_t node_id; /* of COMMAND_NODE_ALIVE */
+    uint32_t subject; /* COMMAND_NODE_ALIVE: the node */
     struct buffer entry;
     /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
     uint64_t held_until_ms;
@@ -103,39 +104,51 @@ static void log_outcome(const struct proposal *proposal) {
                   catalog->shard_count, catalog->node_count, catalog->version);
         break;
     case COMMAND_NODE_ALIVE: {
-        const struct catalog_node *node = catalog_find_node(catalog, proposal->node_id);
+        const struct catalog_node *node = catalog_find_node(catalog, proposal->subject);
         log_event(LOG_INFO, node->map.alive ? "node_back" : "node_dead", "node=%" PRIu32 " map=%" PRIu64,
-                  proposal->node_id, catalog->version);
+                  proposal->subject, catalog->version);
         break;
     }
+    case COMMAND_CHANGE_SHARDS: /* log_records has told of these */
+    case COMMAND_WISH_LEADER:
+    case COMMAND_REPLACE_REPLICA:
+    case COMMAND_FORCE_LEADER:
+        break;
     }
 }
 
-static void answer_registration(struct proposal *proposal) {
-    const struct catalog_answer *answer = &proposal->answer;
+/* Takes `result`. */
+static void answer_result(struct rpc_call *call, struct buffer *result) {
+    if (result->failed) {
+        rpc_refuse(call, SK_ENOMEM, NULL);
+    } else {
+        rpc_answer(call, buffer_slice(result));
+    }
+    buffer_deinit(result);
+}
+
+/* Whoever waits for the command, and what became of it. */
+static void answer_command(struct rpc_call *call, enum command_kind kind, const struct catalog_answer *answer,
+                           uint64_t map_version) {
+    struct buffer result;
     if (answer->err != SK_OK) {
-        rpc_refuse(proposal->call, answer->err, answer->text);
+        rpc_refuse(call, answer->err, answer->text);
         return;
     }
-    struct buffer result;
     buffer_init(&result);
-    mp_write_map(&result, 3);
-    mp_write_text(&result, "cluster");
-    mp_write_uint(&result, answer->cluster);
-    mp_write_text(&result, "node_id");
-    mp_write_uint(&result, answer->node_id);
-    mp_write_text(&result, "incarnation");
-    mp_write_uint(&result, answer->incarnation);
-    if (result.failed) {
-        rpc_refuse(proposal->call, SK_ENOMEM, NULL);
+    if (kind == COMMAND_REGISTER_NODE) {
+        result_encode_registration(&result, answer);
+    } else if (kind == COMMAND_CHANGE_SHARDS) {
+        result_encode_changes(&result, map_version, answer);
     } else {
-        rpc_answer(proposal->call, buffer_slice(&result));
+        result_encode_record(&result, map_version, answer);
     }
-    buffer_deinit(&result);
+    answer_result(call, &result);
 }
 
 static void proposal_free(struct proposal *proposal) {
     buffer_deinit(&proposal->entry);
+    catalog_answer_deinit(&proposal->answer);
     free(proposal);
 }
 
@@ -161,7 +174,7 @@ static void proposal_done_cb(void *arg, int err) {
     }
     if (proposal->call != NULL && service->rpc != NULL) {
         if (err == SK_OK) {
-            answer_registration(proposal);
+            answer_command(proposal->call, proposal->kind, &proposal->answer, service->fsm.catalog.version);
         } else {
             rpc_refuse(proposal->call, err, NULL);
         }
@@ -213,7 +226,7 @@ static void propose(struct service *service, struct log_command *command, struct
                                   .number = command->number,
                                   .kind = command->kind,
                                   .next = service->proposals};
-    if (command->kind == COMMAND_NODE_ALIVE) proposal->node_id = command->node_alive.node_id;
+    if (command->kind == COMMAND_NODE_ALIVE) proposal->subject = command->node_alive.node_id;
     service->proposals = proposal;
     command_encode(command, &proposal->entry);
     if (proposal->entry.failed) {
@@ -223,9 +236,9 @@ static void propose(struct service *service, struct log_command *command, struct
     }
 }
 
-static bool is_proposed(const struct service *service, enum command_kind kind, uint32_t node_id) {
+static bool is_proposed(const struct service *service, enum command_kind kind, uint32_t subject) {
     for (const struct proposal *at = service->proposals; at != NULL; at = at->next) {
-        if (at->kind == kind && at->node_id == node_id) return true;
+        if (at->kind == kind && at->subject == subject) return true;
     }
     return false;
 }
@@ -254,13 +267,69 @@ static void publish(struct service *service) {
     rpc_publish(service->rpc, version);
 }
 
-static void applied_cb(void *arg, const struct log_command *command, const struct catalog_answer *answer) {
+static int print_ids(char *room, size_t room_bytes, const char *name, const uint32_t *ids, uint32_t count) {
+    int at = snprintf(room, room_bytes, " %s=", name);
+    for (uint32_t i = 0; i < count; i++) {
+        at += snprintf(room + at, room_bytes - (size_t)at, "%s%" PRIu32, i > 0 ? "," : "", ids[i]);
+    }
+    return at;
+}
+
+/* `by` names the change. */
+static void log_record(const struct catalog *catalog, enum log_level level, const char *by, uint32_t shard) {
+    const struct map_shard *record = &catalog->shards[shard];
+    uint32_t replicas[MAP_REPLICAS_MAX];
+    for (uint32_t i = 0; i < record->replica_count; i++) replicas[i] = record->replicas[i].node;
+    char sets[4 * (MAP_REPLICAS_MAX + 1) * 12];
+    int at = print_ids(sets, sizeof sets, "isr", record->isr, record->isr_count);
+    at += print_ids(sets + at, sizeof sets - (size_t)at, "eligible", record->eligible, record->eligible_count);
+    (void)print_ids(sets + at, sizeof sets - (size_t)at, "replicas", replicas, record->replica_count);
+    log_event(level, "shard_changed",
+              "by=%s shard=%" PRIu32 " epoch=%" PRIu64 " config=%" PRIu64 " leader=%" PRIu32 " wanted=%" PRIu32
+              "%s losses=%" PRIu64 " map=%" PRIu64,
+              by, shard, record->leader_epoch, record->config_version, record->leader, record->wanted_leader, sets,
+              record->data_loss_generation, catalog->version);
+}
+
+static void log_changes(const struct catalog *catalog, const struct command_change_shards *command,
+                        const struct catalog_answer *answer) {
+    for (uint32_t i = 0; i < answer->change_count; i++) {
+        const struct shard_change *change = &command->changes[i];
+        const struct catalog_change_answer *outcome = &answer->changes[i];
+        if (outcome->err == SK_OK) {
+            log_record(catalog, LOG_INFO, shard_change_name(change->kind), change->shard);
+        } else { /* whoever asks does it again: not one line for each time */
+            log_event(LOG_DEBUG, "change_refused", "by=%s shard=%" PRIu32 " node=%" PRIu32 " error=%s text=\"%s\"",
+                      shard_change_name(change->kind), change->shard, command->node_id, error_name(outcome->err),
+                      outcome->text);
+        }
+    }
+}
+
+/* What a command of ours has changed in the records of shards. */
+static void log_records(const struct catalog *catalog, const struct log_command *command,
+                        const struct catalog_answer *answer) {
+    if (answer->err != SK_OK) return; /* log_outcome tells */
+    if (command->kind == COMMAND_CHANGE_SHARDS) {
+        log_changes(catalog, &command->change_shards, answer);
+    } else if (command->kind == COMMAND_WISH_LEADER) {
+        log_record(catalog, LOG_INFO, "wish", command->wish_leader.shard);
+    } else if (command->kind == COMMAND_REPLACE_REPLICA) {
+        log_record(catalog, LOG_INFO, "replace", command->replace_replica.shard);
+    } else if (command->kind == COMMAND_FORCE_LEADER) {
+        log_record(catalog, LOG_WARNING, "force", command->force_leader.shard);
+    }
+}
+
+static void applied_cb(void *arg, const struct log_command *command, struct catalog_answer *answer) {
     struct service *service = arg;
     if (command != NULL && command->origin == service->origin) {
+        log_records(&service->fsm.catalog, command, answer);
         for (struct proposal *at = service->proposals; at != NULL; at = at->next) {
             if (at->number != command->number) continue;
             at->answer = *answer;
             at->applied = true;
+            answer->changes = NULL; /* taken */
         }
     }
     check_cluster(service);
@@ -285,22 +354,30 @@ static void propose_init(struct service *service) {
     propose(service, &command, NULL);
 }
 
+/* min(wanted, nodes that are there). */
+static uint32_t initial_replicas(const struct service *service, uint32_t alive) {
+    uint32_t count = service->options.replicas_most > 0 ? service->options.replicas_most : INITIAL_REPLICAS;
+    if (count > service->fsm.catalog.replicas_wanted) count = service->fsm.catalog.replicas_wanted;
+    return count < alive ? count : alive;
+}
+
 static void propose_shards(struct service *service) {
     const struct catalog *catalog = &service->fsm.catalog;
     if (is_proposed(service, COMMAND_CREATE_SHARDS, 0)) return;
     uint32_t shard_count = catalog->shards_wanted;
     uint32_t *ids = calloc(catalog->node_count, sizeof *ids);
-    uint32_t *placed = calloc((size_t)shard_count * INITIAL_REPLICAS, sizeof *placed);
+    uint32_t *placed = calloc((size_t)shard_count * MAP_REPLICAS_MAX, sizeof *placed);
     if (ids != NULL && placed != NULL) {
         uint32_t alive = 0; /* one that has gone may never come back, and would keep its shards from everybody */
         for (uint32_t i = 0; i < catalog->node_count; i++) {
             if (catalog->nodes[i].map.alive) ids[alive++] = i + 1;
         }
-        placement_initial(ids, alive, shard_count, INITIAL_REPLICAS, placed);
+        uint32_t replicas = initial_replicas(service, alive);
+        placement_initial(ids, alive, shard_count, replicas, placed);
         struct log_command command = {.kind = COMMAND_CREATE_SHARDS,
                                       .create_shards = {.catalog_version = catalog->version,
                                                         .shard_count = shard_count,
-                                                        .replica_count = INITIAL_REPLICAS,
+                                                        .replica_count = replicas,
                                                         .nodes = placed}};
         propose(service, &command, NULL);
     }
@@ -612,8 +689,8 @@ static void register_gateway(struct service *service, struct rpc_call *call,
     memcpy(gateway->host, registration->host, sizeof gateway->host);
     memcpy(gateway->frames_address, registration->frames_address, sizeof gateway->frames_address);
     gateway->heard_ms = clock_boottime_ms();
-    struct proposal done = {.call = call, .answer = {.cluster = service->fsm.catalog.cluster}};
-    answer_registration(&done);
+    struct catalog_answer answer = {.cluster = service->fsm.catalog.cluster};
+    answer_command(call, COMMAND_REGISTER_NODE, &answer, service->fsm.catalog.version);
 }
 
 static void on_register(struct service *service, struct rpc_call *call, const struct request *request) {
@@ -640,15 +717,21 @@ static void keep_stats(struct buffer *kept, struct slice stats) {
     }
 }
 
-static bool hear_node(struct service *service, const struct request_heartbeat *heartbeat) {
-    const struct catalog_node *node = catalog_find_node(&service->fsm.catalog, heartbeat->node_id);
-    if (node == NULL || node->map.incarnation != heartbeat->incarnation ||
-        memcmp(node->map.store_id, heartbeat->store_id, sizeof heartbeat->store_id) != 0) {
-        return false;
+/* The node in the start that it says to be, which has been heard of now; NULL = no such start. */
+static const struct map_node *hear_node(struct service *service, uint32_t node_id, uint64_t incarnation,
+                                        const uint8_t store_id[16]) {
+    const struct catalog_node *node = catalog_find_node(&service->fsm.catalog, node_id);
+    if (node == NULL || node->map.incarnation != incarnation || memcmp(node->map.store_id, store_id, 16) != 0) {
+        return NULL;
     }
-    liveness_hear(&service->liveness, heartbeat->node_id, clock_boottime_ms());
+    liveness_hear(&service->liveness, node_id, clock_boottime_ms());
+    if (!node->map.alive) propose_alive(service, &node->map, true);
+    return &node->map;
+}
+
+static bool hear_shardd(struct service *service, const struct request_heartbeat *heartbeat) {
+    if (hear_node(service, heartbeat->node_id, heartbeat->incarnation, heartbeat->store_id) == NULL) return false;
     keep_stats(&service->stats[heartbeat->node_id], heartbeat->stats);
-    if (!node->map.alive && !service->draining) propose_alive(service, &node->map, true);
     return true;
 }
 
@@ -662,22 +745,60 @@ static bool hear_gateway(struct service *service, const struct request_heartbeat
 
 static void on_heartbeat(struct service *service, struct rpc_call *call, const struct request *request) {
     bool known = request->sender == REQUEST_GATEWAY ? hear_gateway(service, &request->heartbeat)
-                                                    : hear_node(service, &request->heartbeat);
+                                                    : hear_shardd(service, &request->heartbeat);
     if (!known) {
         rpc_refuse(call, SK_NOT_FOUND, "register again");
         return;
     }
     struct buffer result;
     buffer_init(&result);
-    mp_write_map(&result, 1);
-    mp_write_text(&result, "map_version");
-    mp_write_uint(&result, service->fsm.catalog.version);
-    if (result.failed) {
-        rpc_refuse(call, SK_ENOMEM, NULL);
-    } else {
-        rpc_answer(call, buffer_slice(&result));
+    result_encode_version(&result, service->fsm.catalog.version);
+    answer_result(call, &result);
+}
+
+/* A claim of a node that counts as dead comes after the command that says that it is back. */
+static void on_change(struct service *service, struct rpc_call *call, const struct request_change *request) {
+    if (hear_node(service, request->node_id, request->incarnation, request->store_id) == NULL) {
+        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        return;
     }
-    buffer_deinit(&result);
+    struct shard_change *changes = calloc(request->count, sizeof *changes);
+    if (changes == NULL) {
+        rpc_refuse(call, SK_ENOMEM, NULL);
+        return;
+    }
+    struct mp_reader reader = mp_reader_of(request->changes);
+    for (uint32_t i = 0; i < request->count; i++) {
+        int err = shard_change_decode(&reader, &changes[i]);
+        sk_assert(err == SK_OK); /* request_decode has read them once */
+    }
+    struct log_command command = {.kind = COMMAND_CHANGE_SHARDS,
+                                  .change_shards = {.node_id = request->node_id,
+                                                    .incarnation = request->incarnation,
+                                                    .change_count = request->count,
+                                                    .changes = changes}};
+    propose(service, &command, call);
+    free(changes);
+}
+
+/* A person's: about the record as it is now. */
+static void on_handover(struct service *service, struct rpc_call *call, const struct request_leader *request) {
+    const struct map_shard *shard = catalog_find_shard(&service->fsm.catalog, request->shard);
+    struct log_command command = {.kind = COMMAND_WISH_LEADER,
+                                  .wish_leader = {.shard = request->shard,
+                                                  .config_version = shard == NULL ? 0 : shard->config_version,
+                                                  .node = request->node,
+                                                  .preferred = true}};
+    propose(service, &command, call);
+}
+
+static void on_force_leader(struct service *service, struct rpc_call *call, const struct request_leader *request) {
+    const struct map_shard *shard = catalog_find_shard(&service->fsm.catalog, request->shard);
+    struct log_command command = {.kind = COMMAND_FORCE_LEADER,
+                                  .force_leader = {.shard = request->shard,
+                                                   .config_version = shard == NULL ? 0 : shard->config_version,
+                                                   .node = request->node}};
+    propose(service, &command, call);
 }
 
 /* The text is the leader's address and nothing else: clients go there. */
@@ -705,6 +826,15 @@ void service_on_call(struct service *service, struct rpc_call *call, const struc
             break;
         case REQUEST_HEARTBEAT:
             on_heartbeat(service, call, request);
+            break;
+        case REQUEST_CHANGE:
+            on_change(service, call, &request->change);
+            break;
+        case REQUEST_HANDOVER:
+            on_handover(service, call, &request->leader);
+            break;
+        case REQUEST_FORCE_LEADER:
+            on_force_leader(service, call, &request->leader);
             break;
         case REQUEST_MAP:
         case REQUEST_STATUS:

@@ -101,13 +101,15 @@ static int read_group(struct scan *scan, uint64_t offset, struct wal_group_heade
 /* Hands out the entries of a whole group. Its checksum was right, so an entry that is not is our own writing gone
  * wrong: damage wherever it lies. */
 static int replay_group(struct scan *scan, const struct wal_group_header *header, struct slice payload) {
-    uint64_t offset = header->position - scan->segment * segment_bytes(scan) + WAL_GROUP_HEADER_BYTES;
+    uint64_t header_offset = header->position - scan->segment * segment_bytes(scan);
+    uint64_t offset = header_offset + WAL_GROUP_HEADER_BYTES;
     for (uint32_t i = 0; i < header->entry_count; i++) {
         struct wal_entry entry;
         size_t size;
         wal_position position = position_of(scan, offset);
         int err = wal_decode_entry(payload, scan->files->seed, position, &entry, &size);
-        if (err != SK_OK) return blame(scan, scan->segment, offset, err);
+        /* With nothing left it is the header's count that is wrong; the segment may end here, too. */
+        if (err != SK_OK) return blame(scan, scan->segment, payload.size > 0 ? offset : header_offset, err);
         err = scan->replay_cb(scan->replay_arg, &entry, position);
         if (err == SK_ECORRUPT) return blame(scan, scan->segment, offset, err);
         if (err != SK_OK) return err;

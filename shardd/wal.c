@@ -14,6 +14,7 @@
 #include "libcommon/check.h"
 #include "libcommon/log.h"
 #include "shardd/wal_prepare.h"
+#include "shardd/wal_reader.h"
 #include "shardd/wal_scan.h"
 
 #include <inttypes.h>
@@ -54,7 +55,9 @@ struct wal {
     uint64_t offset;  /* place in it, */
     int segment_fd;   /* and file: borrowed once a group of it has been handed over */
     uint64_t group_sequence;
-    uint64_t durable_segment; /* of the last group that has ended */
+    wal_position durable;    /* what wal_complete last told */
+    uint64_t oldest_segment; /* that is kept */
+    struct wal_reader reader;
 
     /* The sync thread's. */
     int write_fd;              /* owned */
@@ -302,13 +305,14 @@ static int start_threads(struct wal *wal, uint64_t oldest, uint64_t newest, int 
     return pthread_create(&wal->thread, NULL, sync_main, wal) == 0 ? SK_OK : SK_ENOMEM;
 }
 
-static void go_on_at(struct wal *wal, const struct wal_scan_end *end) {
+static void go_on_at(struct wal *wal, uint64_t oldest, const struct wal_scan_end *end) {
+    wal->oldest_segment = oldest;
     wal->segment = end->segment;
     wal->offset = end->offset;
     wal->segment_fd = wal->write_fd;
     wal->group_sequence = end->group_sequence;
-    wal->durable_segment = end->segment;
     wal->done_end = end->segment * segment_bytes(wal) + end->offset;
+    wal->durable = wal->done_end;
     atomic_init(&wal->synced, wal->done_end);
 }
 
@@ -333,7 +337,7 @@ static int open_log(struct wal *wal, wal_position synced, wal_replay_cb replay_c
         if (err == SK_OK) err = open_ready(wal, end.segment, last, &ready_fd, report);
     }
     if (err != SK_OK) return err;
-    go_on_at(wal, &end);
+    go_on_at(wal, first, &end);
     return start_threads(wal, first, end.segment, ready_fd);
 }
 
@@ -341,6 +345,7 @@ static void wal_free(struct wal *wal) {
     wal_prepare_stop(wal->prepare);
     if (wal->segment_fd >= 0 && wal->segment_fd != wal->write_fd) close(wal->segment_fd);
     if (wal->write_fd >= 0) close(wal->write_fd);
+    wal_reader_deinit(&wal->reader);
     wal_files_close(&wal->files);
     free(wal->groups[0].data);
     free(wal->groups[1].data);
@@ -358,6 +363,7 @@ static struct wal *wal_new(const struct wal_options *options) {
     wal->filling = &wal->groups[0];
     wal->flying = &wal->groups[1];
     wal->write_fd = wal->segment_fd = -1;
+    wal_reader_init(&wal->reader, &wal->files);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -489,14 +495,19 @@ wal_position wal_complete(struct wal *wal) {
     pthread_mutex_lock(&wal->lock);
     bool done = wal->done;
     wal->done = false;
-    wal_position end = wal->done_end;
+    wal->durable = wal->done_end;
     pthread_mutex_unlock(&wal->lock);
     if (done) {
         wal->in_flight = false;
-        wal->durable_segment = wal->flying->segment;
         group_reset(wal, wal->flying);
     }
-    return end;
+    return wal->durable;
+}
+
+int wal_read(struct wal *wal, wal_position position, struct wal_entry *entry) {
+    if (position < wal_released(wal)) return SK_NOT_FOUND;
+    if (position >= wal->durable) return SK_RETRY;
+    return wal_reader_read(&wal->reader, position, wal->durable, entry);
 }
 
 wal_position wal_synced(const struct wal *wal) { return atomic_load(&wal->synced); }
@@ -509,7 +520,14 @@ wal_position wal_end(const struct wal *wal) {
 
 void wal_release(struct wal *wal, wal_position position) {
     uint64_t segment = position / segment_bytes(wal);
-    wal_prepare_release(wal->prepare, segment < wal->durable_segment ? segment : wal->durable_segment);
+    uint64_t durable_segment = (wal->durable - 1) / segment_bytes(wal); /* it may end where its segment does */
+    if (segment > durable_segment) segment = durable_segment;
+    if (segment <= wal->oldest_segment) return;
+    wal->oldest_segment = segment;
+    wal_reader_release(&wal->reader, segment); /* before the files become others */
+    wal_prepare_release(wal->prepare, segment);
 }
+
+wal_position wal_released(const struct wal *wal) { return wal->oldest_segment * segment_bytes(wal); }
 
 uint64_t wal_disk_bytes(const struct wal *wal) { return wal_prepare_disk_bytes(wal->prepare); }

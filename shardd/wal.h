@@ -106,6 +106,12 @@ void wal_flush(struct wal *wal);
 /* After synced_cb: takes the completion, if there is one. Everything before the returned position is durable. */
 wal_position wal_complete(struct wal *wal);
 
+/* The entry at a position that wal_append or the replay once told, read from its file. The payload is valid until the next
+ * wal_read of this log. SK_NOT_FOUND: it has been released. SK_RETRY: not durable yet, as wal_complete tells it. SK_ECORRUPT:
+ * its checksum is wrong. SK_EIO, SK_ENOMEM. Nothing of this changes the log, and it may be tried again. Works after a failed
+ * sync, too, for what was durable before. */
+int wal_read(struct wal *wal, wal_position position, struct wal_entry *entry);
+
 /* Everything before it is on disk. With sync_interval_ms it may be less than what wal_complete calls durable: what a
  * checkpoint says of the log must hold after a power loss too. */
 wal_position wal_synced(const struct wal *wal);
@@ -115,6 +121,10 @@ wal_position wal_end(const struct wal *wal);
 
 /* Nothing before `position` is needed any more: whole segments before it are recycled or removed. */
 void wal_release(struct wal *wal, wal_position position);
+
+/* Everything from here on is still kept: wal_read answers. At most what was asked to be released, as segments go whole, and
+ * the one of the last durable entry stays. */
+wal_position wal_released(const struct wal *wal);
 
 /* Bytes of all segment files. */
 uint64_t wal_disk_bytes(const struct wal *wal);

@@ -124,12 +124,14 @@ void wal_encode_entry(uint8_t *at, uint64_t seed, wal_position position, const s
     put_u64(at + ENTRY_CHECKSUM_AT, entry_checksum(at, seed, position, size));
 }
 
+uint64_t wal_entry_claimed_bytes(const uint8_t *at) { return wal_entry_bytes(get_u32(at)); }
+
 int wal_decode_entry(struct slice bytes, uint64_t seed, wal_position position, struct wal_entry *entry,
                      size_t *size) {
     if (bytes.size < WAL_ENTRY_HEADER_BYTES) return SK_ECORRUPT;
     const uint8_t *at = bytes.data;
     uint32_t payload_bytes = get_u32(at);
-    uint64_t taken = wal_entry_bytes(payload_bytes);
+    uint64_t taken = wal_entry_claimed_bytes(at);
     if (taken > bytes.size) return SK_ECORRUPT;
     if (get_u64(at + ENTRY_CHECKSUM_AT) != entry_checksum(at, seed, position, taken)) return SK_ECORRUPT;
     if (at[8] == 0) return SK_ECORRUPT;

@@ -55,6 +55,8 @@ uint64_t wal_payload_checksum(uint64_t seed, wal_position position, const uint8_
 
 /* Writes wal_entry_bytes(payload.size) bytes for an entry that will lie at `position`. */
 void wal_encode_entry(uint8_t *at, uint64_t seed, wal_position position, const struct wal_entry *entry);
+/* How many bytes the entry whose header lies at `at` claims to take: not to be trusted before it is decoded. */
+uint64_t wal_entry_claimed_bytes(const uint8_t *at);
 /* The entry at the begin of `bytes`, which is at `position`; `size` gets the bytes it takes, the payload points
  * into `bytes`. SK_OK or SK_ECORRUPT. */
 int wal_decode_entry(struct slice bytes, uint64_t seed, wal_position position, struct wal_entry *entry,

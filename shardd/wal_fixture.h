@@ -97,6 +97,13 @@ struct log {
 
 static inline uint8_t payload_byte(unsigned number, size_t at) { return (uint8_t)(number * 31u + at * 7u + 1u); }
 
+static inline bool payload_is_of(struct slice payload, unsigned number) {
+    for (size_t i = 0; i < payload.size; i++) {
+        if (payload.data[i] != payload_byte(number, i)) return false;
+    }
+    return true;
+}
+
 static inline struct wal_entry make_entry(unsigned number, uint8_t *payload, size_t payload_bytes) {
     for (size_t i = 0; i < payload_bytes; i++) payload[i] = payload_byte(number, i);
     return (struct wal_entry){
@@ -119,9 +126,7 @@ static inline int log_replay_cb(void *arg, const struct wal_entry *entry, wal_po
     assert_int_equal(entry->replica_id, 7);
     assert_int_equal(entry->epoch, 3);
     assert_int_equal(entry->time_us, 1000000u + number);
-    for (size_t i = 0; i < entry->payload.size; i++) {
-        assert_int_equal(entry->payload.data[i], payload_byte(number, i));
-    }
+    assert_true(payload_is_of(entry->payload, number));
     assert_true(log->positions[number] == 0 || log->positions[number] == position);
     log->replayed_numbers[log->replayed++] = number;
     return SK_OK;

@@ -253,6 +253,15 @@ int wal_segment_open(struct wal_files *files, uint64_t sequence, bool first, int
     return SK_OK;
 }
 
+int wal_segment_open_to_read(const struct wal_files *files, uint64_t sequence, int *fd) {
+    char name[NAME_BYTES];
+    log_name(name, sequence);
+    int opened = openat(files->directory_fd, name, O_RDONLY | O_CLOEXEC);
+    if (opened < 0) return error_from_errno(errno);
+    *fd = opened;
+    return SK_OK;
+}
+
 /* Header block and the place of the first group: a recycled segment begins with a clean end, whatever follows. */
 static int write_header(const struct wal_files *files, int fd, uint64_t sequence, bool recycled) {
     uint8_t blocks[2 * WAL_BLOCK_BYTES] = {0};

@@ -35,6 +35,9 @@ void wal_files_blame(const struct wal_files *files, uint64_t sequence, uint64_t 
 int wal_segment_open(struct wal_files *files, uint64_t sequence, bool first, int *fd, bool *recycled,
                      struct wal_report *report);
 
+/* Opens an existing segment a second time, read-only; its header is not looked at. SK_OK, SK_EIO, SK_ENOMEM. */
+int wal_segment_open_to_read(const struct wal_files *files, uint64_t sequence, int *fd);
+
 /* Makes a segment of zeros, whole and synced. Gives up with SK_ECLOSED soon after `stop` (may be NULL) turns true.
  * What is unfinished is removed. SK_OK, SK_ENOSPC, SK_EIO, SK_ECLOSED. */
 int wal_segment_create(const struct wal_files *files, uint64_t sequence, const atomic_bool *stop, int *fd);

@@ -83,6 +83,35 @@ static void test_large_entries(void **state) {
     log_assert_replayed(log, 0, 5);
 }
 
+/* A follower appends what a peer sends, more in one step than a group holds. */
+static void test_batches_larger_than_a_group(void **state) {
+    struct log *log = *state;
+    log_open(log);
+    unsigned count = 0, refused = 0;
+    for (unsigned batch = 0; batch < 20; batch++) {
+        unsigned end = count + 60;
+        while (count < end) {
+            wal_position before = wal_end(log->wal);
+            int err = log_append(log, count, 1000);
+            if (err == SK_OK) {
+                count++;
+                continue;
+            }
+            assert_int_equal(err, SK_BUSY);
+            assert_int_equal(wal_end(log->wal), before); /* nothing of it is in the log */
+            refused++;
+            wal_flush(log->wal);
+            log_wait(log); /* one callback is enough to go on, or to flush what was full */
+        }
+        wal_flush(log->wal);
+    }
+    log_sync(log, count - 1);
+    assert_in_range(refused, 20, 500);
+    for (unsigned i = 1; i < count; i++) assert_true(log->positions[i] > log->positions[i - 1]);
+    log_reopen(log);
+    log_assert_replayed(log, 0, count);
+}
+
 static void test_end_is_where_the_next_entry_lies(void **state) {
     struct log *log = *state;
     log_open(log);
@@ -408,6 +437,7 @@ int main(void) {
         TEST(test_next_group_gathers_while_one_is_synced),
         TEST(test_close_writes_what_has_gathered),
         TEST(test_large_entries),
+        TEST(test_batches_larger_than_a_group),
         TEST(test_end_is_where_the_next_entry_lies),
         TEST(test_recycled_segments_with_stale_content),
         TEST(test_release_bounds_the_files),

@@ -1,7 +1,9 @@
 /* Recovery of the log from arbitrary segments. The first byte says how the rest is used: as the bytes behind the segment
  * header, or as a recipe for groups whose checksums are right while what they cover is not. Whatever comes, the scan
- * answers, and a log that it has accepted and cut is accepted again, unchanged. */
+ * answers, and a log that it has accepted and cut is accepted again, unchanged. What was replayed is read again entry by
+ * entry. */
 #include "libcommon/check.h"
+#include "shardd/wal_reader.h"
 #include "shardd/wal_scan.h"
 
 #include <fcntl.h>
@@ -12,6 +14,7 @@
 #define SEGMENT_BYTES (4 * WAL_BLOCK_BYTES)
 #define SEGMENTS      2
 #define SEED          UINT64_C(42)
+#define ENTRIES_MAX   (SEGMENTS * SEGMENT_BYTES / WAL_ENTRY_HEADER_BYTES)
 
 enum { RECIPE = 1, RECYCLED = 2, LATER = 4 /* the log began long before these segments */ };
 
@@ -116,14 +119,30 @@ static void write_segments(struct input *input, uint8_t flags, uint64_t first) {
 struct replayed {
     uint64_t entries;
     uint64_t sum;
+    wal_position positions[ENTRIES_MAX];
 };
 
 static int replay_cb(void *arg, const struct wal_entry *entry, wal_position position) {
     struct replayed *replayed = arg;
-    replayed->entries++;
+    sk_assert(replayed->entries < ENTRIES_MAX);
+    replayed->positions[replayed->entries++] = position;
     replayed->sum = replayed->sum * 31 + position + entry->index;
     for (size_t i = 0; i < entry->payload.size; i++) replayed->sum += entry->payload.data[i];
     return SK_OK;
+}
+
+static void read_again(const struct replayed *replayed, const struct wal_scan_end *end) {
+    struct wal_reader reader;
+    wal_reader_init(&reader, &files);
+    wal_position durable = end->segment * SEGMENT_BYTES + end->offset;
+    struct replayed again = {0};
+    struct wal_entry entry;
+    for (uint64_t i = 0; i < replayed->entries; i++) {
+        sk_assert(wal_reader_read(&reader, replayed->positions[i], durable, &entry) == SK_OK);
+        sk_assert(replay_cb(&again, &entry, replayed->positions[i]) == SK_OK);
+    }
+    sk_assert(again.sum == replayed->sum);
+    wal_reader_deinit(&reader);
 }
 
 static void clean_up(void) {
@@ -154,7 +173,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 
     struct wal_report report = {0};
     struct wal_scan_end end, end_again;
-    struct replayed replayed = {0}, again = {0};
+    static struct replayed replayed, again;
+    replayed.entries = replayed.sum = again.entries = again.sum = 0;
     int err = wal_scan(&files, first, SEGMENTS, 0, replay_cb, &replayed, &report, &end);
     sk_assert(err == SK_OK || err == SK_ECORRUPT);
     if (err != SK_OK) {
@@ -167,5 +187,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     sk_assert(err == SK_OK && report.torn_bytes == 0);
     sk_assert(again.entries == replayed.entries && again.sum == replayed.sum);
     sk_assert(end_again.segment == end.segment && end_again.offset == end.offset);
+    read_again(&again, &end);
     return 0;
 }

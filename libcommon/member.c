@@ -1,5 +1,6 @@
 #include "member.h"
 
+#include "change_sender.h"
 #include "check.h"
 #include "clock.h"
 #include "error.h"
@@ -50,14 +51,16 @@ struct member {
     uint8_t
         start[16]; /* random: names this start of the process, so that a repeated registration is known as one */
     pthread_t thread;
-    struct mailbox *bell; /* only to be woken */
+    struct mailbox *bell;         /* only to be woken */
+    struct change_sender *sender; /* of a shardd */
     struct metad_client *client;
     nng_socket subscription;
     nng_aio *subscription_aio;
 
     /* Any thread. */
     atomic_bool closing;
-    atomic_bool asked;            /* fetch the map now */
+    atomic_bool asked;            /* fetch the map now: someone says that there may be a newer one */
+    atomic_uint_fast64_t told;    /* metad itself said since the last fetch that there is this version */
     atomic_uint_fast64_t version; /* of the newest map handed out */
 
     /* The member's thread. */
@@ -86,6 +89,29 @@ void member_refresh(struct member *member, uint64_t known_version) {
     ask_for_map(member);
 }
 
+/* Any thread: metad has this version. It is fetched at once, whatever was fetched before. */
+static void tell_version(struct member *member, uint64_t version) {
+    if (version <= atomic_load(&member->version)) return;
+    uint_fast64_t told = atomic_load(&member->told);
+    while (told < version && !atomic_compare_exchange_weak(&member->told, &told, version)) continue;
+    mailbox_wake(member->bell);
+}
+
+/* A request with changes is answered or lost; then what it did is not known, and nor is the version. */
+static void changes_done_cb(void *arg, uint64_t map_version) {
+    struct member *member = arg;
+    if (map_version == 0) {
+        ask_for_map(member);
+    } else {
+        tell_version(member, map_version);
+    }
+}
+
+void member_change(struct member *member, const struct shard_change *change) {
+    sk_assert(member->sender != NULL);
+    change_sender_add(member->sender, change);
+}
+
 /* The subscription: callbacks of nng's threads. They only ring the bell. */
 
 /* The version that a publication announces, 0 = malformed. */
@@ -108,7 +134,7 @@ static void subscription_cb(void *arg) {
         nng_msg *msg = nng_aio_get_msg(member->subscription_aio);
         uint64_t version = read_publication(slice_of(nng_msg_body(msg), nng_msg_len(msg)));
         nng_msg_free(msg);
-        if (version > atomic_load(&member->version)) ask_for_map(member);
+        tell_version(member, version);
     }
     nng_recv_aio(member->subscription, member->subscription_aio);
 }
@@ -232,6 +258,9 @@ static void joined(struct member *member, const struct member_identity *identity
     log_event(LOG_INFO, "member_registered", "cluster=%016" PRIx64 " node=%" PRIu32 " incarnation=%" PRIu64,
               identity->cluster, identity->node_id, identity->incarnation);
     member->identity = *identity;
+    if (member->sender != NULL) {
+        change_sender_identify(member->sender, identity->node_id, identity->incarnation);
+    }
     member->heartbeat_us = now_us;
     member->map_us = now_us;
     member->told_waiting = false;
@@ -366,6 +395,7 @@ static bool give_map(struct member *member, const struct map *map) {
 
 static void fetch_map(struct member *member) {
     atomic_store(&member->asked, false); /* what is asked from now on wants another fetch */
+    atomic_store(&member->told, 0);      /* likewise; so what is told and never comes is fetched once */
     buffer_clear(&member->params, 65536);
     mp_write_array(&member->params, 1);
     mp_write_uint(&member->params, atomic_load(&member->version));
@@ -401,8 +431,9 @@ static uint64_t step(struct member *member) {
     }
     if (now_us >= member->heartbeat_us) do_heartbeat(member);
     if (member->state == WAITING || member->state == REFUSED) return 0;
-    bool asked = atomic_load(&member->asked);
-    if (now_us >= member->map_us || (asked && now_us >= member->fetch_least_us)) fetch_map(member);
+    bool asked = atomic_load(&member->asked) && now_us >= member->fetch_least_us;
+    bool told = atomic_load(&member->told) > atomic_load(&member->version);
+    if (now_us >= member->map_us || asked || told) fetch_map(member);
     uint64_t next_us = least(member->heartbeat_us, member->map_us);
     return atomic_load(&member->asked) ? least(next_us, member->fetch_least_us) : next_us;
 }
@@ -416,7 +447,16 @@ static void *run(void *arg) {
     return NULL;
 }
 
+static int open_sender(struct member *member) {
+    struct change_sender_options options = {
+        .metad_addresses = member->options.metad_addresses, .arg = member, .done_cb = changes_done_cb};
+    if (member->options.kind != MEMBER_SHARDD) return SK_OK;
+    memcpy(options.store_id, member->options.store_id, sizeof options.store_id);
+    return change_sender_open(&member->sender, &options);
+}
+
 static void free_member(struct member *member) {
+    change_sender_close(member->sender);
     unsubscribe(member);
     metad_client_free(member->client);
     mailbox_free(member->bell);
@@ -436,6 +476,7 @@ int member_open(struct member **member, const struct member_options *options,
     sk_assert(got == (ssize_t)sizeof made->start);
     int rc = mailbox_new(&made->bell, 1);
     if (rc == SK_OK) rc = metad_client_new(&made->client, options->metad_addresses);
+    if (rc == SK_OK) rc = open_sender(made);
     if (rc == SK_OK) rc = subscribe(made);
     if (rc == SK_OK && pthread_create(&made->thread, NULL, run, made) != 0) rc = SK_ENOMEM;
     if (rc != SK_OK) {

@@ -1,9 +1,10 @@
 /* A daemon's membership of the cluster, in one thread: registers with metad, heartbeats, and keeps the map fresh
- * (subscribes to its versions, which may be lost, and so also asks each second; fetches when there is a newer one).
+ * (subscribes to its versions, which may be lost, and so also asks each second; fetches when there is a newer one). What a
+ * shardd wants changed in records of shards goes to metad beside that, in a second thread (change_sender.h).
  * The data path never waits for it (docs/replication.md, R21). */
 #pragma once
 
-#include "map.h"
+#include "shard_change.h"
 
 struct member;
 
@@ -47,5 +48,11 @@ int member_open(struct member **member, const struct member_options *options,
 /* Any thread: fetch the map now (someone was told that it is newer than `known_version`). Cheap to repeat. */
 void member_refresh(struct member *member, uint64_t known_version);
 
-/* Stops and joins the thread. No callback runs afterwards. */
+/* Any thread, of a shardd: asks metad for this change, at once or, while metad has not answered the last request, with
+ * all that gathers until then. Copies, does not wait, and does not try again: whatever came of it, a newer map is fetched at
+ * once if there is one; whoever does not see what it asked for asks again. One change for each shard waits, the newest.
+ * Before the registration nothing is sent. */
+void member_change(struct member *member, const struct shard_change *change);
+
+/* Stops and joins the threads. No callback runs afterwards. */
 void member_close(struct member *member);

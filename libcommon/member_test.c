@@ -23,8 +23,10 @@ static struct world {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* What metad answers. */
-    int register_rc, heartbeat_rc, map_rc;
-    uint64_t version; /* of its map */
+    int register_rc, heartbeat_rc, map_rc, change_rc;
+    bool change_waits;       /* a request with changes is answered only when this is false again */
+    struct slice change_raw; /* instead of the answer, if not empty */
+    uint64_t version;        /* of its map */
     uint64_t map_cluster;
     bool map_in_bin;
     struct slice map_raw; /* instead of the map, if not empty */
@@ -34,6 +36,9 @@ static struct world {
     uint64_t known_version; /* of the last fetch */
     uint64_t node_id_sent, cluster_sent;
     uint64_t incarnation_sent;
+    unsigned change_requests, changes;
+    unsigned largest_request; /* changes in it */
+    struct shard_change last_change;
     bool params_ok; /* everything asked so far was as the table in docs/ARCHITECTURE.md says */
     /* What the member told. */
     unsigned registered_calls, map_calls, refused_calls;
@@ -129,6 +134,46 @@ static bool on_map(struct mp_reader *reader, uint32_t parts, struct buffer *resu
     return ok;
 }
 
+/* Under the lock, which it lets go while the test wants a request to wait. */
+static bool on_change(struct mp_reader *reader, uint32_t parts, struct buffer *result) {
+    struct slice store_id;
+    uint64_t node_id, incarnation;
+    uint32_t count = 0;
+    bool ok = parts == 4 && mp_read_uint(reader, &node_id) == SK_OK && node_id == world.identity.node_id &&
+              mp_read_uint(reader, &incarnation) == SK_OK && incarnation == world.identity.incarnation &&
+              mp_read_bytes(reader, &store_id) == SK_OK && store_id.size == 16 && store_id.data[0] == 0x55 &&
+              mp_read_array(reader, &count) == SK_OK && count > 0 && count <= SHARD_CHANGES_MAX;
+    for (uint32_t i = 0; ok && i < count; i++) ok = shard_change_decode(reader, &world.last_change) == SK_OK;
+    world.change_requests++;
+    world.changes += count;
+    if (count > world.largest_request) world.largest_request = count;
+    pthread_cond_broadcast(&world.changed);
+    while (world.change_waits) pthread_cond_wait(&world.changed, &world.lock);
+    if (world.change_raw.size > 0) {
+        mp_write_raw(result, world.change_raw);
+        return ok;
+    }
+    mp_write_map(result, 3);
+    mp_write_text(result, "something_newer");
+    mp_write_nil(result);
+    mp_write_text(result, "map_version");
+    mp_write_uint(result, world.version);
+    mp_write_text(result, "changes");
+    mp_write_array(result, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mp_write_array(result, 2);
+        if (i % 2 == 0) {
+            mp_write_nil(result);
+        } else {
+            mp_write_array(result, 2);
+            mp_write_text(result, "CONFLICT");
+            mp_write_text(result, "as the test says");
+        }
+        mp_write_uint(result, 9);
+    }
+    return ok;
+}
+
 static int answer(void *arg, struct slice method, struct slice params, struct buffer *result, char *text) {
     (void)arg;
     struct mp_reader reader = mp_reader_of(params);
@@ -145,6 +190,9 @@ static int answer(void *arg, struct slice method, struct slice params, struct bu
     } else if (key_is(method, "map")) {
         ok = on_map(&reader, parts, result) && ok;
         rc = world.map_rc;
+    } else if (key_is(method, "change")) {
+        ok = on_change(&reader, parts, result) && ok;
+        rc = world.change_rc;
     }
     if (!ok || mp_left(&reader) != 0) world.params_ok = false;
     strcpy(text, "as the test says");
@@ -468,6 +516,128 @@ static void test_refresh_wakes_the_thread(void **state) {
     fake_stop(&metad);
 }
 
+static struct shard_change claim_of(uint32_t shard, uint64_t config_version) {
+    return (struct shard_change){.kind = SHARD_CHANGE_CLAIM, .shard = shard, .config_version = config_version};
+}
+
+static void change(struct member *member, uint32_t shard, uint64_t config_version) {
+    struct shard_change claim = claim_of(shard, config_version);
+    member_change(member, &claim);
+}
+
+/* The map with the result comes with the answer: no heartbeat, publication or question of each second is needed. */
+static void test_a_change_is_sent_and_its_map_fetched(void **state) {
+    (void)state;
+    start_metad();
+    struct member *member = open_member(FOREVER);
+    WAIT_FOR(world.map_version == 1);
+    uint64_t before_ms = clock_boottime_ms();
+    for (uint64_t version = 2; version < 2 + ROUNDS; version++) {
+        CHANGE(world.version = version);
+        change(member, 5, version);
+        WAIT_FOR(world.map_version == version);
+    }
+    assert_true(clock_boottime_ms() - before_ms < ROUNDS * 1000 / 2);
+    member_close(member);
+    assert_true(world.params_ok);
+    assert_int_equal(world.change_requests, ROUNDS);
+    assert_int_equal(world.changes, ROUNDS);
+    assert_int_equal(world.last_change.shard, 5);
+    assert_true(world.last_change.config_version == 1 + ROUNDS);
+    assert_int_equal(world.map_calls, 1 + ROUNDS);
+    fake_stop(&metad);
+}
+
+/* While one request is under way everything gathers, the newest of each shard; then it goes in as few as can be. */
+static void test_changes_gather(void **state) {
+    (void)state;
+    start_metad();
+    struct member *member = open_member(FOREVER);
+    WAIT_FOR(world.map_version == 1);
+    CHANGE(world.change_waits = true);
+    change(member, 1, 1);
+    WAIT_FOR(world.change_requests == 1);
+    for (uint64_t config_version = 1; config_version <= 3; config_version++) {
+        for (uint32_t shard = 0; shard < 5000; shard++) change(member, shard, config_version);
+    }
+    CHANGE(world.change_waits = false; pthread_cond_broadcast(&world.changed));
+    WAIT_FOR(world.changes == 5001);
+    change(member, 7, 4); /* and it goes on */
+    WAIT_FOR(world.changes == 5002);
+    member_close(member);
+    assert_true(world.params_ok);
+    assert_int_equal(world.change_requests, 4);
+    assert_int_equal(world.largest_request, SHARD_CHANGES_MAX);
+    assert_true(world.last_change.config_version == 4);
+    fake_stop(&metad);
+}
+
+/* An unknown outcome: the map may be newer, whatever the answer was. */
+static void test_a_lost_change_is_not_repeated(void **state) {
+    (void)state;
+    struct capture capture;
+    char text[8192];
+    start_metad();
+    capture_begin(&capture, STDERR_FILENO);
+    struct member *member = open_member(FOREVER);
+    WAIT_FOR(world.map_version == 1);
+    CHANGE(world.change_rc = SK_UNAVAILABLE; world.version = 2);
+    change(member, 1, 1);
+    WAIT_FOR(world.map_version == 2);
+    static const char *const bad[] = {"\xc0",
+                                      "\x81\xa7"
+                                      "changes\x90",
+                                      "\x81\xa7"
+                                      "changes\x91\x91\xc0"};
+    CHANGE(world.change_rc = SK_OK);
+    for (uint32_t i = 0; i < 3; i++) {
+        CHANGE(world.change_raw = slice_of_text(bad[i]); world.version++);
+        change(member, 2, 1);
+        WAIT_FOR(world.map_version == 3 + i);
+    }
+    CHANGE(world.change_raw = slice_of(NULL, 0); world.version++);
+    change(member, 3, 1);
+    WAIT_FOR(world.map_version == 6);
+    member_close(member);
+    capture_end(&capture, text, sizeof text);
+    assert_int_equal(world.changes, 5); /* each was sent once */
+    assert_int_equal(count_of(text, "event=changes_lost count=1 err=UNAVAILABLE"), 1);
+    assert_int_equal(count_of(text, "event=changes_lost"), 1);
+    assert_int_equal(count_of(text, "event=changes_back"), 1);
+    fake_stop(&metad);
+}
+
+static void test_nobody_asks_before_the_registration(void **state) {
+    (void)state;
+    world.register_rc = SK_RETRY;
+    start_metad();
+    struct member *member = open_member(FOREVER);
+    WAIT_FOR(world.registrations > 0);
+    change(member, 1, 1);
+    CHANGE(world.register_rc = SK_OK);
+    WAIT_FOR(world.map_version == 1);
+    change(member, 2, 1);
+    WAIT_FOR(world.changes > 0);
+    member_close(member);
+    assert_int_equal(world.changes, 1);
+    assert_int_equal(world.last_change.shard, 2);
+    fake_stop(&metad);
+}
+
+static void test_close_while_changes_are_under_way(void **state) {
+    (void)state;
+    start_metad();
+    struct member *member = open_member(FOREVER);
+    WAIT_FOR(world.map_version == 1);
+    CHANGE(world.change_rc = FAKE_SILENT);
+    change(member, 1, 1);
+    WAIT_FOR(world.change_requests == 1);
+    for (uint32_t shard = 0; shard < 100; shard++) change(member, shard, 2); /* never leave */
+    member_close(member);
+    assert_int_equal(world.changes, 1);
+    fake_stop(&metad);
+}
+
 static void test_asks_each_second(void **state) {
     (void)state;
     start_metad();
@@ -550,6 +720,11 @@ int main(void) {
         TEST(test_refused_for_good),
         TEST(test_publications),
         TEST(test_refresh_wakes_the_thread),
+        TEST(test_a_change_is_sent_and_its_map_fetched),
+        TEST(test_changes_gather),
+        TEST(test_a_lost_change_is_not_repeated),
+        TEST(test_nobody_asks_before_the_registration),
+        TEST(test_close_while_changes_are_under_way),
         TEST(test_asks_each_second),
         TEST(test_bad_maps),
         TEST(test_close),

@@ -255,12 +255,17 @@ static void join(struct change_sender *sender) {
     sk_assert(rc == 0);
 }
 
-void change_sender_close(struct change_sender *sender) {
-    if (sender == NULL) return;
+void change_sender_stop(struct change_sender *sender) {
     pthread_mutex_lock(&sender->lock);
+    bool stopped = sender->closing;
     sender->closing = true;
     pthread_cond_signal(&sender->changed);
     pthread_mutex_unlock(&sender->lock);
-    join(sender);
+    if (!stopped) join(sender);
+}
+
+void change_sender_close(struct change_sender *sender) {
+    if (sender == NULL) return;
+    change_sender_stop(sender);
     free_sender(sender);
 }

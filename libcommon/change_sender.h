@@ -27,5 +27,8 @@ void change_sender_identify(struct change_sender *sender, uint32_t node_id, uint
  * decided on the same record or the earlier one on an older. Dropped before change_sender_identify, and out of memory. */
 void change_sender_add(struct change_sender *sender, const struct shard_change *change);
 
-/* Stops and joins the thread; what has not left is dropped. NULL is allowed. */
+/* Stops and joins the thread; what has not left never does. */
+void change_sender_stop(struct change_sender *sender);
+
+/* change_sender_stop, if that was not called, and frees. NULL is allowed. */
 void change_sender_close(struct change_sender *sender);

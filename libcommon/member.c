@@ -500,10 +500,15 @@ static void join(struct member *member) {
     sk_assert(rc == 0);
 }
 
-void member_close(struct member *member) {
-    if (member == NULL) return;
-    atomic_store(&member->closing, true);
+void member_stop(struct member *member) {
+    if (atomic_exchange(&member->closing, true)) return;
     mailbox_wake(member->bell);
     join(member);
+    if (member->sender != NULL) change_sender_stop(member->sender);
+}
+
+void member_close(struct member *member) {
+    if (member == NULL) return;
+    member_stop(member);
     free_member(member);
 }

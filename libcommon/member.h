@@ -54,5 +54,9 @@ void member_refresh(struct member *member, uint64_t known_version);
  * Before the registration nothing is sent. */
 void member_change(struct member *member, const struct shard_change *change);
 
-/* Stops and joins the threads. No callback runs afterwards. */
+/* Stops and joins the threads: no callback runs afterwards, and what the functions above ask for has no effect. So those
+ * who call them may be ended next, and the member be closed behind them. */
+void member_stop(struct member *member);
+
+/* member_stop, if that was not called, and frees. No call of another thread may be under way. NULL is allowed. */
 void member_close(struct member *member);

@@ -633,6 +633,10 @@ static void test_close_while_changes_are_under_way(void **state) {
     change(member, 1, 1);
     WAIT_FOR(world.change_requests == 1);
     for (uint32_t shard = 0; shard < 100; shard++) change(member, shard, 2); /* never leave */
+    member_stop(member);
+    change(member, 1, 3); /* harmless, and so is the next */
+    member_refresh(member, 100);
+    member_stop(member);
     member_close(member);
     assert_int_equal(world.changes, 1);
     fake_stop(&metad);

@@ -164,7 +164,7 @@ struct node {
     uint32_t node_id;    /* claimed */
     uint64_t cluster;    /* claimed */
     const char *start;   /* NULL = no name */
-    const char *address; /* NULL = by store */
+    const char *address; /* NULL = by store, as is the one for replication */
 };
 
 static void write_pair(struct buffer *params, const char *key, const char *value) {
@@ -192,7 +192,7 @@ static void write_registration(struct buffer *params, struct node node) {
     write_number(params, "lanes", 2);
     write_pair(params, "host", "node");
     write_pair(params, "frames_address", node.address != NULL ? node.address : address);
-    write_pair(params, "replication_address", "tcp://node:7210");
+    write_pair(params, "replication_address", node.address != NULL ? node.address : address);
     mp_write_text(params, "start");
     mp_write_bin(params, node.start != NULL ? slice_of_text(node.start) : slice_of(NULL, 0));
 }
@@ -603,6 +603,72 @@ static void a_claim_brings_a_dead_node_back(void **state) {
     uint64_t config_version;
     assert_int_equal(change(&client, other, &claim, 1), SK_OK);
     assert_string_equal(outcome_at(&client, 0, &config_version), "");
+    client_close(&client);
+    server_stop(0);
+}
+
+/* R13, all the way: a directory is emptied and shardd started on it again, at the same address. */
+static void r13_a_wiped_node_gets_its_replicas_back_empty(void **state) {
+    (void)state;
+    struct client client;
+    options.node_timeout_ms = 400;
+    struct map *map = start_replicated(&client);
+    uint32_t led = map->shards[0].leader, wiped = led % 3 + 1, other = wiped % 3 + 1;
+    uint64_t last_replica_id = 16 * 3;
+    char address[MAP_ADDRESS_BYTES];
+    (void)snprintf(address, sizeof address, "%s", map_find_node(map, wiped)->frames_address);
+    map_unref(map);
+    uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS, version = 0;
+    struct identity four = register_node(&client, (struct node){.store = 4, .address = address});
+    while (is_alive(&client, wiped, &version)) assert_int_equal(heartbeat(&client, "shardd", four, 4), SK_OK);
+    struct shard_change shrink = {.kind = SHARD_CHANGE_ISR,
+                                  .shard = 0,
+                                  .config_version = 1,
+                                  .leader_epoch = 1,
+                                  .isr_count = 2,
+                                  .isr = {led, other}};
+    uint64_t config_version;
+    assert_int_equal(change(&client, led, &shrink, 1), SK_OK); /* only now it may go */
+    assert_string_equal(outcome_at(&client, 0, &config_version), "");
+    for (bool moved = false; !moved;) {
+        assert_true(clock_boottime_ms() < deadline_ms);
+        assert_int_equal(heartbeat(&client, "shardd", four, 4), SK_OK);
+        map = fetch_map(&client, 0);
+        const struct map_replica *replica = map_find_replica(&map->shards[0], 4);
+        moved = replica != NULL && replica->replica_id > last_replica_id;
+        assert_int_equal(map->shards[0].isr_count, 2);
+        assert_null(map_find_replica(&map->shards[1], 4)); /* nobody has let the dead one go there */
+        map_unref(map);
+    }
+    client_close(&client);
+    server_stop(0);
+}
+
+static void a_leader_that_came_back_is_wished_for(void **state) {
+    (void)state;
+    struct client client;
+    struct map *map = start_replicated(&client);
+    uint32_t led = map->shards[0].leader, other = led % 3 + 1;
+    uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS, config_version;
+    map_unref(map);
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    assert_int_equal(change(&client, other, &claim, 1), SK_OK);
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR,
+                               .shard = 0,
+                               .config_version = 2,
+                               .leader_epoch = 2,
+                               .isr_count = 3,
+                               .isr = {1, 2, 3},
+                               .incarnations = {three[0].incarnation, three[1].incarnation, three[2].incarnation}};
+    assert_int_equal(change(&client, other, &isr, 1), SK_OK);
+    assert_string_equal(outcome_at(&client, 0, &config_version), "");
+    for (uint32_t wanted = 0; wanted == 0;) {
+        assert_true(clock_boottime_ms() < deadline_ms);
+        map = fetch_map(&client, 0);
+        wanted = map->shards[0].wanted_leader;
+        assert_true(wanted == 0 || wanted == led);
+        map_unref(map);
+    }
     client_close(&client);
     server_stop(0);
 }
@@ -1135,6 +1201,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(as_many_changes_as_fit_in_a_request, set_up, tear_down),
         cmocka_unit_test_setup_teardown(changes_of_strangers_are_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_claim_brings_a_dead_node_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(r13_a_wiped_node_gets_its_replicas_back_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_leader_that_came_back_is_wished_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_move_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_force_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),

@@ -1,6 +1,7 @@
 #include "metad/placement.h"
 
 #include "libcommon/check.h"
+#include "metad/shard_record.h"
 
 /* The first item of part `part` when `items` are cut into `parts` runs that differ by one at most. */
 static uint64_t run_start(uint64_t part, uint64_t items, uint64_t parts) {
@@ -31,3 +32,55 @@ void placement_initial(const uint32_t *node_ids, uint32_t node_count, uint32_t s
 }
 
 uint32_t placement_min_isr(uint32_t replica_count) { return replica_count / 2 + 1; }
+
+static bool same_place(const struct map_node *a, const struct map_node *b) {
+    return strcmp(a->replication_address, b->replication_address) == 0 ||
+           strcmp(a->frames_address, b->frames_address) == 0;
+}
+
+/* The node that has come where `dead` was, 0 = none. */
+static uint32_t find_heir(const struct catalog *catalog, const struct map_node *dead) {
+    for (uint32_t id = catalog->node_count; id > dead->id; id--) {
+        const struct map_node *node = &catalog_find_node(catalog, id)->map;
+        if (node->alive && same_place(node, dead)) return id;
+    }
+    return 0;
+}
+
+/* By id; false = nobody has one. */
+static bool find_heirs(const struct catalog *catalog, uint32_t heirs[MAP_NODES_MAX + 1]) {
+    bool any = false;
+    for (uint32_t id = 1; id <= catalog->node_count; id++) {
+        const struct map_node *node = &catalog_find_node(catalog, id)->map;
+        heirs[id] = node->alive ? 0 : find_heir(catalog, node);
+        any = any || heirs[id] != 0;
+    }
+    return any;
+}
+
+/* The replica of `shard` that has an heir and may go, as node ids; false = there is none. */
+static bool find_replacement(const struct map_shard *shard, const uint32_t heirs[MAP_NODES_MAX + 1],
+                             struct placement_replacement *replacement) {
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        uint32_t node = shard->replicas[i].node;
+        if (heirs[node] == 0 || map_find_replica(shard, heirs[node]) != NULL) continue;
+        if (shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node)) continue;
+        replacement->from = node;
+        replacement->to = heirs[node];
+        return true;
+    }
+    return false;
+}
+
+uint32_t placement_replacements(const struct catalog *catalog, struct placement_replacement *replacements,
+                                uint32_t most) {
+    uint32_t heirs[MAP_NODES_MAX + 1], count = 0;
+    if (!find_heirs(catalog, heirs)) return 0;
+    for (uint32_t i = 0; i < catalog->shard_count && count < most; i++) {
+        if (!find_replacement(&catalog->shards[i], heirs, &replacements[count])) continue;
+        replacements[count].shard = i;
+        replacements[count].config_version = catalog->shards[i].config_version;
+        count++;
+    }
+    return count;
+}

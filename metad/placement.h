@@ -2,7 +2,7 @@
  */
 #pragma once
 
-#include <stdint.h>
+#include "metad/catalog.h"
 
 /* Spreads `shard_count` shards, each with `replica_count` replicas on as many nodes, over `node_count` nodes:
  *   - every node leads shard_count / node_count shards, rounded one way or the other;
@@ -17,3 +17,16 @@ void placement_initial(const uint32_t *node_ids, uint32_t node_count, uint32_t s
 
 /* How many of a shard's replicas a write must be on: a majority. */
 uint32_t placement_min_isr(uint32_t replica_count);
+
+/* A replica that another node is to have: COMMAND_REPLACE_REPLICA. */
+struct placement_replacement {
+    uint32_t shard;
+    uint64_t config_version;
+    uint32_t from, to; /* nodes */
+};
+
+/* R13: where a node is dead and a newer one has come under its address, somebody has started it on an empty directory. Its
+ * replicas go to the new one, except those whose data may be needed: they stay until the shard's leader does without
+ * them. Fills `replacements` with up to `most` and answers how many. */
+uint32_t placement_replacements(const struct catalog *catalog, struct placement_replacement *replacements,
+                                uint32_t most);

@@ -122,6 +122,107 @@ static void min_isr_is_a_majority(void **state) {
     assert_int_equal(placement_min_isr(5), 3);
 }
 
+/* ---- R13 ---- */
+
+#define STORES 6u
+
+/* Nodes 1 to 4, and shard 0 on 1, 2, 3 and shard 1 on 2, 3, 4, all in sync but node 3; each at an address of its own. */
+static struct catalog_node stores[STORES];
+static struct map_shard shards[2];
+static struct catalog catalog;
+static struct placement_replacement found[4];
+
+static void set_address(uint32_t id, const char *frames, const char *replication) {
+    (void)snprintf(stores[id - 1].map.frames_address, MAP_ADDRESS_BYTES, "%s", frames);
+    (void)snprintf(stores[id - 1].map.replication_address, MAP_ADDRESS_BYTES, "%s", replication);
+}
+
+static void make_catalog(void) {
+    memset(stores, 0, sizeof stores);
+    for (uint32_t id = 1; id <= STORES; id++) {
+        char address[32];
+        (void)snprintf(address, sizeof address, "tcp://host%u", (unsigned)id);
+        stores[id - 1].map = (struct map_node){.id = id, .alive = true};
+        set_address(id, address, address);
+    }
+    for (uint32_t i = 0; i < 2; i++) {
+        shards[i] = (struct map_shard){.config_version = 7 + i, .leader = 2, .min_isr = 2, .replica_count = 3};
+        for (uint32_t j = 0; j < 3; j++) {
+            uint32_t node = 1 + i + j;
+            shards[i].replicas[j].node = node;
+            if (node != 3) shards[i].isr[shards[i].isr_count++] = node;
+        }
+    }
+    catalog = (struct catalog){.node_count = 4, .nodes = stores, .shard_count = 2, .shards = shards};
+}
+
+/* Node `id` has come at the address of node 3. */
+static void come_at_3(uint32_t id) {
+    catalog.node_count = id;
+    set_address(id, stores[2].map.frames_address, stores[2].map.replication_address);
+}
+
+static void r13_a_dead_node_is_replaced_by_who_came_in_its_place(void **state) {
+    (void)state;
+    make_catalog();
+    stores[2].map.alive = false;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0); /* nobody has */
+    come_at_3(5);
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(found[i].shard, i);
+        assert_int_equal(found[i].config_version, 7 + i);
+        assert_int_equal(found[i].from, 3);
+        assert_int_equal(found[i].to, 5);
+    }
+    assert_int_equal(placement_replacements(&catalog, found, 1), 1);
+    come_at_3(6); /* wiped once more: the newest one */
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+    assert_int_equal(found[0].to, 6);
+    stores[5].map.alive = false;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+    assert_int_equal(found[0].to, 5);
+    stores[4].map.alive = false;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0);
+}
+
+static void r13_one_address_of_the_two_is_enough(void **state) {
+    (void)state;
+    make_catalog();
+    stores[2].map.alive = false;
+    catalog.node_count = 5;
+    set_address(5, stores[2].map.frames_address, "tcp://elsewhere");
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+    set_address(5, "tcp://elsewhere", stores[2].map.replication_address);
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+    set_address(5, "tcp://elsewhere", "tcp://elsewhere");
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0);
+}
+
+static void r13_data_that_may_be_needed_is_not_given_up(void **state) {
+    (void)state;
+    make_catalog();
+    come_at_3(5);
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0); /* node 3 is alive */
+    stores[2].map.alive = false;
+    shards[0].isr[shards[0].isr_count++] = 3;
+    shards[1].isr_count = 1;
+    shards[1].eligible[shards[1].eligible_count++] = 3;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0);
+    shards[0].isr_count--;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 1);
+    assert_int_equal(found[0].shard, 0);
+}
+
+static void r13_nobody_gets_two_replicas_of_a_shard(void **state) {
+    (void)state;
+    make_catalog();
+    stores[2].map.alive = false;
+    set_address(4, stores[2].map.frames_address, stores[2].map.replication_address);
+    assert_int_equal(placement_replacements(&catalog, found, 4), 1);
+    assert_int_equal(found[0].shard, 0); /* shard 1 has one there */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaders_are_spread_evenly),
@@ -131,6 +232,10 @@ int main(void) {
         cmocka_unit_test(more_nodes_than_shards),
         cmocka_unit_test(the_most_shards),
         cmocka_unit_test(min_isr_is_a_majority),
+        cmocka_unit_test(r13_a_dead_node_is_replaced_by_who_came_in_its_place),
+        cmocka_unit_test(r13_one_address_of_the_two_is_enough),
+        cmocka_unit_test(r13_data_that_may_be_needed_is_not_given_up),
+        cmocka_unit_test(r13_nobody_gets_two_replicas_of_a_shard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

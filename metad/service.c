@@ -5,6 +5,7 @@
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/mp.h"
+#include "metad/balance.h"
 #include "metad/liveness.h"
 #include "metad/placement.h"
 #include "metad/result.h"
@@ -16,6 +17,10 @@
 
 /* Until shardd replicates a shard gets no more, whatever the cluster wants; then MAP_REPLICAS_MAX. */
 #define INITIAL_REPLICAS 1u
+
+/* How many replicas are given to other nodes at once, and how often the spread of leaders is looked at. */
+#define REPLACEMENTS_MAX  16u
+#define BALANCE_PERIOD_MS 100u
 
 /* How long a proposal waits for room on disk before it is refused with DISKFULL. */
 #define HOLD_MS 2000u
@@ -36,7 +41,7 @@ struct proposal {
     struct rpc_call *call; /* who waits for it; NULL = nobody */
     uint64_t number;
     enum command_kind kind;
-    uint32_t subject; /* COMMAND_NODE_ALIVE: the node */
+    uint32_t subject; /* COMMAND_NODE_ALIVE: the node; COMMAND_REPLACE_REPLICA: the shard */
     struct buffer entry;
     /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
     uint64_t held_until_ms;
@@ -55,6 +60,8 @@ struct service {
     struct service_options options;
     struct fsm fsm;
     struct liveness liveness;
+    struct balance balance;
+    uint64_t balanced_ms;   /* the last time */
     struct raft_loop *loop; /* borrowed; NULL before service_attach */
     struct rpc *rpc;        /* borrowed; NULL before service_attach and after service_detach */
 
@@ -227,6 +234,7 @@ static void propose(struct service *service, struct log_command *command, struct
                                   .kind = command->kind,
                                   .next = service->proposals};
     if (command->kind == COMMAND_NODE_ALIVE) proposal->subject = command->node_alive.node_id;
+    if (command->kind == COMMAND_REPLACE_REPLICA) proposal->subject = command->replace_replica.shard;
     service->proposals = proposal;
     command_encode(command, &proposal->entry);
     if (proposal->entry.failed) {
@@ -323,6 +331,10 @@ static void log_records(const struct catalog *catalog, const struct log_command 
 
 static void applied_cb(void *arg, const struct log_command *command, struct catalog_answer *answer) {
     struct service *service = arg;
+    if (command != NULL && command->kind == COMMAND_WISH_LEADER && answer->err == SK_OK) {
+        balance_watch_shard(&service->balance, &service->fsm.catalog, command->wish_leader.shard,
+                            clock_boottime_ms());
+    }
     if (command != NULL && command->origin == service->origin) {
         log_records(&service->fsm.catalog, command, answer);
         for (struct proposal *at = service->proposals; at != NULL; at = at->next) {
@@ -393,6 +405,39 @@ static void propose_alive(struct service *service, const struct map_node *node, 
     propose(service, &command, NULL);
 }
 
+/* R13 */
+static void propose_replacements(struct service *service) {
+    struct placement_replacement found[REPLACEMENTS_MAX];
+    uint32_t count = placement_replacements(&service->fsm.catalog, found, REPLACEMENTS_MAX);
+    for (uint32_t i = 0; i < count; i++) {
+        if (is_proposed(service, COMMAND_REPLACE_REPLICA, found[i].shard)) continue;
+        struct log_command command = {.kind = COMMAND_REPLACE_REPLICA,
+                                      .replace_replica = {.shard = found[i].shard,
+                                                          .config_version = found[i].config_version,
+                                                          .from = found[i].from,
+                                                          .to = found[i].to}};
+        propose(service, &command, NULL);
+    }
+}
+
+/* One wish after the other: what is open is then known. */
+static void propose_wish(struct service *service, uint64_t now_ms) {
+    struct balance_wish wish;
+    if (service->draining || is_proposed(service, COMMAND_WISH_LEADER, 0)) return;
+    if (!balance_choose(&service->balance, &service->fsm.catalog, now_ms, &wish)) return;
+    struct log_command command = {
+        .kind = COMMAND_WISH_LEADER,
+        .wish_leader = {.shard = wish.shard, .config_version = wish.config_version, .node = wish.node}};
+    propose(service, &command, NULL);
+}
+
+static void balance_leaders(struct service *service, uint64_t now_ms) {
+    if (now_ms - service->balanced_ms < BALANCE_PERIOD_MS) return;
+    service->balanced_ms = now_ms;
+    balance_watch(&service->balance, &service->fsm.catalog, now_ms);
+    propose_wish(service, now_ms);
+}
+
 /* What the catalog asks for next. Repeated on each tick, so nothing here needs to succeed. */
 static void decide(struct service *service) {
     const struct catalog *catalog = &service->fsm.catalog;
@@ -404,6 +449,7 @@ static void decide(struct service *service) {
         const struct map_node *node = &catalog->nodes[id - 1].map;
         if (node->alive && liveness_silent(&service->liveness, id, now_ms)) propose_alive(service, node, false);
     }
+    propose_replacements(service);
 }
 
 /* ---- leading ---- */
@@ -437,6 +483,7 @@ static void become_ready(struct service *service) {
     if (!log_is_whole(service)) return;
     service->ready = true;
     liveness_reset(&service->liveness, clock_boottime_ms()); /* R21 */
+    balance_init(&service->balance, clock_boottime_ms());
     log_event(LOG_INFO, "leader_ready",
               "term=%" PRIu64 " cluster=%016" PRIx64 " nodes=%" PRIu32 " shards=%" PRIu32 " map=%" PRIu64,
               raft_loop_term(service->loop), catalog->cluster, catalog->node_count, catalog->shard_count,
@@ -483,7 +530,9 @@ void service_on_tick(struct service *service) {
         if (now_ms - service->gateways[i].heard_ms > SERVICE_GATEWAY_FORGET_MS) forget_gateway(service, i);
     }
     send_held(service);
-    if (service->ready) decide(service);
+    if (!service->ready) return;
+    decide(service);
+    balance_leaders(service, now_ms);
 }
 
 /* ---- reads ---- */

@@ -1,0 +1,86 @@
+#include "metad/balance.h"
+
+#include "metad/shard_record.h"
+
+void balance_init(struct balance *balance, uint64_t now_ms) {
+    memset(balance, 0, sizeof *balance);
+    balance->watched_ms = now_ms;
+}
+
+static bool is_alive(const struct catalog *catalog, uint32_t node) {
+    return node != 0 && catalog_find_node(catalog, node)->map.alive;
+}
+
+/* Who should lead: the first of the replicas that is alive. So the leaders of a node that is gone for long are spread, too,
+ * as its followers were. 0 = that one is not in sync, or nobody is alive. */
+static uint32_t first_of(const struct catalog *catalog, const struct map_shard *shard) {
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        uint32_t node = shard->replicas[i].node;
+        if (is_alive(catalog, node)) return shard_record_in_isr(shard, node) ? node : 0;
+    }
+    return 0;
+}
+
+static void watch_readiness(struct balance_shard *seen, const struct catalog *catalog,
+                            const struct map_shard *shard, uint64_t now_ms) {
+    uint32_t first = first_of(catalog, shard);
+    uint64_t incarnation = first == 0 ? 0 : catalog_find_node(catalog, first)->map.incarnation;
+    if (seen->first == first && seen->incarnation == incarnation) return;
+    seen->first = first;
+    seen->incarnation = incarnation;
+    seen->ready_since_ms = now_ms;
+}
+
+static void watch_wish(struct balance_shard *seen, const struct map_shard *shard, uint64_t now_ms) {
+    if (seen->wished == shard->wanted_leader) return;
+    bool vain = seen->wished != 0 && shard->leader != seen->wished;
+    if (vain) seen->alone_until_ms = now_ms + BALANCE_ALONE_MS; /* R18 */
+    seen->wished = shard->wanted_leader;
+    seen->wished_since_ms = now_ms;
+}
+
+void balance_watch_shard(struct balance *balance, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
+    watch_readiness(&balance->shards[shard], catalog, &catalog->shards[shard], now_ms);
+    watch_wish(&balance->shards[shard], &catalog->shards[shard], now_ms);
+}
+
+void balance_watch(struct balance *balance, const struct catalog *catalog, uint64_t now_ms) {
+    bool stalled = now_ms - balance->watched_ms > BALANCE_STALL_MS;
+    balance->watched_ms = now_ms;
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        balance_watch_shard(balance, catalog, i, now_ms);
+        if (stalled) balance->shards[i].ready_since_ms = now_ms;
+    }
+}
+
+static bool is_overdue(const struct balance_shard *seen, const struct map_shard *shard, uint64_t now_ms) {
+    return shard->wanted_leader != 0 && seen->wished == shard->wanted_leader &&
+           now_ms - seen->wished_since_ms >= BALANCE_WISH_MS;
+}
+
+/* A leader that is dead hands nothing over; whoever claims its shard should not have to ask twice. */
+static bool is_due(const struct balance_shard *seen, const struct catalog *catalog, const struct map_shard *shard,
+                   uint64_t now_ms) {
+    return seen->first != 0 && seen->first == first_of(catalog, shard) && seen->first != shard->leader &&
+           shard->wanted_leader == 0 && is_alive(catalog, shard->leader) &&
+           now_ms - seen->ready_since_ms >= BALANCE_READY_MS && now_ms >= seen->alone_until_ms;
+}
+
+bool balance_choose(const struct balance *balance, const struct catalog *catalog, uint64_t now_ms,
+                    struct balance_wish *wish) {
+    uint32_t open = 0;
+    bool found = false;
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        const struct map_shard *shard = &catalog->shards[i];
+        const struct balance_shard *seen = &balance->shards[i];
+        open += shard->wanted_leader != 0;
+        if (is_overdue(seen, shard, now_ms)) {
+            *wish = (struct balance_wish){.shard = i, .config_version = shard->config_version};
+            return true;
+        }
+        if (found || !is_due(seen, catalog, shard, now_ms)) continue;
+        *wish = (struct balance_wish){.shard = i, .config_version = shard->config_version, .node = seen->first};
+        found = true;
+    }
+    return found && open < BALANCE_WISHES_MAX;
+}

@@ -441,7 +441,7 @@ static void test_r23_a_failed_sync_is_final(void **state) {
  * and nothing was lost. */
 static void test_a_checkpoint_that_fails_is_tried_again(void **state) {
     struct fixture *fixture = *state;
-    char words[256], result[RESULT_BYTES], directory[128];
+    char words[RESULT_BYTES + 16], result[RESULT_BYTES], directory[128];
     stop(fixture);
     snprintf(directory, sizeof directory, "%s/small", fixture->directory);
     fixture->options.directory = directory;

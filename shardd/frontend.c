@@ -154,8 +154,7 @@ static bool link_append(struct link *link, struct slice items, uint32_t count) {
     return true;
 }
 
-void frontend_answer(struct frontend *frontend, struct link *link, struct slice items, uint32_t count) {
-    (void)frontend;
+void frontend_answer(struct link *link, struct slice items, uint32_t count) {
     pthread_mutex_lock(&link->lock);
     if (!link_append(link, items, count) && !link->closed && link->dropped++ == 0) {
         log_event(LOG_WARNING, "answers_dropped", "gateway=%s queued_bytes=%zu", link->address,

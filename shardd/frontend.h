@@ -47,7 +47,7 @@ void frontend_close(struct frontend *frontend);
 
 /* Any thread: `count` encoded answer items for the gateway of `link`; copied. Beyond 128 MiB that a gateway has not
  * taken, answers are dropped: its deadlines notice. */
-void frontend_answer(struct frontend *frontend, struct link *link, struct slice items, uint32_t count);
+void frontend_answer(struct link *link, struct slice items, uint32_t count);
 
 /* Any thread, now and then: tells gateways which of their frames have been taken where no answer did. */
 void frontend_tick(struct frontend *frontend);

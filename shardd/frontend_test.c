@@ -108,11 +108,11 @@ static nng_msg *pull(struct fixture *fixture, struct frame_header *header, struc
     return message;
 }
 
-static void answer(struct fixture *fixture, struct frame *frame, uint64_t number) {
+static void answer(struct frame *frame, uint64_t number) {
     struct buffer items;
     buffer_init(&items);
     frame_add_answer(&items, &(struct answer_item){.number = number, .body = slice_of_text("\xc0")});
-    frontend_answer(fixture->frontend, frame->link, buffer_slice(&items), 1);
+    frontend_answer(frame->link, buffer_slice(&items), 1);
     buffer_deinit(&items);
 }
 
@@ -127,7 +127,7 @@ static void test_request_and_answer(void **state) {
     assert_int_equal(frame_read_request(&rest, &request), SK_OK);
     assert_int_equal(request.number, 101);
 
-    answer(fixture, frame, 101);
+    answer(frame, 101);
     nng_msg *message = pull(fixture, &header, &item);
     assert_int_equal(header.kind, FRAME_ANSWERS);
     assert_int_equal(header.session, 9);
@@ -193,8 +193,8 @@ static void test_a_gateway_starts_again(void **state) {
     push(fixture, &header, 1);
     struct frame *fresh = wait_for_frame(fixture, 1);
     assert_ptr_not_equal(old->link, fresh->link);
-    answer(fixture, old, 101);
-    answer(fixture, fresh, 101);
+    answer(old, 101);
+    answer(fresh, 101);
     nng_msg *message = pull(fixture, &told, &item);
     assert_int_equal(told.session, 10);
     nng_msg_free(message);

@@ -867,7 +867,6 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->checkpointed_mail.kind = MAIL_CHECKPOINTED;
     lane->stop_mail.kind = MAIL_STOP;
     lane->shards = (struct shard_table){.lane = options->number, .lane_count = options->lane_count};
-    lane->outbox.frontend = options->frontend;
     lane->now_us = lane->checkpoint_us = clock_boottime_us();
     int err = mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
     if (err != SK_OK) {

@@ -2,11 +2,9 @@
 
 #define FLUSH_BYTES (1u << 20) /* more than this is handed on at once; and kept as room for the next step */
 
-static void flush_link(struct outbox *outbox, struct outbox_link *link) {
+static void flush_link(struct outbox_link *link) {
     if (link->frame == NULL) return;
-    if (!link->items.failed) {
-        frontend_answer(outbox->frontend, link->frame->link, buffer_slice(&link->items), link->count);
-    }
+    if (!link->items.failed) frontend_answer(link->frame->link, buffer_slice(&link->items), link->count);
     frame_unref(link->frame);
     link->frame = NULL;
     link->count = 0;
@@ -14,7 +12,7 @@ static void flush_link(struct outbox *outbox, struct outbox_link *link) {
 }
 
 void outbox_flush(struct outbox *outbox) {
-    for (unsigned i = 0; i < OUTBOX_LINKS; i++) flush_link(outbox, &outbox->links[i]);
+    for (unsigned i = 0; i < OUTBOX_LINKS; i++) flush_link(&outbox->links[i]);
 }
 
 static struct outbox_link *link_of(struct outbox *outbox, struct frame *frame) {
@@ -29,7 +27,7 @@ static struct outbox_link *link_of(struct outbox *outbox, struct frame *frame) {
     }
     if (unused == NULL) {
         unused = &outbox->links[0];
-        flush_link(outbox, unused);
+        flush_link(unused);
     }
     unused->frame = frame_ref(frame);
     return unused;
@@ -39,7 +37,7 @@ void outbox_add(struct outbox *outbox, struct frame *frame, const struct answer_
     struct outbox_link *link = link_of(outbox, frame);
     frame_add_answer(&link->items, item);
     link->count++;
-    if (link->items.size > FLUSH_BYTES) flush_link(outbox, link);
+    if (link->items.size > FLUSH_BYTES) flush_link(link);
 }
 
 void outbox_deinit(struct outbox *outbox) {

@@ -6,8 +6,6 @@
 #define OUTBOX_LINKS 8u /* gateways answered in one step; more are flushed early */
 
 struct outbox {
-    struct frontend *frontend; /* borrowed */
-
     /* private */
     struct outbox_link {
         struct frame *frame; /* owned reference: keeps the link */
@@ -16,7 +14,7 @@ struct outbox {
     } links[OUTBOX_LINKS];
 };
 
-/* All zero but `frontend` is an empty outbox. Drops what was not flushed. */
+/* All zero is an empty outbox. Drops what was not flushed. */
 void outbox_deinit(struct outbox *outbox);
 
 /* An answer to whoever sent `frame`; copied. */

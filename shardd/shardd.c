@@ -64,7 +64,7 @@ static void refuse_frame(struct shardd *shardd, struct frame *frame, uint32_t la
         frame_add_answer(&answers, &(struct answer_item){.number = item.number, .err = SK_BUSY});
         count++;
     }
-    if (!answers.failed) frontend_answer(shardd->frontend, frame->link, buffer_slice(&answers), count);
+    if (!answers.failed) frontend_answer(frame->link, buffer_slice(&answers), count);
     buffer_deinit(&answers);
     log_event(LOG_WARNING, "frame_refused", "lane=%u reason=%s commands=%u", lane, error_name(reason), count);
 }

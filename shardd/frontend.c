@@ -3,7 +3,6 @@
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
-#include "libcommon/limits.h"
 #include "libcommon/log.h"
 
 #include <nng/nng.h>
@@ -15,15 +14,17 @@
 #include <stdlib.h>
 
 #define LINKS_MAX         256u
-#define OUTBOX_BYTES_MAX  (128u * 1024 * 1024)
 #define FRAME_FILL_BYTES  (1u * 1024 * 1024) /* beyond this an answer goes into the next frame */
 #define UNTOLD_FRAMES_MAX 2u /* taken frames that a gateway is told of at once; it has 4 in flight */
+
+_Static_assert(ANSWERS_BYTES_SOFT + MESSAGE_BYTES_MAX < ANSWERS_BYTES_MAX, "small answers have room left");
 
 /* An answer frame being filled. */
 struct outgoing {
     struct outgoing *next;
     nng_msg *message; /* owned; header written, item count patched when it leaves */
     uint32_t count;
+    size_t item_bytes;
 };
 
 struct link {
@@ -33,16 +34,17 @@ struct link {
     char address[WIRE_ADDRESS_BYTES_MAX + 1];
     nng_socket socket;
     nng_aio *aio;
+    atomic_size_t
+        answer_bytes; /* of items with the lanes and in the frames below: each counts from its reservation on */
+    atomic_ullong dropped; /* answers for which there was no room */
 
     pthread_mutex_t lock; /* guards what follows */
     struct outgoing *head, *tail;
-    size_t queued_bytes;
     bool sending;
     bool closed;      /* aio and socket are gone */
     uint64_t number;  /* of the last frame sent */
     uint64_t taken;   /* highest frame of requests taken */
     uint64_t told;    /* what the gateway has been told of it */
-    uint64_t dropped; /* answers dropped because the outbox was full */
     uint64_t used_us; /* when a frame came last */
 };
 
@@ -94,6 +96,23 @@ void frame_unref(struct frame *frame) {
     free(frame);
 }
 
+/* ---- room for answers ---- */
+
+bool frontend_has_room(const struct link *link) { return atomic_load(&link->answer_bytes) < ANSWERS_BYTES_SOFT; }
+
+bool frontend_reserve(struct link *link, size_t bytes) {
+    size_t before = atomic_fetch_add(&link->answer_bytes, bytes);
+    bool small = bytes <= ANSWER_BYTES_SMALL;
+    if (small ? before + bytes <= ANSWERS_BYTES_MAX : before < ANSWERS_BYTES_SOFT) return true;
+    frontend_release(link, bytes);
+    if (small && atomic_fetch_add(&link->dropped, 1) == 0) {
+        log_event(LOG_WARNING, "answers_dropped", "gateway=%s queued_bytes=%zu", link->address, before);
+    }
+    return false;
+}
+
+void frontend_release(struct link *link, size_t bytes) { atomic_fetch_sub(&link->answer_bytes, bytes); }
+
 /* ---- answers ---- */
 
 /* With the lock held: hands the oldest frame to nng unless one is on its way. */
@@ -102,7 +121,7 @@ static void link_send_next(struct link *link) {
     if (link->sending || link->closed || outgoing == NULL) return;
     link->head = outgoing->next;
     if (link->head == NULL) link->tail = NULL;
-    link->queued_bytes -= nng_msg_len(outgoing->message);
+    frontend_release(link, outgoing->item_bytes);
     link->number++;
     link->told = link->taken;
     frame_finish(nng_msg_body(outgoing->message), link->number, link->taken, outgoing->count);
@@ -137,12 +156,11 @@ static struct outgoing *link_new_frame(struct link *link) {
         link->tail->next = outgoing;
     }
     link->tail = outgoing;
-    link->queued_bytes += nng_msg_len(outgoing->message);
     return outgoing;
 }
 
 static bool link_append(struct link *link, struct slice items, uint32_t count) {
-    if (link->closed || link->queued_bytes + items.size > OUTBOX_BYTES_MAX) return false;
+    if (link->closed) return false;
     struct outgoing *outgoing = link->tail;
     bool full =
         outgoing != NULL && outgoing->count > 0 && nng_msg_len(outgoing->message) + items.size > FRAME_FILL_BYTES;
@@ -150,16 +168,14 @@ static bool link_append(struct link *link, struct slice items, uint32_t count) {
     if (outgoing == NULL) return false;
     if (items.size > 0 && nng_msg_append(outgoing->message, items.data, items.size) != 0) return false;
     outgoing->count += count;
-    link->queued_bytes += items.size;
+    outgoing->item_bytes += items.size;
     return true;
 }
 
 void frontend_answer(struct link *link, struct slice items, uint32_t count) {
     pthread_mutex_lock(&link->lock);
-    if (!link_append(link, items, count) && !link->closed && link->dropped++ == 0) {
-        log_event(LOG_WARNING, "answers_dropped", "gateway=%s queued_bytes=%zu", link->address,
-                  link->queued_bytes);
-    }
+    if (!link_append(link, items, count))
+        frontend_release(link, items.size); /* out of memory, or nobody is there */
     link_send_next(link);
     pthread_mutex_unlock(&link->lock);
 }

@@ -6,6 +6,7 @@
  * names (docs/replication.md, R10, R27). */
 #pragma once
 
+#include "libcommon/limits.h"
 #include "libcommon/mailbox.h"
 #include "libcommon/wire.h"
 
@@ -45,8 +46,25 @@ void frontend_start(struct frontend *frontend, uint64_t cluster, uint64_t incarn
 /* Stops receiving, waits for running callbacks, closes everything. No frame may be held any more. */
 void frontend_close(struct frontend *frontend);
 
-/* Any thread: `count` encoded answer items for the gateway of `link`; copied. Beyond 128 MiB that a gateway has not
- * taken, answers are dropped: its deadlines notice. */
+/* A gateway may take answers more slowly than they are made. As long as something small and definite can be said instead,
+ * none is dropped: from ANSWERS_BYTES_SOFT on no read is executed and no large answer gets room, so a read is BUSY, which
+ * the gateway tries again, and a write DONE. All lanes take room from one counter before they keep an answer, so large ones
+ * together exceed the soft cap by one message at most, however many lanes and gateways there are; what is left up to
+ * ANSWERS_BYTES_MAX is for small ones. Only beyond that an answer is dropped, and the gateway's deadline notices. */
+#define ANSWERS_BYTES_SOFT (32u * 1024 * 1024)
+#define ANSWERS_BYTES_MAX  (128u * 1024 * 1024)
+#define ANSWER_BYTES_SMALL (RESULT_KEPT_BYTES_MAX + 64u) /* encoded */
+
+/* Any thread: whether a read for the gateway of `link` should be executed. */
+bool frontend_has_room(const struct link *link);
+
+/* Any thread: room for `bytes` of encoded answers, to be filled by frontend_answer. False: there is none. */
+bool frontend_reserve(struct link *link, size_t bytes);
+
+/* Any thread: gives back room that is not going to be filled. */
+void frontend_release(struct link *link, size_t bytes);
+
+/* Any thread: `count` encoded answer items for the gateway of `link`, whose room has been reserved; copied. */
 void frontend_answer(struct link *link, struct slice items, uint32_t count);
 
 /* Any thread, now and then: tells gateways which of their frames have been taken where no answer did. */

@@ -108,12 +108,19 @@ static nng_msg *pull(struct fixture *fixture, struct frame_header *header, struc
     return message;
 }
 
-static void answer(struct frame *frame, uint64_t number) {
+/* False: there is no room for it. */
+static bool try_answer(struct frame *frame, const struct answer_item *item) {
+    if (!frontend_reserve(frame->link, frame_answer_bytes(item))) return false;
     struct buffer items;
     buffer_init(&items);
-    frame_add_answer(&items, &(struct answer_item){.number = number, .body = slice_of_text("\xc0")});
+    frame_add_answer(&items, item);
     frontend_answer(frame->link, buffer_slice(&items), 1);
     buffer_deinit(&items);
+    return true;
+}
+
+static void answer(struct frame *frame, uint64_t number) {
+    assert_true(try_answer(frame, &(struct answer_item){.number = number, .body = slice_of_text("\xc0")}));
 }
 
 static void test_request_and_answer(void **state) {
@@ -200,6 +207,49 @@ static void test_a_gateway_starts_again(void **state) {
     nng_msg_free(message);
 }
 
+/* Large answers have room up to the soft cap, small ones beyond it; when the gateway takes them again there is room for
+ * all, and none that had room is missing. */
+static void test_room_for_answers(void **state) {
+    struct fixture *fixture = *state;
+    struct frame_header header = header_of(fixture, 9), told;
+    header.return_address = slice_of_text("inproc://gateway-deaf"); /* nobody listens there yet */
+    push(fixture, &header, 1);
+    struct frame *frame = wait_for_frame(fixture, 0);
+    static uint8_t value[1 << 20];
+    uint64_t number = 0, large;
+    while (try_answer(frame, &(struct answer_item){.number = number + 1, .body = slice_of(value, sizeof value)})) {
+        assert_true(++number < 100);
+    }
+    large = number;
+    assert_true(large * sizeof value >= ANSWERS_BYTES_SOFT);
+    assert_false(frontend_has_room(frame->link));
+    for (int i = 0; i < 1000; i++) answer(frame, ++number);
+
+    assert_int_equal(nng_listen(fixture->pull, "inproc://gateway-deaf", NULL, 0), 0);
+    for (uint64_t seen = 0; seen < number;) {
+        struct answer_item item;
+        struct slice rest;
+        nng_msg *message;
+        assert_int_equal(nng_recvmsg(fixture->pull, &message, 0), 0);
+        struct slice bytes = slice_of(nng_msg_body(message), nng_msg_len(message));
+        assert_int_equal(frame_read_header(bytes, &told, &rest), SK_OK);
+        while (frame_read_answer(&rest, &item) == SK_OK) assert_int_equal(item.number, ++seen);
+        nng_msg_free(message);
+    }
+    assert_true(frontend_has_room(frame->link));
+    assert_true(frontend_reserve(frame->link, sizeof value));
+    frontend_release(frame->link, sizeof value);
+
+    /* however large one is, small ones have room behind it, and there is an end to them */
+    assert_true(frontend_reserve(frame->link, ANSWERS_BYTES_SOFT - 1));
+    assert_true(frontend_reserve(frame->link, MESSAGE_BYTES_MAX));
+    size_t reserved = ANSWERS_BYTES_SOFT - 1 + MESSAGE_BYTES_MAX;
+    while (frontend_reserve(frame->link, ANSWER_BYTES_SMALL)) reserved += ANSWER_BYTES_SMALL;
+    assert_true(reserved <= ANSWERS_BYTES_MAX && reserved + ANSWER_BYTES_SMALL > ANSWERS_BYTES_MAX);
+    frontend_release(frame->link, reserved);
+    assert_true(frontend_reserve(frame->link, sizeof value));
+}
+
 static void test_an_address_in_use(void **state) {
     struct fixture *fixture = *state;
     struct frontend *second;
@@ -219,6 +269,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_frames_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_taken_is_told_without_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_gateway_starts_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_room_for_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_address_in_use, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

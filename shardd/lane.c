@@ -88,10 +88,16 @@ struct lane {
 
 /* ---- answers ---- */
 
-static void answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
+/* False: the gateway has too much to take; something smaller may still be said. */
+static bool try_answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
     struct answer_item item = {
         .number = number, .map_version = lane->map == NULL ? 0 : lane->map->version, .err = err, .body = body};
-    outbox_add(&lane->outbox, frame, &item);
+    return outbox_add(&lane->outbox, frame, &item);
+}
+
+/* A small answer: dropped only when even such have no room any more (frontend.h). */
+static void answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
+    (void)try_answer(lane, frame, number, err, body);
 }
 
 static void answer_text(struct lane *lane, struct frame *frame, uint64_t number, int err, const char *text) {
@@ -241,8 +247,8 @@ static void answer_write(struct lane *lane, const struct pending *pending, int e
         answer_text(lane, pending->frame, pending->number, SK_TIMEOUT, "leadership ended before the answer");
     } else if (body.size > RESULT_BYTES_MAX) {
         answer_text(lane, pending->frame, pending->number, SK_DONE, "the write happened; its result is too large");
-    } else {
-        answer(lane, pending->frame, pending->number, err, body);
+    } else if (!try_answer(lane, pending->frame, pending->number, err, body)) {
+        answer(lane, pending->frame, pending->number, err == SK_OK ? SK_DONE : err, slice_of(NULL, 0));
     }
 }
 
@@ -368,6 +374,10 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
         answer(lane, frame, item->number, effects.refused, slice_of(NULL, 0));
         return;
     }
+    if (!frontend_has_room(frame->link)) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return;
+    }
     buffer_clear(&lane->result, 1u << 20);
     int err = exec_read(&shard->exec, item->body, effects.time_us, &lane->result);
     lane->reads++;
@@ -376,8 +386,8 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
         answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
     } else if (lane->result.size > RESULT_BYTES_MAX) {
         answer_text(lane, frame, item->number, SK_TOOLARGE, "the answer is larger than a message may be");
-    } else {
-        answer(lane, frame, item->number, err, buffer_slice(&lane->result));
+    } else if (!try_answer(lane, frame, item->number, err, buffer_slice(&lane->result))) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0)); /* what has been read is forgotten */
     }
 }
 

@@ -24,7 +24,7 @@ enum { CLUSTER = 77, NODE = 1, SHARDS = 4, WAIT_MS = 20000, RESULT_BYTES = 256 }
 struct fixture {
     char directory[64];
     uint64_t incarnation; /* one more at each start */
-    uint64_t frame_number, number;
+    uint64_t session, frame_number, number;
     struct lane_options options;
     struct frontend *frontend;
     struct lane *lane;
@@ -122,6 +122,7 @@ static int setup(void **state) {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     snprintf(fixture->directory, sizeof fixture->directory, "/tmp/skerry-lane-XXXXXX");
     if (mkdtemp(fixture->directory) == NULL) return -1;
+    fixture->session = 9;
     fixture->options = (struct lane_options){.directory = fixture->directory,
                                              .lane_count = 1,
                                              .segment_bytes = 1 << 20,
@@ -165,7 +166,7 @@ static void send_items(struct fixture *fixture, const struct request_item *items
     buffer_init(&buffer);
     struct frame_header header = {.kind = FRAME_REQUESTS,
                                   .cluster = CLUSTER,
-                                  .session = 9,
+                                  .session = fixture->session,
                                   .incarnation = fixture->incarnation,
                                   .return_address = slice_of_text(fixture->answers)};
     frame_begin(&buffer, &header);
@@ -514,6 +515,100 @@ static void test_ids_are_bounded(void **state) {
     expect(fixture, "n", "1000");
 }
 
+/* Marks each number of the answers that come, with its code, until those from 1 to `last` all have one. */
+static void collect(struct fixture *fixture, uint32_t last, int *codes) {
+    for (uint32_t missing = last; missing > 0;) {
+        struct frame_header header;
+        struct answer_item item;
+        struct slice rest;
+        nng_msg *message;
+        assert_int_equal(nng_recvmsg(fixture->pull, &message, 0), 0);
+        struct slice bytes = slice_of(nng_msg_body(message), nng_msg_len(message));
+        assert_int_equal(frame_read_header(bytes, &header, &rest), SK_OK);
+        while (frame_read_answer(&rest, &item) == SK_OK) {
+            assert_true(item.number > 0 && item.number <= last);
+            assert_int_equal(codes[item.number], -1);
+            codes[item.number] = item.err;
+            missing--;
+        }
+        nng_msg_free(message);
+    }
+}
+
+/* A gateway that takes nothing asks for far more than the link to it may hold. Each command has a definite answer in the
+ * end: reads beyond the soft cap are busy, also those behind a write; writes happen, and only their large results are not
+ * told. Another gateway is served meanwhile. */
+static void test_no_answer_is_dropped(void **state) {
+    struct fixture *fixture = *state;
+    enum { READS = 600, VALUE_BYTES = 512 * 1024, SMALL = READS + 1, LARGE, BEHIND, LAST = BEHIND };
+    static char value[VALUE_BYTES];
+    memset(value, 'v', sizeof value);
+    char result[RESULT_BYTES], answers[sizeof fixture->answers];
+    int codes[LAST + 1];
+    memset(codes, 0xff, sizeof codes);
+    struct buffer set_big, get, append_big, getset;
+    struct buffer *bodies[] = {&set_big, &get, &append_big, &getset};
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) buffer_init(bodies[i]);
+    mp_write_text(&set_big, "SET");
+    mp_write_array(&set_big, 2);
+    mp_write_text(&set_big, "big");
+    mp_write_bin(&set_big, slice_of(value, sizeof value));
+    encode_body(&get, "GET big");
+    encode_body(&append_big, "APPEND big x");
+    encode_body(&getset, "GETSET big small");
+    uint32_t shard = shard_of("big");
+    struct request_item set_item = {.number = 1000000,
+                                    .floor = 1,
+                                    .shard = shard,
+                                    .timeout_ms = 60000,
+                                    .flags = REQUEST_WRITE,
+                                    .body = buffer_slice(&set_big)};
+    set(fixture, "other", "x"); /* the shard of `big` leads soon, too */
+    do {
+        send_items(fixture, &set_item, 1);
+    } while (await(fixture, set_item.number, result) == SK_NOT_LEADER);
+
+    memcpy(answers, fixture->answers, sizeof answers);
+    snprintf(fixture->answers, sizeof fixture->answers,
+             "inproc://lane-gateway-deaf"); /* nobody listens there yet */
+    fixture->session++;
+    struct request_item read = {.shard = shard, .timeout_ms = 60000, .body = buffer_slice(&get)};
+    for (uint32_t i = 1; i <= READS; i++) {
+        read.number = i;
+        send_items(fixture, &read, 1);
+    }
+    struct request_item writes[] = {read, read, read};
+    writes[0].number = SMALL;
+    writes[0].flags = REQUEST_WRITE;
+    writes[0].body = buffer_slice(&append_big);
+    writes[1].number = LARGE;
+    writes[1].flags = REQUEST_WRITE;
+    writes[1].body = buffer_slice(&getset);
+    writes[2].number = BEHIND;
+    writes[2].flags = REQUEST_AFTER;
+    send_items(fixture, writes, 3);
+
+    /* what the other gateway reads comes after all of it */
+    memcpy(fixture->answers, answers, sizeof answers);
+    fixture->session--;
+    do {
+        assert_int_equal(run_read(fixture, "big", "GET big", result), SK_OK);
+    } while (strcmp(result, "small") != 0);
+
+    assert_int_equal(nng_listen(fixture->pull, "inproc://lane-gateway-deaf", NULL, 0), 0);
+    collect(fixture, LAST, codes);
+    uint32_t busy = 0;
+    for (uint32_t i = 1; i <= READS; i++) {
+        assert_true(codes[i] == SK_OK || codes[i] == SK_BUSY);
+        busy += codes[i] == SK_BUSY;
+    }
+    assert_true(busy > 0 && (READS - busy) * VALUE_BYTES >= ANSWERS_BYTES_SOFT);
+    assert_int_equal(codes[SMALL], SK_OK);
+    assert_int_equal(codes[LARGE], SK_DONE);
+    assert_int_equal(codes[BEHIND], SK_BUSY);
+    for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) buffer_deinit(bodies[i]);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_written_is_there_after_a_restart, setup, teardown),
@@ -526,6 +621,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_bad_commands_are_not_logged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expired_keys_are_swept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_are_bounded, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_answer_is_dropped, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,10 +4,15 @@
 
 static void flush_link(struct outbox_link *link) {
     if (link->frame == NULL) return;
-    if (!link->items.failed) frontend_answer(link->frame->link, buffer_slice(&link->items), link->count);
+    if (link->items.failed) {
+        frontend_release(link->frame->link, link->reserved_bytes);
+    } else {
+        frontend_answer(link->frame->link, buffer_slice(&link->items), link->count);
+    }
     frame_unref(link->frame);
     link->frame = NULL;
     link->count = 0;
+    link->reserved_bytes = 0;
     buffer_clear(&link->items, FLUSH_BYTES);
 }
 
@@ -33,11 +38,15 @@ static struct outbox_link *link_of(struct outbox *outbox, struct frame *frame) {
     return unused;
 }
 
-void outbox_add(struct outbox *outbox, struct frame *frame, const struct answer_item *item) {
+bool outbox_add(struct outbox *outbox, struct frame *frame, const struct answer_item *item) {
+    size_t bytes = frame_answer_bytes(item);
+    if (!frontend_reserve(frame->link, bytes)) return false;
     struct outbox_link *link = link_of(outbox, frame);
+    link->reserved_bytes += bytes;
     frame_add_answer(&link->items, item);
     link->count++;
     if (link->items.size > FLUSH_BYTES) flush_link(link);
+    return true;
 }
 
 void outbox_deinit(struct outbox *outbox) {

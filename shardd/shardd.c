@@ -58,13 +58,21 @@ static void refuse_frame(struct shardd *shardd, struct frame *frame, uint32_t la
     struct slice rest = frame->items;
     struct request_item item;
     uint32_t count = 0;
+    size_t reserved_bytes = 0;
     buffer_init(&answers);
     while (frame_read_request(&rest, &item) == SK_OK) {
         if (item.shard % shardd->lane_count != lane) continue;
-        frame_add_answer(&answers, &(struct answer_item){.number = item.number, .err = SK_BUSY});
+        struct answer_item busy = {.number = item.number, .err = SK_BUSY};
+        if (!frontend_reserve(frame->link, frame_answer_bytes(&busy))) break;
+        reserved_bytes += frame_answer_bytes(&busy);
+        frame_add_answer(&answers, &busy);
         count++;
     }
-    if (!answers.failed) frontend_answer(frame->link, buffer_slice(&answers), count);
+    if (answers.failed) {
+        frontend_release(frame->link, reserved_bytes);
+    } else {
+        frontend_answer(frame->link, buffer_slice(&answers), count);
+    }
     buffer_deinit(&answers);
     log_event(LOG_WARNING, "frame_refused", "lane=%u reason=%s commands=%u", lane, error_name(reason), count);
 }

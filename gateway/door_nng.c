@@ -188,6 +188,11 @@ struct slice door_request_bytes(const struct door_request *request) {
     return slice_of(nng_msg_body(request->message), nng_msg_len(request->message));
 }
 
+/* nng forgets a pipe when it is closed, and then knows no listener of it. */
+bool door_client_gone(const struct door_request *request) {
+    return nng_listener_id(nng_pipe_listener(request->pipe)) < 0;
+}
+
 void door_reply(struct door_request *request, struct slice reply) {
     nng_msg *message;
     uint64_t asked_bytes = nng_msg_len(request->message);

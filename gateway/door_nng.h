@@ -39,6 +39,9 @@ struct slice door_request_bytes(const struct door_request *request);
  */
 bool door_charge(struct door_request *request, uint64_t bytes);
 
+/* Whether the connection that it came by is closed: nobody can take a reply any more. */
+bool door_client_gone(const struct door_request *request);
+
 /* Sends a copy of `reply` and ends the request. */
 void door_reply(struct door_request *request, struct slice reply);
 

@@ -199,6 +199,11 @@ static bool charge_cb(void *arg, void *client, uint64_t bytes) {
     return door_charge(client, bytes);
 }
 
+static bool gone_cb(void *arg, void *client) {
+    (void)arg;
+    return door_client_gone(client);
+}
+
 static void reply_cb(void *arg, void *client, struct slice reply) {
     (void)arg;
     door_reply(client, reply);
@@ -326,6 +331,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .node_cb = node_cb,
         .refresh_cb = refresh_cb,
         .charge_cb = charge_cb,
+        .gone_cb = gone_cb,
         .reply_cb = reply_cb,
         .facts_cb = facts_cb,
     };

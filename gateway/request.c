@@ -54,6 +54,7 @@ struct requests {
 
 static void start(struct request *request, uint64_t now_ms);
 static void route(struct requests *requests, struct part *part, uint64_t now_ms);
+static void part_expire(struct requests *requests, struct part *part);
 
 /* --- making and ending --------------------------------------------------------------------------------------- */
 
@@ -307,11 +308,18 @@ static void route(struct requests *requests, struct part *part, uint64_t now_ms)
     }
 }
 
-/* Routes all of `parts`, which are in no other list. */
-static void route_all(struct requests *requests, struct list *parts, uint64_t now_ms) {
+/* Tries all of `parts` again, which waited and are in no other list. Not for clients that have gone: whoever was closed
+ * since it did not read may have left thousands of requests, and after a node's restart all their answers would come
+ * before those that somebody waits for. */
+static void route_again(struct requests *requests, struct list *parts, uint64_t now_ms) {
     for (struct link *link = list_first(parts); link != NULL; link = list_first(parts)) {
+        struct part *part = list_entry(link, struct part, link);
         list_remove(link);
-        route(requests, list_entry(link, struct part, link), now_ms);
+        if (requests->options.gone_cb(requests->options.arg, part->request->client)) {
+            part_expire(requests, part);
+        } else {
+            route(requests, part, now_ms);
+        }
     }
 }
 
@@ -319,7 +327,7 @@ static void route_waiting(struct requests *requests, uint64_t now_ms) {
     struct list parts;
     list_init(&parts);
     list_move_all(&parts, &requests->waiting);
-    route_all(requests, &parts, now_ms);
+    route_again(requests, &parts, now_ms);
 }
 
 void requests_tick(struct requests *requests, uint64_t now_ms) {
@@ -335,7 +343,7 @@ void requests_tick(struct requests *requests, uint64_t now_ms) {
         }
         link = next;
     }
-    route_all(requests, &due, now_ms);
+    route_again(requests, &due, now_ms);
 }
 
 void requests_on_lost(struct requests *requests, struct list *parts) {
@@ -490,10 +498,11 @@ static void explain(const struct requests *requests, const struct part *part, ch
     }
 }
 
-/* R9: an attempt without a definite refusal leaves it open. */
+/* R9: an attempt of a write without a definite refusal leaves it open. A read whose last attempt was refused has surely
+ * not been served, whatever became of those before. */
 static void part_expire(struct requests *requests, struct part *part) {
     char *reason = arena_alloc(&part->request->arena, REASON_BYTES);
-    bool open = part->state == PART_SENT || part->lost;
+    bool open = part->state == PART_SENT || (part->lost && is_write(part));
     if (reason != NULL && open) {
         (void)snprintf(reason, REASON_BYTES, "no definite answer for shard %u before the deadline", part->shard);
     } else if (reason != NULL) {

@@ -9,7 +9,8 @@
  *    └──no route──▶ WAITING ◀──────────┘            and from every state ──deadline──▶ DONE
  *
  * A write is sent again under its name, so it takes effect once (R10). What it is answered at the deadline is R9:
- * UNAVAILABLE only if each attempt was refused or never left; else TIMEOUT. */
+ * UNAVAILABLE only if each attempt was refused or never left; else TIMEOUT. Nothing is sent again for a client that has
+ * gone: it ends as at its deadline. */
 #pragma once
 
 #include "gateway/join.h"
@@ -30,6 +31,8 @@ struct requests_options {
     void (*refresh_cb)(void *arg, uint64_t version);
     /* Counts bytes to a client's message: false = too much. */
     bool (*charge_cb)(void *arg, void *client, uint64_t bytes);
+    /* Whether nobody waits for the reply any more. */
+    bool (*gone_cb)(void *arg, void *client);
     /* The encoded reply, borrowed until it returns. Ends the message. */
     void (*reply_cb)(void *arg, void *client, struct slice reply);
     /* Of the gateway, for INFO. */

@@ -21,14 +21,7 @@
 #include "libcommon/limits.h"
 #include "libcommon/slot.h"
 #include "shardd/exec.h"
-
-enum record_kind {
-    RECORD_EXPIRY = 0x40,
-    RECORD_ELEMENT = 0x50,
-    RECORD_NAME = 0x60,
-    RECORD_NAME_ORDER = 0x61,
-    RECORD_SHARD = 0xf0,
-};
+#include "shardd/record_kind.h"
 
 #define KEYSPACE_POSITION_BYTES 8u /* slot and hash */
 #define KEYSPACE_KEY_INLINE_MAX 400u

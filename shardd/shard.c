@@ -3,7 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
-#include "shardd/keyspace.h"
+#include "shardd/record_kind.h"
 
 #include <stdlib.h>
 
@@ -21,8 +21,6 @@ struct shard_record {
     uint64_t shard_count;
     uint64_t keys, expires, key_bytes, value_bytes;
 };
-
-static const uint8_t record_key[1] = {RECORD_SHARD};
 
 int shard_new(struct shard **made, uint32_t id, uint32_t shard_count, struct kv *kv, uint64_t replica_id,
               uint64_t grace_us) {
@@ -88,7 +86,7 @@ int shard_save(struct shard *shard, wal_position synced) {
     };
     buffer_append(&buffer, &record, sizeof record);
     dedup_save(shard->dedup, &buffer);
-    int err = buffer.failed ? SK_ENOMEM : kv_put(shard->kv, slice_of(record_key, 1), buffer_slice(&buffer));
+    int err = buffer.failed ? SK_ENOMEM : kv_put(shard->kv, record_shard_key(), buffer_slice(&buffer));
     buffer_deinit(&buffer);
     if (err == SK_OK) shard->changed = false;
     return err;
@@ -97,7 +95,7 @@ int shard_save(struct shard *shard, wal_position synced) {
 int shard_load(struct shard *shard, wal_position *synced) {
     struct slice value;
     struct shard_record record;
-    int err = kv_get(shard->kv, slice_of(record_key, 1), &value);
+    int err = kv_get(shard->kv, record_shard_key(), &value);
     if (err != SK_OK) return err;
     if (value.size < sizeof record) return SK_ECORRUPT;
     memcpy(&record, value.data, sizeof record);

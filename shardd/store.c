@@ -1,11 +1,11 @@
 #include "store.h"
 
-#include "checkpoint.h"
 #include "disk.h"
 #include "kv_layers.h"
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
+#include "store_writer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@
 struct store {
     struct store_options options;
     struct kv_layers layers;           /* memtables and disk: owned */
-    struct checkpoint *checkpoint;     /* owned */
+    struct store_writer *writer;       /* owned */
     bool checkpoint_running;           /* from start or retry to complete */
     bool checkpoint_failed;            /* the frozen memtable waits for a retry */
     struct kv *views[SHARD_COUNT_MAX]; /* owned; NULL: not asked for yet */
@@ -33,14 +33,14 @@ static int open_parts(struct store *store, char *text, size_t text_bytes) {
     if (err != SK_OK) return err;
     err = disk_open(&store->layers.disk, options->directory, options->map_bytes, text, text_bytes);
     if (err != SK_OK) return err;
-    struct checkpoint_options checkpoint_options = {
+    struct store_writer_options writer_options = {
         .disk = store->layers.disk,
         .txn_bytes = options->txn_bytes,
         .pace_bytes_per_s = options->pace_bytes_per_s,
         .ended_cb = ended_cb,
         .arg = store,
     };
-    return checkpoint_new(&store->checkpoint, &checkpoint_options);
+    return store_writer_new(&store->writer, &writer_options);
 }
 
 int store_open(struct store **store, const struct store_options *options, char *text, size_t text_bytes) {
@@ -69,7 +69,7 @@ static void free_view(struct store *store, uint32_t shard) {
 
 void store_close(struct store *store) {
     if (store == NULL) return;
-    checkpoint_free(store->checkpoint);
+    store_writer_free(store->writer);
     for (uint32_t shard = 0; shard < SHARD_COUNT_MAX; shard++) free_view(store, shard);
     disk_close(store->layers.disk);
     memtable_free(store->layers.frozen);
@@ -129,7 +129,7 @@ bool store_checkpoint_failed(const struct store *store) { return store->checkpoi
 static void run_checkpoint(struct store *store) {
     store->checkpoint_running = true;
     store->checkpoint_failed = false;
-    checkpoint_start(store->checkpoint, store->layers.frozen);
+    store_writer_checkpoint(store->writer, store->layers.frozen);
 }
 
 int store_checkpoint_start(struct store *store) {
@@ -157,7 +157,7 @@ int store_checkpoint_complete(struct store *store) {
     sk_assert(store->checkpoint_running);
     struct disk *disk = store->layers.disk;
     sk_assert(!disk_in_step(disk));
-    int err = checkpoint_take_result(store->checkpoint);
+    int err = store_writer_take_result(store->writer);
     store->checkpoint_running = false;
     disk_publish(disk, err != SK_OK);
     store->checkpoint_failed = err != SK_OK;
@@ -165,7 +165,7 @@ int store_checkpoint_complete(struct store *store) {
     /* If this fails, what reads next fails. */
     if (reopens) (void)disk_reopen(disk);
     if (err != SK_OK) return err;
-    checkpoint_discard_take(store->checkpoint, store->layers.frozen, reopens);
+    store_writer_discard_take(store->writer, store->layers.frozen, reopens);
     store->layers.frozen = NULL;
     return SK_OK;
 }

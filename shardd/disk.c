@@ -9,6 +9,7 @@
 #include <limits.h>
 #include <lmdb.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -17,24 +18,34 @@
 
 #define CHECKSUM_BYTES    4u
 #define FAULT_TEXT_BYTES  512u
-#define SHARD_NAME_BYTES  8u /* "s16383" */
-#define FREE_DBI          0u /* LMDB's list of free pages */
+#define SHARD_NAME_BYTES  8u  /* "s16383" */
+#define NODE_BYTES        16u /* what LMDB and we add to a record, about */
+#define FREE_DBI          0u  /* LMDB's list of free pages */
 #define MISSING_PAGES_MAX (1u << 20)
 #define PROBE_BYTES_MIN   (1u << 20)
 
 static const char meta_name[] = "meta";
 static const char format_key[] = "format";
+static const char partial_prefix[] = "partial ";
 
 struct fresh_database {
     uint32_t shard;
     MDB_dbi dbi;
 };
 
+struct mark {
+    bool is_set; /* there is such a change */
+    bool partial;
+    uint32_t shard;
+};
+
 struct disk {
     char *directory; /* owned */
     uint64_t map_bytes;
     MDB_env *env; /* owned; NULL after a failed reopening */
+    MDB_dbi meta;
     uint32_t page_bytes;
+    atomic_uint open_exports;
 
     /* The lane's. */
     bool in_step;
@@ -45,6 +56,7 @@ struct disk {
 
     /* The lane's; the writer reads it, and the lane leaves it alone while somebody writes. 0: no database. */
     MDB_dbi databases[SHARD_COUNT_MAX];
+    bool partial[SHARD_COUNT_MAX];
 
     /* The writer's; the lane's while nobody writes. */
     MDB_txn *writer;
@@ -52,10 +64,13 @@ struct disk {
     MDB_dbi write_dbi;
     uint32_t write_shard;
     uint64_t shard_changes;
+    uint64_t appended_bytes;
     uint64_t dirty_bytes;    /* of this transaction's pages, those of large values apart: */
     uint64_t overflow_bytes; /* LMDB frees them at the end */
     uint64_t dirty_bytes_max;
     bool is_broken;               /* LMDB refuses everything until it is opened anew */
+    struct mark mark_committed;   /* since the last publishing */
+    struct mark mark_pending;     /* of this transaction */
     struct fresh_database *fresh; /* owned; made since the last publishing */
     size_t fresh_count;           /* committed ones */
     size_t fresh_pending;         /* of this transaction, behind them */
@@ -67,6 +82,15 @@ struct disk_cursor {
     struct disk *disk;  /* borrowed */
     MDB_cursor *cursor; /* owned */
     uint32_t shard;
+};
+
+struct disk_export {
+    struct disk *disk;  /* borrowed */
+    MDB_txn *txn;       /* owned */
+    MDB_cursor *cursor; /* owned */
+    MDB_dbi dbi;
+    uint32_t shard;
+    char fault[FAULT_TEXT_BYTES];
 };
 
 /* ---- errors ---- */
@@ -142,23 +166,25 @@ static bool file_offset_of(const void *address, uint64_t *offset) {
     return found;
 }
 
-static int damaged_record(struct disk *disk, uint32_t shard, struct slice stored) {
+static int damaged_record(const struct disk *disk, char *text, uint32_t shard, struct slice stored) {
     uint64_t offset = 0;
     if (file_offset_of(stored.data, &offset)) {
-        say(disk, disk->fault, "shard %u: a record at offset %llu does not match its checksum", shard,
+        say(disk, text, "shard %u: a record at offset %llu does not match its checksum", shard,
             (unsigned long long)offset);
     } else {
-        say(disk, disk->fault, "shard %u: a record does not match its checksum", shard);
+        say(disk, text, "shard %u: a record does not match its checksum", shard);
     }
     return SK_ECORRUPT;
 }
 
-static int unwrap(struct disk *disk, uint32_t shard, struct slice key, struct slice stored, struct slice *value) {
-    if (stored.size < CHECKSUM_BYTES) return damaged_record(disk, shard, stored);
+/* `text` gets the words of a fault. */
+static int unwrap(const struct disk *disk, char *text, uint32_t shard, struct slice key, struct slice stored,
+                  struct slice *value) {
+    if (stored.size < CHECKSUM_BYTES) return damaged_record(disk, text, shard, stored);
     struct slice bare = slice_of(stored.data, stored.size - CHECKSUM_BYTES);
     uint32_t checksum;
     memcpy(&checksum, bare.data + bare.size, sizeof checksum);
-    if (checksum != checksum_of(key, bare)) return damaged_record(disk, shard, stored);
+    if (checksum != checksum_of(key, bare)) return damaged_record(disk, text, shard, stored);
     *value = bare;
     return SK_OK;
 }
@@ -255,21 +281,19 @@ static int write_format(struct disk *disk) {
     MDB_txn *txn;
     int code = mdb_txn_begin(disk->env, NULL, 0, &txn);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "first transaction", code);
-    MDB_dbi dbi;
     uint8_t version[4] = {DISK_FORMAT_VERSION, 0, 0, 0};
     MDB_val key = val_of(slice_of_text(format_key)), value = val_of(slice_of(version, sizeof version));
-    code = mdb_dbi_open(txn, meta_name, MDB_CREATE, &dbi);
-    if (code == MDB_SUCCESS) code = mdb_put(txn, dbi, &key, &value, 0);
+    code = mdb_dbi_open(txn, meta_name, MDB_CREATE, &disk->meta);
+    if (code == MDB_SUCCESS) code = mdb_put(txn, disk->meta, &key, &value, 0);
     if (code == MDB_SUCCESS) code = mdb_txn_commit(txn);
     else mdb_txn_abort(txn);
     return told(disk, disk->fault, "first transaction", code);
 }
 
 static int check_format(struct disk *disk, MDB_txn *txn) {
-    MDB_dbi dbi;
     MDB_val key = val_of(slice_of_text(format_key)), value;
-    int code = mdb_dbi_open(txn, meta_name, 0, &dbi);
-    if (code == MDB_SUCCESS) code = mdb_get(txn, dbi, &key, &value);
+    int code = mdb_dbi_open(txn, meta_name, 0, &disk->meta);
+    if (code == MDB_SUCCESS) code = mdb_get(txn, disk->meta, &key, &value);
     if (code == MDB_NOTFOUND || code == MDB_INCOMPATIBLE || (code == MDB_SUCCESS && value.mv_size != 4)) {
         say(disk, disk->fault, "an LMDB file, but not one of a Skerry store");
         return SK_ECORRUPT;
@@ -296,6 +320,33 @@ static int open_databases(struct disk *disk, MDB_txn *txn, MDB_cursor *names) {
     return code == MDB_NOTFOUND ? SK_OK : told(disk, disk->fault, "reading the list of databases", code);
 }
 
+/* The key of a shard's mark: the prefix and the name of its database. */
+static struct slice mark_key(uint32_t shard, char room[sizeof partial_prefix + SHARD_NAME_BYTES]) {
+    char name[SHARD_NAME_BYTES];
+    shard_name(shard, name);
+    int size = snprintf(room, sizeof partial_prefix + SHARD_NAME_BYTES, "%s%s", partial_prefix, name);
+    return slice_of(room, (size_t)size);
+}
+
+static int read_marks(struct disk *disk, MDB_txn *txn) {
+    MDB_cursor *cursor;
+    int code = mdb_cursor_open(txn, disk->meta, &cursor);
+    if (code != MDB_SUCCESS) return told(disk, disk->fault, "reading the marks", code);
+    struct slice prefix = slice_of_text(partial_prefix);
+    MDB_val key = val_of(prefix), value;
+    MDB_cursor_op op = MDB_SET_RANGE;
+    for (; (code = mdb_cursor_get(cursor, &key, &value, op)) == MDB_SUCCESS; op = MDB_NEXT) {
+        struct slice found = slice_of_val(key);
+        uint32_t shard;
+        if (found.size < prefix.size || memcmp(found.data, prefix.data, prefix.size) != 0) break;
+        if (parse_shard_name(slice_of(found.data + prefix.size, found.size - prefix.size), &shard)) {
+            disk->partial[shard] = true;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return code == MDB_NOTFOUND ? SK_OK : told(disk, disk->fault, "reading the marks", code);
+}
+
 /* Reads what is there. `is_new`: nothing at all. */
 static int read_catalog(struct disk *disk, MDB_txn *txn, bool *is_new) {
     MDB_dbi main_dbi;
@@ -306,6 +357,7 @@ static int read_catalog(struct disk *disk, MDB_txn *txn, bool *is_new) {
     *is_new = stat.ms_entries == 0;
     if (*is_new) return SK_OK;
     int err = check_format(disk, txn);
+    if (err == SK_OK) err = read_marks(disk, txn);
     if (err != SK_OK) return err;
     MDB_cursor *names;
     code = mdb_cursor_open(txn, main_dbi, &names);
@@ -333,6 +385,7 @@ static int open_catalog(struct disk *disk) {
 
 static int open_environment(struct disk *disk) {
     memset(disk->databases, 0, sizeof disk->databases);
+    memset(disk->partial, 0, sizeof disk->partial);
     int code = mdb_env_create(&disk->env);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "opening", code);
     /* Unused handles cost address space alone. */
@@ -351,6 +404,7 @@ static int open_environment(struct disk *disk) {
 
 static void close_environment(struct disk *disk) {
     sk_assert(!disk->in_step && disk->open_cursors == 0 && disk->writer == NULL);
+    sk_assert(atomic_load(&disk->open_exports) == 0);
     if (disk->reader != NULL) mdb_txn_abort(disk->reader);
     disk->reader = NULL;
     if (disk->env != NULL) mdb_env_close(disk->env);
@@ -394,6 +448,10 @@ bool disk_has_shard(const struct disk *disk, uint32_t shard) {
     return shard < SHARD_COUNT_MAX && disk->databases[shard] != 0;
 }
 
+bool disk_is_partial(const struct disk *disk, uint32_t shard) {
+    return shard < SHARD_COUNT_MAX && disk->partial[shard];
+}
+
 uint64_t disk_bytes(const struct disk *disk) {
     MDB_envinfo info;
     if (disk->env == NULL || mdb_env_info(disk->env, &info) != MDB_SUCCESS) return 0;
@@ -401,6 +459,8 @@ uint64_t disk_bytes(const struct disk *disk) {
 }
 
 const char *disk_fault_text(const struct disk *disk) { return disk->fault; }
+
+void disk_set_fault(struct disk *disk, const char *text) { snprintf(disk->fault, sizeof disk->fault, "%s", text); }
 
 /* ---- reads ---- */
 
@@ -442,7 +502,7 @@ int disk_get(struct disk *disk, uint32_t shard, struct slice key, struct slice *
     MDB_val stored, wanted = val_of(key);
     int code = mdb_get(disk->reader, disk->databases[shard], &wanted, &stored);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "reading", code);
-    return unwrap(disk, shard, key, slice_of_val(stored), value);
+    return unwrap(disk, disk->fault, shard, key, slice_of_val(stored), value);
 }
 
 int disk_cursor_open(struct disk *disk, uint32_t shard, struct disk_cursor **cursor) {
@@ -470,7 +530,7 @@ static int cursor_move(struct disk_cursor *cursor, MDB_val *at, MDB_cursor_op op
     int code = mdb_cursor_get(cursor->cursor, at, &stored, op);
     if (code != MDB_SUCCESS) return told(cursor->disk, cursor->disk->fault, "walking", code);
     *key = slice_of_val(*at);
-    return unwrap(cursor->disk, cursor->shard, *key, slice_of_val(stored), value);
+    return unwrap(cursor->disk, cursor->disk->fault, cursor->shard, *key, slice_of_val(stored), value);
 }
 
 int disk_cursor_seek(struct disk_cursor *cursor, struct slice from, struct slice *key, struct slice *value) {
@@ -492,6 +552,50 @@ void disk_cursor_close(struct disk_cursor *cursor) {
     free(cursor);
 }
 
+/* ---- export ---- */
+
+int disk_export_open(struct disk *disk, uint32_t shard, struct disk_export **export) {
+    if (disk->env == NULL) return SK_ECLOSED;
+    if (!disk_has_shard(disk, shard)) return SK_NOT_FOUND;
+    struct disk_export *opened = calloc(1, sizeof *opened);
+    if (opened == NULL) return SK_ENOMEM;
+    *opened = (struct disk_export){.disk = disk, .dbi = disk->databases[shard], .shard = shard};
+    int code = mdb_txn_begin(disk->env, NULL, MDB_RDONLY, &opened->txn);
+    if (code == MDB_SUCCESS) code = mdb_cursor_open(opened->txn, opened->dbi, &opened->cursor);
+    atomic_fetch_add(&disk->open_exports, 1);
+    if (code != MDB_SUCCESS) {
+        disk_export_close(opened);
+        return told(disk, disk->fault, "beginning an export", code);
+    }
+    *export = opened;
+    return SK_OK;
+}
+
+int disk_export_get(struct disk_export *export, struct slice key, struct slice *value) {
+    MDB_val stored, wanted = val_of(key);
+    int code = mdb_get(export->txn, export->dbi, &wanted, &stored);
+    if (code != MDB_SUCCESS) return told(export->disk, export->fault, "reading", code);
+    return unwrap(export->disk, export->fault, export->shard, key, slice_of_val(stored), value);
+}
+
+int disk_export_next(struct disk_export *export, struct slice *key, struct slice *value) {
+    MDB_val at, stored;
+    int code = mdb_cursor_get(export->cursor, &at, &stored, MDB_NEXT);
+    if (code != MDB_SUCCESS) return told(export->disk, export->fault, "walking", code);
+    *key = slice_of_val(at);
+    return unwrap(export->disk, export->fault, export->shard, *key, slice_of_val(stored), value);
+}
+
+const char *disk_export_fault_text(const struct disk_export *export) { return export->fault; }
+
+void disk_export_close(struct disk_export *export) {
+    if (export == NULL) return;
+    if (export->cursor != NULL) mdb_cursor_close(export->cursor);
+    if (export->txn != NULL) mdb_txn_abort(export->txn);
+    atomic_fetch_sub(&export->disk->open_exports, 1);
+    free(export);
+}
+
 /* ---- writer ---- */
 
 int disk_write_begin(struct disk *disk) {
@@ -499,7 +603,9 @@ int disk_write_begin(struct disk *disk) {
     disk->dirty_bytes = 0;
     disk->overflow_bytes = 0;
     disk->shard_changes = 0;
+    disk->appended_bytes = 0;
     disk->fresh_pending = 0;
+    disk->mark_pending.is_set = false;
     if (disk->env == NULL) return SK_ECLOSED;
     int code = mdb_txn_begin(disk->env, NULL, 0, &disk->writer);
     if (code != MDB_SUCCESS) disk->writer = NULL;
@@ -516,7 +622,8 @@ static void count_dirty_pages(struct disk *disk) {
         uint64_t there = (uint64_t)stat.ms_branch_pages + stat.ms_leaf_pages;
         if (pages > there) pages = there;
     }
-    disk->dirty_bytes += pages * disk->page_bytes;
+    disk->dirty_bytes += pages * disk->page_bytes + disk->appended_bytes;
+    disk->appended_bytes = 0;
     mdb_cursor_close(disk->write_cursor);
     disk->write_cursor = NULL;
     disk->shard_changes = 0;
@@ -559,16 +666,41 @@ int disk_write_shard(struct disk *disk, uint32_t shard) {
                 mdb_cursor_open(disk->writer, dbi, &disk->write_cursor));
 }
 
-int disk_write_put(struct disk *disk, struct slice key, struct slice value) {
-    disk->shard_changes++;
+int disk_write_mark_partial(struct disk *disk, uint32_t shard, bool partial) {
+    sk_assert(shard < SHARD_COUNT_MAX && !disk->mark_pending.is_set);
+    char room[sizeof partial_prefix + SHARD_NAME_BYTES];
+    MDB_val key = val_of(mark_key(shard, room)), nothing = {.mv_size = 0, .mv_data = NULL};
+    int code = partial ? mdb_put(disk->writer, disk->meta, &key, &nothing, 0)
+                       : mdb_del(disk->writer, disk->meta, &key, NULL);
+    if (code == MDB_NOTFOUND) code = MDB_SUCCESS;
+    disk->mark_pending = (struct mark){.is_set = true, .partial = partial, .shard = shard};
+    return told(disk, disk->write_fault, "marking a shard", code);
+}
+
+int disk_write_clear(struct disk *disk) {
+    return told(disk, disk->write_fault, "clearing a shard", mdb_drop(disk->writer, disk->write_dbi, 0));
+}
+
+static int put(struct disk *disk, struct slice key, struct slice value, unsigned flags) {
     if (value.size > disk->page_bytes / 2) disk->overflow_bytes += value.size;
     MDB_val at = val_of(key), stored = {.mv_size = value.size + CHECKSUM_BYTES};
-    int code = mdb_cursor_put(disk->write_cursor, &at, &stored, MDB_RESERVE);
+    int code = mdb_cursor_put(disk->write_cursor, &at, &stored, MDB_RESERVE | flags);
     if (code != MDB_SUCCESS) return told(disk, disk->write_fault, "writing", code);
     uint32_t checksum = checksum_of(key, value);
     if (value.size > 0) memcpy(stored.mv_data, value.data, value.size);
     memcpy((uint8_t *)stored.mv_data + value.size, &checksum, sizeof checksum);
     return SK_OK;
+}
+
+int disk_write_put(struct disk *disk, struct slice key, struct slice value) {
+    disk->shard_changes++;
+    return put(disk, key, value, 0);
+}
+
+int disk_write_append(struct disk *disk, struct slice key, struct slice value) {
+    disk->appended_bytes += NODE_BYTES + key.size;
+    if (value.size <= disk->page_bytes / 2) disk->appended_bytes += value.size;
+    return put(disk, key, value, MDB_APPEND);
 }
 
 int disk_write_delete(struct disk *disk, struct slice key) {
@@ -622,6 +754,7 @@ int disk_write_commit(struct disk *disk) {
         if (code == EIO && is_out_of_space(disk)) code = ENOSPC;
         return told(disk, disk->write_fault, "committing", code);
     }
+    if (disk->mark_pending.is_set) disk->mark_committed = disk->mark_pending;
     disk->fresh_count += disk->fresh_pending;
     disk->fresh_pending = 0;
     return SK_OK;
@@ -641,6 +774,9 @@ void disk_publish(struct disk *disk, bool failed) {
     sk_assert(disk->writer == NULL);
     for (size_t i = 0; i < disk->fresh_count; i++) disk->databases[disk->fresh[i].shard] = disk->fresh[i].dbi;
     disk->fresh_count = 0;
+    const struct mark *mark = &disk->mark_committed;
+    if (mark->is_set) disk->partial[mark->shard] = mark->partial;
+    disk->mark_committed.is_set = false;
     if (failed) memcpy(disk->fault, disk->write_fault, sizeof disk->fault);
 }
 
@@ -661,13 +797,23 @@ static int restore_handle(struct disk *disk, uint32_t shard) {
     return code;
 }
 
+/* Database and mark go in one transaction. */
+static int remove_shard(struct disk *disk, MDB_txn *txn, uint32_t shard) {
+    char room[sizeof partial_prefix + SHARD_NAME_BYTES];
+    MDB_val key = val_of(mark_key(shard, room));
+    int code = mdb_del(txn, disk->meta, &key, NULL);
+    if (code != MDB_SUCCESS && code != MDB_NOTFOUND) return code;
+    return disk_has_shard(disk, shard) ? mdb_drop(txn, disk->databases[shard], 1) : MDB_SUCCESS;
+}
+
 int disk_drop_shard(struct disk *disk, uint32_t shard) {
     sk_assert(!disk->in_step && disk->writer == NULL);
-    if (!disk_has_shard(disk, shard)) return SK_OK;
+    bool had_database = disk_has_shard(disk, shard);
+    if (!had_database && !disk_is_partial(disk, shard)) return SK_OK;
     MDB_txn *txn;
     int code = mdb_txn_begin(disk->env, NULL, 0, &txn);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "beginning to write", code);
-    code = mdb_drop(txn, disk->databases[shard], 1);
+    code = remove_shard(disk, txn, shard);
     if (code != MDB_SUCCESS) {
         mdb_txn_abort(txn);
         return told(disk, disk->fault, "dropping a shard", code);
@@ -675,7 +821,10 @@ int disk_drop_shard(struct disk *disk, uint32_t shard) {
     disk->databases[shard] = 0;
     code = mdb_txn_commit(txn);
     int err = told(disk, disk->fault, "dropping a shard", code);
-    if (err == SK_OK) return SK_OK;
-    code = restore_handle(disk, shard);
+    if (err == SK_OK) {
+        disk->partial[shard] = false;
+        return SK_OK;
+    }
+    code = had_database ? restore_handle(disk, shard) : MDB_SUCCESS;
     return code == MDB_SUCCESS ? err : told(disk, disk->fault, "opening a database again", code);
 }

@@ -52,7 +52,7 @@ int checkpoint_write(const struct checkpoint_options *options, const struct memt
     struct run run = {.options = options};
     int err = SK_OK;
     for (uint32_t shard = 0; shard < memtable_shard_limit(frozen) && err == SK_OK; shard++) {
-        if (memtable_entries(frozen, shard) == 0) continue;
+        if (shard == options->skipped_shard || memtable_entries(frozen, shard) == 0) continue;
         err = write_shard(&run, frozen, shard);
         bool is_full = run.txn_bytes >= options->txn_bytes ||
                        disk_write_dirty_bytes(options->disk) >= options->txn_bytes * DIRTY_FACTOR;

@@ -10,6 +10,7 @@ struct checkpoint_options {
     struct disk *disk;         /* borrowed */
     uint64_t txn_bytes;        /* a transaction ends with the shard that exceeds this in keys and values */
     uint64_t pace_bytes_per_s; /* keys and values; 0 = as fast as it goes */
+    uint32_t skipped_shard;    /* its changes count no more; SHARD_COUNT_MAX: none */
     void (*pause_cb)(void *arg, uint64_t wait_us); /* waits between transactions; less when there is a hurry */
     void *arg;
 };

@@ -36,6 +36,7 @@ void kv_deinit(struct kv *kv) {
 static void check_key(struct slice key) { sk_assert(key.size > 0 && key.size <= KV_KEY_BYTES_MAX); }
 
 int kv_get(struct kv *kv, struct slice key, struct slice *value) {
+    sk_assert(!kv->locked);
     check_key(key);
     const struct kv_layers *layers = kv->layers;
     enum memtable_found found = memtable_get(layers->active, kv->shard, key, value);
@@ -67,6 +68,7 @@ static int journal_add(struct kv *kv, struct slice key) {
 }
 
 static int before_change(struct kv *kv, struct slice key) {
+    sk_assert(!kv->locked);
     check_key(key);
     sk_assert(kv->open_iterators == 0);
     return kv->journaling ? journal_add(kv, key) : SK_OK;
@@ -157,6 +159,7 @@ static int open_layers(struct kv_iter *iter, struct slice from) {
 }
 
 int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter) {
+    sk_assert(!kv->locked);
     struct kv_iter *opened = calloc(1, sizeof *opened);
     if (opened == NULL) return SK_ENOMEM;
     opened->kv = kv;

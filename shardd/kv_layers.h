@@ -18,6 +18,7 @@ struct kv_undo;
 struct kv {
     struct kv_layers *layers; /* borrowed */
     uint32_t shard;
+    bool locked; /* an install replaces what the shard has, or was broken off: nobody reads or changes it */
     uint32_t open_iterators;
     bool journaling;
     struct kv_undo *journal; /* owned; newest first */

@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/limits.h"
 #include "shardd/checkpoint.h"
 
 #include <malloc.h>
@@ -17,12 +18,13 @@ struct store_writer {
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     /* Under the mutex. */
-    enum phase phase;
+    enum phase phases[STORE_JOBS];
+    int results[STORE_JOBS];
     bool closing;
-    const struct memtable *frozen; /* borrowed; from start to end */
-    struct memtable *discarded;    /* owned; to be freed */
-    bool trim;                     /* and then malloc's free memory */
-    int result;
+    const struct memtable *frozen;    /* borrowed; NULL while there is no checkpoint */
+    struct snapshot_install *install; /* borrowed; NULL while there is no install */
+    struct memtable *discarded;       /* owned; to be freed */
+    bool trim;                        /* and then malloc's free memory */
 };
 
 /* Waits, unless the store is being closed. */
@@ -43,45 +45,70 @@ static void pause_cb(void *arg, uint64_t wait_us) {
     pthread_mutex_unlock(&writer->mutex);
 }
 
-/* One round of the thread, called and left with the mutex held. False: it is to stop. */
-static bool serve(struct store_writer *writer) {
-    while (writer->phase != STARTED && writer->discarded == NULL && !writer->closing) {
-        pthread_cond_wait(&writer->changed, &writer->mutex);
-    }
-    if (writer->discarded != NULL) {
-        struct memtable *table = writer->discarded;
-        bool trim = writer->trim;
-        writer->discarded = NULL;
-        pthread_mutex_unlock(&writer->mutex);
-        memtable_free(table);
-        if (trim) malloc_trim(0);
-        pthread_mutex_lock(&writer->mutex);
-        return true;
-    }
-    if (writer->phase != STARTED) return false;
+/* With the mutex held, as the next three: what is to be done now. An ended job that is not released holds up the others,
+ * unless nobody will release it any more. */
+static bool choose_job(const struct store_writer *writer, enum store_job *job) {
+    bool resting = writer->phases[STORE_CHECKPOINT] == ENDED || writer->phases[STORE_INSTALL] == ENDED;
+    if (resting && !writer->closing) return false;
+    *job = writer->phases[STORE_CHECKPOINT] == STARTED ? STORE_CHECKPOINT : STORE_INSTALL;
+    return writer->phases[*job] == STARTED;
+}
+
+static void discard(struct store_writer *writer) {
+    struct memtable *table = writer->discarded;
+    bool trim = writer->trim;
+    writer->discarded = NULL;
+    pthread_mutex_unlock(&writer->mutex);
+    memtable_free(table);
+    if (trim) malloc_trim(0);
+    pthread_mutex_lock(&writer->mutex);
+}
+
+/* A whole checkpoint or one step of an install. */
+static void work(struct store_writer *writer, enum store_job job) {
     const struct memtable *frozen = writer->frozen;
+    struct snapshot_install *install = writer->install;
+    bool has_cleared = install != NULL && snapshot_install_has_cleared(install);
     pthread_mutex_unlock(&writer->mutex);
-    struct checkpoint_options options = {
-        .disk = writer->options.disk,
-        .txn_bytes = writer->options.txn_bytes,
-        .pace_bytes_per_s = writer->options.pace_bytes_per_s,
-        .pause_cb = pause_cb,
-        .arg = writer,
-    };
-    int err = checkpoint_write(&options, frozen);
+    bool has_ended = true;
+    int err;
+    if (job == STORE_INSTALL) {
+        has_ended = snapshot_install_step(install, &err);
+    } else {
+        struct checkpoint_options options = {
+            .disk = writer->options.disk,
+            .txn_bytes = writer->options.txn_bytes,
+            .pace_bytes_per_s = writer->options.pace_bytes_per_s,
+            .skipped_shard = has_cleared ? snapshot_install_shard(install) : SHARD_COUNT_MAX,
+            .pause_cb = pause_cb,
+            .arg = writer,
+        };
+        err = checkpoint_write(&options, frozen);
+    }
     pthread_mutex_lock(&writer->mutex);
-    writer->phase = ENDED;
-    writer->result = err;
+    if (!has_ended) return;
+    writer->phases[job] = ENDED;
+    writer->results[job] = err;
     pthread_mutex_unlock(&writer->mutex);
-    writer->options.ended_cb(writer->options.arg, err);
+    writer->options.ended_cb(writer->options.arg, job, err);
     pthread_mutex_lock(&writer->mutex);
-    return true;
 }
 
 static void *run_thread(void *arg) {
     struct store_writer *writer = arg;
+    enum store_job job;
     pthread_mutex_lock(&writer->mutex);
-    while (serve(writer)) continue;
+    for (;;) {
+        if (writer->discarded != NULL) {
+            discard(writer);
+        } else if (choose_job(writer, &job)) {
+            work(writer, job);
+        } else if (writer->closing) {
+            break;
+        } else {
+            pthread_cond_wait(&writer->changed, &writer->mutex);
+        }
+    }
     pthread_mutex_unlock(&writer->mutex);
     return NULL;
 }
@@ -119,23 +146,42 @@ void store_writer_free(struct store_writer *writer) {
     free(writer);
 }
 
+static void start(struct store_writer *writer, enum store_job job) {
+    sk_assert(writer->phases[job] == IDLE);
+    writer->phases[job] = STARTED;
+    pthread_cond_broadcast(&writer->changed);
+}
+
 void store_writer_checkpoint(struct store_writer *writer, const struct memtable *frozen) {
     pthread_mutex_lock(&writer->mutex);
-    sk_assert(writer->phase == IDLE);
     writer->frozen = frozen;
-    writer->phase = STARTED;
-    pthread_cond_broadcast(&writer->changed);
+    start(writer, STORE_CHECKPOINT);
     pthread_mutex_unlock(&writer->mutex);
 }
 
-int store_writer_take_result(struct store_writer *writer) {
+void store_writer_install(struct store_writer *writer, struct snapshot_install *install) {
     pthread_mutex_lock(&writer->mutex);
-    sk_assert(writer->phase == ENDED);
-    writer->phase = IDLE;
-    writer->frozen = NULL;
-    int result = writer->result;
+    writer->install = install;
+    start(writer, STORE_INSTALL);
+    pthread_mutex_unlock(&writer->mutex);
+}
+
+int store_writer_result(struct store_writer *writer, enum store_job job) {
+    pthread_mutex_lock(&writer->mutex);
+    sk_assert(writer->phases[job] == ENDED);
+    int result = writer->results[job];
     pthread_mutex_unlock(&writer->mutex);
     return result;
+}
+
+void store_writer_release(struct store_writer *writer, enum store_job job) {
+    pthread_mutex_lock(&writer->mutex);
+    sk_assert(writer->phases[job] == ENDED);
+    writer->phases[job] = IDLE;
+    if (job == STORE_CHECKPOINT) writer->frozen = NULL;
+    else writer->install = NULL;
+    pthread_cond_broadcast(&writer->changed);
+    pthread_mutex_unlock(&writer->mutex);
 }
 
 void store_writer_discard_take(struct store_writer *writer, struct memtable *table, bool trim) {

@@ -1,140 +1,14 @@
 #include "store.h"
 
-#include "libcommon/error.h"
 #include "shardd/checkpoint.h"
+#include "shardd/store_fixture.h"
 
 #include <fcntl.h>
 #include <lmdb.h>
-#include <pthread.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-/* A store in a directory of its own, and the lane's end of its completions. */
-struct fixture {
-    char directory[64];
-    struct store_options options;
-    struct store *store;
-    char text[512];
-    pthread_mutex_t mutex;
-    pthread_cond_t changed;
-    bool ended;
-};
-
-static void ended_cb(void *arg, int err) {
-    (void)err;
-    struct fixture *fixture = arg;
-    pthread_mutex_lock(&fixture->mutex);
-    fixture->ended = true;
-    pthread_cond_broadcast(&fixture->changed);
-    pthread_mutex_unlock(&fixture->mutex);
-}
-
-static int setup(void **state) {
-    struct fixture *fixture = calloc(1, sizeof *fixture);
-    snprintf(fixture->directory, sizeof fixture->directory, "/tmp/sk-store-XXXXXX");
-    if (mkdtemp(fixture->directory) == NULL) return -1;
-    pthread_mutex_init(&fixture->mutex, NULL);
-    pthread_cond_init(&fixture->changed, NULL);
-    fixture->options = (struct store_options){
-        .directory = fixture->directory,
-        .map_bytes = (uint64_t)1 << 40,
-        .memtable_bytes = 32u << 20,
-        .txn_bytes = 4u << 20,
-        .checkpointed_cb = ended_cb,
-        .arg = fixture,
-    };
-    *state = fixture;
-    return 0;
-}
-
-static void close_store(struct fixture *fixture) {
-    store_close(fixture->store);
-    fixture->store = NULL;
-}
-
-static int teardown(void **state) {
-    struct fixture *fixture = *state;
-    close_store(fixture);
-    char path[128];
-    snprintf(path, sizeof path, "%s/data.mdb", fixture->directory);
-    unlink(path);
-    snprintf(path, sizeof path, "%s/lock.mdb", fixture->directory);
-    unlink(path);
-    rmdir(fixture->directory);
-    pthread_cond_destroy(&fixture->changed);
-    pthread_mutex_destroy(&fixture->mutex);
-    free(fixture);
-    return 0;
-}
-
-static void open_store(struct fixture *fixture) {
-    int err = store_open(&fixture->store, &fixture->options, fixture->text, sizeof fixture->text);
-    if (err != SK_OK) fail_msg("%s: %s", error_name(err), fixture->text);
-}
-
-static struct kv *shard(struct fixture *fixture, uint32_t number) {
-    struct kv *kv;
-    assert_int_equal(store_shard(fixture->store, number, &kv), SK_OK);
-    return kv;
-}
-
-static int finish_checkpoint(struct fixture *fixture) {
-    pthread_mutex_lock(&fixture->mutex);
-    while (!fixture->ended) pthread_cond_wait(&fixture->changed, &fixture->mutex);
-    fixture->ended = false;
-    pthread_mutex_unlock(&fixture->mutex);
-    return store_checkpoint_complete(fixture->store);
-}
-
-static int checkpoint(struct fixture *fixture) {
-    assert_int_equal(store_checkpoint_start(fixture->store), SK_OK);
-    return finish_checkpoint(fixture);
-}
-
-static void put(struct kv *kv, const char *key, const char *value) {
-    assert_int_equal(kv_put(kv, slice_of_text(key), slice_of_text(value)), SK_OK);
-}
-
-static void del(struct kv *kv, const char *key) { assert_int_equal(kv_del(kv, slice_of_text(key)), SK_OK); }
-
-/* NULL: the key is not there. */
-static void assert_kv(struct fixture *fixture, uint32_t number, const char *key, const char *expected) {
-    struct slice value;
-    assert_int_equal(store_step_begin(fixture->store), SK_OK);
-    int err = kv_get(shard(fixture, number), slice_of_text(key), &value);
-    assert_int_equal(err, expected == NULL ? SK_NOT_FOUND : SK_OK);
-    if (expected != NULL) assert_true(slice_equal(value, slice_of_text(expected)));
-    store_step_end(fixture->store);
-}
-
-/* `expected`: "key=value key=value …" from `from` on. */
-static void assert_walk(struct fixture *fixture, uint32_t number, const char *from, const char *expected) {
-    char text[1024] = "";
-    struct kv_iter *iter;
-    struct slice key, value;
-    assert_int_equal(store_step_begin(fixture->store), SK_OK);
-    assert_int_equal(kv_iter_open(shard(fixture, number), slice_of_text(from), &iter), SK_OK);
-    int err;
-    while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
-        size_t used = strlen(text);
-        snprintf(text + used, sizeof text - used, "%s%.*s=%.*s", used > 0 ? " " : "", (int)key.size,
-                 (const char *)key.data, (int)value.size, (const char *)value.data);
-    }
-    assert_int_equal(err, SK_NOT_FOUND);
-    assert_int_equal(kv_iter_next(iter, &key, &value), SK_NOT_FOUND);
-    kv_iter_close(iter);
-    store_step_end(fixture->store);
-    assert_string_equal(text, expected);
-}
 
 static void test_reopen_has_what_was_checkpointed(void **state) {
     struct fixture *fixture = *state;
@@ -283,35 +157,6 @@ static void test_drop_shard(void **state) {
 }
 
 /* ---- when there is no room ---- */
-
-/* `count` shards of 100 records each, with `value` in all of them. */
-static void fill_shards(struct fixture *fixture, uint32_t count, const char *value) {
-    char key[16], padded[400];
-    snprintf(padded, sizeof padded, "%-399s", value);
-    for (uint32_t number = 0; number < count; number++) {
-        for (int i = 0; i < 100; i++) {
-            snprintf(key, sizeof key, "key%03d", i);
-            put(shard(fixture, number), key, padded);
-        }
-    }
-}
-
-/* Whether all of a shard's records have `value`; else none has. */
-static bool shard_is_whole(struct fixture *fixture, uint32_t number, const char *value) {
-    struct kv_iter *iter;
-    struct slice key, found;
-    int same = 0, all = 0;
-    assert_int_equal(store_step_begin(fixture->store), SK_OK);
-    assert_int_equal(kv_iter_open(shard(fixture, number), slice_of("", 0), &iter), SK_OK);
-    while (kv_iter_next(iter, &key, &found) == SK_OK) {
-        all++;
-        if (found.size == 399 && memcmp(found.data, value, strlen(value)) == 0) same++;
-    }
-    kv_iter_close(iter);
-    store_step_end(fixture->store);
-    assert_true(same == 0 || (same == 100 && all == 100));
-    return same == 100;
-}
 
 static void test_full_map(void **state) {
     struct fixture *fixture = *state;
@@ -641,13 +486,6 @@ static void model_change(struct fixture *fixture, struct model *model, uint32_t 
     model->values[number][key] = value;
 }
 
-static bool try_finish(struct fixture *fixture) {
-    pthread_mutex_lock(&fixture->mutex);
-    bool ended = fixture->ended;
-    pthread_mutex_unlock(&fixture->mutex);
-    return ended;
-}
-
 /* One turn of the lane: some reads and changes, now and then undone. */
 static void model_step(struct fixture *fixture, struct model *model, unsigned *seed) {
     assert_int_equal(store_step_begin(fixture->store), SK_OK);
@@ -701,7 +539,7 @@ static void test_random_against_model(void **state) {
     open_store(fixture);
     for (int step = 0; step < MODEL_STEPS; step++) {
         model_step(fixture, &model, &seed);
-        if (store_checkpoint_running(fixture->store) && try_finish(fixture)) {
+        if (store_checkpoint_running(fixture->store) && has_ended(fixture, CHECKPOINTED)) {
             assert_int_equal(finish_checkpoint(fixture), SK_OK);
             checkpointed = frozen;
         }
@@ -713,7 +551,6 @@ static void test_random_against_model(void **state) {
             /* Closing lets a running checkpoint end; what was only in memory is gone. */
             bool running = store_checkpoint_running(fixture->store);
             close_store(fixture);
-            fixture->ended = false;
             open_store(fixture);
             if (running) checkpointed = frozen;
             model = checkpointed;
@@ -743,7 +580,7 @@ static void test_lane_goes_on_during_checkpoint(void **state) {
             put(shard(fixture, number + 1), "lane", "was here");
             assert_kv(fixture, number + 1, "lane", "was here");
         }
-    } while (!try_finish(fixture));
+    } while (!has_ended(fixture, CHECKPOINTED));
     assert_int_equal(finish_checkpoint(fixture), SK_OK);
     for (uint32_t number = 0; number < 30; number += 2) assert_true(shard_is_whole(fixture, number, "second"));
 }

@@ -562,6 +562,8 @@ static void apply_map(struct lane *lane) {
         const struct map_replica *replica = map_find_replica(&map->shards[id], lane->node);
         struct shard *shard = shard_table_find(&lane->shards, id);
         if (replica == NULL && shard == NULL) continue;
+        /* R30: a replica in the middle of an install takes no part before its content is whole again. */
+        if (shard == NULL && store_shard_is_partial(lane->store, id)) continue;
         if (shard == NULL && start_stay(lane, id, map->shard_count, replica->replica_id) != SK_OK) return;
         whole = configure(lane, shard_table_find(&lane->shards, id), &map->shards[id]) && whole;
     }

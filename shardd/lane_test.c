@@ -5,11 +5,15 @@
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
 #include "libcommon/slot.h"
+#include "shardd/snapshot_file.h"
+#include "shardd/snapshot_install.h"
+#include "shardd/store.h"
 
 #include <errno.h>
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
 #include <nng/protocol/pipeline0/push.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -609,6 +613,68 @@ static void test_no_answer_is_dropped(void **state) {
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) buffer_deinit(bodies[i]);
 }
 
+static void ended_cb(void *arg, int err) {
+    (void)err;
+    atomic_store((atomic_bool *)arg, true);
+}
+
+static void damage_file_hook(uint32_t commits) {
+    (void)commits;
+    if (truncate(getenv("SNAPSHOT"), 10) != 0) abort();
+}
+
+/* Leaves the shard as a process does that ends in the middle of an install. */
+static void make_partial(struct fixture *fixture, uint32_t shard) {
+    char directory[128], path[128], text[512];
+    atomic_bool ended = false;
+    struct store *store;
+    struct snapshot_writer *writer;
+    uint64_t bytes, records;
+    snprintf(directory, sizeof directory, "%s/store", fixture->directory);
+    snprintf(path, sizeof path, "%s/snapshot", fixture->directory);
+    struct snapshot_id id = {.cluster = CLUSTER, .shard = shard};
+    struct slice record = slice_of_text("record");
+    assert_int_equal(snapshot_writer_open(&writer, path, &id, record, text, sizeof text), SK_OK);
+    assert_int_equal(snapshot_writer_finish(writer, &bytes, &records), SK_OK);
+    snapshot_writer_close(writer);
+    struct store_options options = {.directory = directory,
+                                    .map_bytes = (uint64_t)1 << 30,
+                                    .txn_bytes = 1000,
+                                    .installed_cb = ended_cb,
+                                    .arg = &ended};
+    assert_int_equal(store_open(&store, &options, text, sizeof text), SK_OK);
+    setenv("SNAPSHOT", path, 1);
+    snapshot_install_committed_hook = damage_file_hook;
+    assert_int_equal(store_install_start(store, shard, CLUSTER, path, record), SK_OK);
+    while (!atomic_load(&ended)) sched_yield();
+    snapshot_install_committed_hook = NULL;
+    assert_int_equal(store_install_complete(store), SK_ECORRUPT);
+    assert_true(store_shard_is_partial(store, shard));
+    store_close(store);
+}
+
+/* R30: a shard whose install was broken off takes no part, whatever the log still has of it; the others do. */
+static void test_r30_a_partial_shard_is_left_alone(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    set(fixture, "a", "1");
+    set(fixture, "b", "2");
+    assert_int_not_equal(shard_of("a"), shard_of("b"));
+    stop(fixture);
+    make_partial(fixture, shard_of("a"));
+    start(fixture);
+    expect(fixture, "b", "2");
+    set(fixture, "b", "3");
+    struct buffer body;
+    buffer_init(&body);
+    encode_body(&body, "GET a");
+    struct request_item item = {
+        .number = ++fixture->number, .shard = shard_of("a"), .timeout_ms = 60000, .body = buffer_slice(&body)};
+    send_items(fixture, &item, 1);
+    assert_int_equal(await(fixture, fixture->number, result), SK_NOT_LEADER);
+    buffer_deinit(&body);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_written_is_there_after_a_restart, setup, teardown),
@@ -622,6 +688,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_expired_keys_are_swept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_answer_is_dropped, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_r30_a_partial_shard_is_left_alone, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 #include "shardd/replay.h"
 
 #include "libcommon/error.h"
+#include "libcommon/log.h"
 
 #include <stdlib.h>
 
@@ -17,6 +18,10 @@ static int load_shard_cb(void *arg, uint32_t id) {
     struct shard *shard;
     wal_position synced;
     if (!shard_table_owns(replay->table, id)) return SK_ECORRUPT;
+    if (store_shard_is_partial(replay->store, id)) {
+        log_event(LOG_WARNING, "shard_partial", "shard=%u", id);
+        return SK_OK;
+    }
     int err = new_shard(replay, id, 1, 0, &shard); /* its record says the rest */
     if (err != SK_OK) return err;
     err = shard_load(shard, &synced);
@@ -34,6 +39,7 @@ int replay_load_shards(struct replay *replay) { return store_each_shard(replay->
 
 static int on_start(struct replay *replay, const struct wal_entry *logged) {
     struct shard *shard = shard_table_find(replay->table, logged->shard);
+    if (store_shard_is_partial(replay->store, logged->shard)) return SK_OK; /* what the log has leads nowhere */
     if (shard != NULL && shard->replica.replica_id >= logged->replica_id) return SK_OK; /* in the store already */
     if (shard != NULL) return SK_ECORRUPT; /* a stay that was never dropped */
     uint32_t shard_count;

@@ -1,6 +1,7 @@
 /* Opening a lane: its shards from the store, and what the log has behind each. What was committed is executed; the few
- * entries behind wait, as pending of their shard, for the first entry of a new epoch (docs/replication.md, R5). Used
- * while the lane is opened, in a step of its store, by one thread. */
+ * entries behind wait, as pending of their shard, for the first entry of a new epoch (docs/replication.md, R5). A
+ * shard whose install was broken off is passed over, in store and log (R30). Used while the lane is opened, in a step of its
+ * store, by one thread. */
 #pragma once
 
 #include "shardd/shard_table.h"

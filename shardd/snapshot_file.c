@@ -352,13 +352,13 @@ static int take_record(struct snapshot_reader *reader, struct slice *key, struct
 
 /* The first record of all. */
 static int read_shard_record(struct snapshot_reader *reader) {
-    struct slice key, value;
+    struct slice key = {0}, value = {0};
     int err = read_block(reader);
     if (err == SK_OK) err = take_record(reader, &key, &value);
-    if (err == SK_NOT_FOUND || (err == SK_OK && !slice_equal(key, record_shard_key()))) {
+    if (err != SK_OK && err != SK_NOT_FOUND) return err;
+    if (!slice_equal(key, record_shard_key())) {
         return damaged(reader, "does not begin with the shard's own record");
     }
-    if (err != SK_OK) return err;
     buffer_append(&reader->record, value.data, value.size);
     return reader->record.failed ? fail_memory(&reader->words) : SK_OK;
 }

@@ -1,4 +1,5 @@
 /* `skerry`: data commands, prompt, status, bench and a whole local cluster in one program. */
+#include "admin.h"
 #include "bench.h"
 #include "help.h"
 #include "libcommon/error.h"
@@ -33,8 +34,14 @@ struct globals {
      NULL,                                                                                                        \
      "URL",                                                                                                       \
      "the gateway (" GATEWAY_DEFAULT "; $SKERRY_GATEWAY)"},                                                       \
-        {"--metad", OPTION_TEXT, &(globals)->metad, 0,                                                            \
-         0,         NULL,        "URL[,URL]",       "metad, for status (" METAD_DEFAULT "; $SKERRY_METAD)"},      \
+        {"--metad",                                                                                               \
+         OPTION_TEXT,                                                                                             \
+         &(globals)->metad,                                                                                       \
+         0,                                                                                                       \
+         0,                                                                                                       \
+         NULL,                                                                                                    \
+         "URL[,URL]",                                                                                             \
+         "metad, for status and admin (" METAD_DEFAULT "; $SKERRY_METAD)"},                                       \
         {"--timeout", OPTION_DURATION_MS,          &(globals)->timeout_ms, 1, TIMEOUT_MS_MAX, NULL,               \
          "TIME",      "deadline of a request (5s)"},                                                              \
         {"--json",                                                                                                \
@@ -79,7 +86,7 @@ static int run_status(struct globals *globals, int argc, char **argv, int at) {
         {"--wait", OPTION_UINT, &status.wait_seconds, 0, 86400, NULL, "SECONDS",
          "until every shard is led and the gateway serves; exit code 1 when it takes longer"},
         {"--shards", OPTION_SWITCH, &status.shards, 0, 0, NULL, NULL,
-         "every shard, not only those without a leader"},
+         "every shard, not only those without a leader or below min_isr"},
         COMMON_OPTIONS(globals),
     };
     int code = parse(options, COUNT(options), globals, "skerry status [options]", argc, argv, &at, false);
@@ -148,6 +155,45 @@ static int run_bench(struct globals *globals, int argc, char **argv, int at) {
     bench.json = globals->json;
     bench.timeout_ms = (uint32_t)globals->timeout_ms;
     return bench_run(&bench);
+}
+
+static bool parse_id(const char *word, uint64_t most, uint32_t *id) {
+    char *end;
+    if (word[0] < '0' || word[0] > '9') return false;
+    unsigned long long value = strtoull(word, &end, 10); /* ULLONG_MAX when it does not fit */
+    if (*end != 0 || value > most) return false;
+    *id = (uint32_t)value;
+    return true;
+}
+
+static int run_admin(struct globals *globals, int argc, char **argv, int at) {
+    struct admin_options admin = {0};
+    const struct option options[] = {
+        {"--yes-lose-data", OPTION_SWITCH, &admin.yes_lose_data, 0, 0, NULL, NULL,
+         "of force-leader: do it; without, only show what there is"},
+        COMMON_OPTIONS(globals),
+    };
+    static const char synopsis[] =
+        "skerry admin handover SHARD NODE                       the leader hands over; NODE is preferred from now "
+        "on\n"
+        "       skerry admin force-leader SHARD NODE --yes-lose-data   NODE leads, and what it lacks is lost";
+    const char *words[3] = {"", "", ""}; /* options may stand anywhere between them */
+    size_t count = 0;
+    for (;;) {
+        int code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, count < COUNT(words));
+        if (code >= 0) return code;
+        if (at == argc) break;
+        words[count++] = argv[at++];
+    }
+    bool handover = strcmp(words[0], "handover") == 0;
+    if (!handover && strcmp(words[0], "force-leader") != 0) return usage("admin: handover or force-leader");
+    if (count < 3) return usage("admin: a shard and a node are missing");
+    if (!parse_id(words[1], SHARD_COUNT_MAX - 1, &admin.shard)) return usage("admin: SHARD is a number");
+    if (!parse_id(words[2], UINT32_MAX, &admin.node) || admin.node == 0) return usage("admin: NODE is a number");
+    if (handover && admin.yes_lose_data) return usage("admin: a handover loses nothing");
+    admin.metad = globals->metad;
+    admin.timeout_ms = (uint32_t)globals->timeout_ms;
+    return handover ? admin_handover(&admin) : admin_force_leader(&admin);
 }
 
 static int run_help(int argc, char **argv, int at) {
@@ -250,6 +296,8 @@ static void print_help(const struct option *options, size_t count) {
         "       skerry [options]                          a prompt; commands from stdin when that is no terminal\n"
         "       skerry [options] batch [--atomic]         commands from stdin, many in a request\n"
         "       skerry status [--wait SECONDS] [--shards] nodes, shards, leaders, sizes\n"
+        "       skerry admin handover SHARD NODE          moves a leader (skerry admin --help; force-leader, "
+        "too)\n"
         "       skerry up [--data DIR] [--nodes N] ...    a whole cluster on this machine (skerry up --help)\n"
         "       skerry bench [--load] ...                 measures the cluster (skerry bench "
         "--help)\n\noptions:\n");
@@ -267,6 +315,7 @@ static int run_named(struct globals *globals, int argc, char **argv, int at) {
     if (strcmp(name, "up") == 0) return run_up(globals, argc, argv, at + 1);
     if (strcmp(name, "bench") == 0) return run_bench(globals, argc, argv, at + 1);
     if (strcmp(name, "batch") == 0) return run_batch(globals, argc, argv, at + 1);
+    if (strcmp(name, "admin") == 0) return run_admin(globals, argc, argv, at + 1);
     if (strcmp(name, "help") == 0) return run_help(argc, argv, at + 1);
     return run_data(globals, MODE_WORDS, argc, argv, at);
 }

@@ -54,7 +54,7 @@ void status_deinit(struct status *status) {
     *status = (struct status){0};
 }
 
-static int fetch(struct metad_client *client, uint32_t timeout_ms, struct status *status, char *text,
+int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status *status, char *text,
                  size_t text_bytes) {
     static const uint8_t no_params[] = {0x90};
     struct buffer answer;
@@ -77,7 +77,13 @@ static bool is_led(const struct map *map, const struct map_shard *shard) {
 
 struct status_shards status_count_shards(const struct map *map) {
     struct status_shards shards = {.count = map->shard_count};
-    for (uint32_t i = 0; i < map->shard_count; i++) shards.led += is_led(map, &map->shards[i]);
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        const struct map_shard *shard = &map->shards[i];
+        shards.led += is_led(map, shard);
+        shards.short_isr += shard->isr_count < shard->min_isr;
+        shards.behind += shard->isr_count < shard->replica_count;
+        shards.lost += shard->data_loss_generation > 0;
+    }
     return shards;
 }
 
@@ -97,7 +103,7 @@ bool status_map_serves(const struct map *map, char *missing, size_t missing_byte
 static bool metad_serves(struct metad_client *client, char *missing, size_t missing_bytes) {
     struct status status;
     char text[128];
-    int err = fetch(client, ATTEMPT_MS, &status, text, sizeof text);
+    int err = status_fetch(client, ATTEMPT_MS, &status, text, sizeof text);
     if (err != SK_OK) {
         snprintf(missing, missing_bytes, "metad does not answer: %s", text);
         return false;
@@ -159,31 +165,31 @@ int status_wait_ready(const struct status_wait *wait, char *missing, size_t miss
 
 /* ---- showing ---- */
 
-/* A number among the pairs of an encoded map; false when it is not there. */
-static bool find_number(struct slice map, const char *name, uint64_t *number) {
+/* A value among the pairs of an encoded map; false when it is not there. */
+static bool find_value(struct slice map, const char *name, struct slice *value) {
     struct mp_reader reader = mp_reader_of(map);
     uint32_t count;
     if (mp_read_map(&reader, &count) != SK_OK) return false;
     for (uint32_t i = 0; i < count; i++) {
         struct slice key;
-        bool named = mp_read_bytes(&reader, &key) == SK_OK;
-        if (named && slice_equal(key, slice_of_text(name))) return mp_read_uint(&reader, number) == SK_OK;
-        if (!named || mp_skip(&reader, NULL) != SK_OK) return false;
+        if (mp_read_bytes(&reader, &key) != SK_OK || mp_skip(&reader, value) != SK_OK) return false;
+        if (slice_equal(key, slice_of_text(name))) return true;
     }
     return false;
 }
 
+static bool find_number(struct slice map, const char *name, uint64_t *number) {
+    struct slice value;
+    if (!find_value(map, name, &value)) return false;
+    struct mp_reader reader = mp_reader_of(value);
+    return mp_read_uint(&reader, number) == SK_OK;
+}
+
 static bool find_text(struct slice map, const char *name, struct slice *text) {
-    struct mp_reader reader = mp_reader_of(map);
-    uint32_t count;
-    if (mp_read_map(&reader, &count) != SK_OK) return false;
-    for (uint32_t i = 0; i < count; i++) {
-        struct slice key;
-        bool named = mp_read_bytes(&reader, &key) == SK_OK;
-        if (named && slice_equal(key, slice_of_text(name))) return mp_read_bytes(&reader, text) == SK_OK;
-        if (!named || mp_skip(&reader, NULL) != SK_OK) return false;
-    }
-    return false;
+    struct slice value;
+    if (!find_value(map, name, &value)) return false;
+    struct mp_reader reader = mp_reader_of(value);
+    return mp_read_bytes(&reader, text) == SK_OK;
 }
 
 /* The stats of a node, keyed by its id as a number or as text; an empty slice when it told none. */
@@ -202,6 +208,26 @@ static struct slice stats_of(const struct status *status, uint32_t node) {
         if (number || text) return value;
     }
     return slice_of(NULL, 0);
+}
+
+/* tails: {shard: [epoch, index]} */
+bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
+                      uint64_t *index) {
+    struct slice tails;
+    if (!find_value(stats_of(status, node), "tails", &tails)) return false;
+    struct mp_reader reader = mp_reader_of(tails);
+    uint32_t count, parts;
+    if (mp_read_map(&reader, &count) != SK_OK) return false;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t id;
+        if (mp_read_uint(&reader, &id) != SK_OK) return false;
+        if (id == shard) {
+            return mp_read_array(&reader, &parts) == SK_OK && parts == 2 &&
+                   mp_read_uint(&reader, epoch) == SK_OK && mp_read_uint(&reader, index) == SK_OK;
+        }
+        if (mp_skip(&reader, NULL) != SK_OK) return false;
+    }
+    return false;
 }
 
 static void print_bytes(uint64_t bytes) {
@@ -248,21 +274,37 @@ static void print_nodes(const struct status *status) {
     }
 }
 
-static void print_shards(const struct status *status, bool all) {
+static void print_ids(const char *name, const uint32_t *ids, uint32_t count) {
+    printf(" %s=", name);
+    for (uint32_t i = 0; i < count; i++) printf("%s%" PRIu32, i > 0 ? "," : "", ids[i]);
+}
+
+/* What is not as it should be stands behind what always stands there. */
+static void print_shard(const struct map *map, uint32_t id) {
+    const struct map_shard *shard = &map->shards[id];
+    uint32_t replicas[MAP_REPLICAS_MAX];
+    for (uint32_t i = 0; i < shard->replica_count; i++) replicas[i] = shard->replicas[i].node;
+    printf("  %-5" PRIu32 " epoch=%-4" PRIu64 " leader=%-4" PRIu32, id, shard->leader_epoch, shard->leader);
+    print_ids("isr", shard->isr, shard->isr_count);
+    print_ids("replicas", replicas, shard->replica_count);
+    if (shard->eligible_count > 0) print_ids("eligible", shard->eligible, shard->eligible_count);
+    if (shard->wanted_leader != 0) printf(" wanted_leader=%" PRIu32, shard->wanted_leader);
+    if (shard->data_loss_generation > 0) printf(" data_loss_generation=%" PRIu64, shard->data_loss_generation);
+    if (shard->isr_count < shard->min_isr) printf(" BELOW MIN_ISR %" PRIu32, shard->min_isr);
+    printf("%s\n", is_led(map, shard) ? "" : " NO LEADER ALIVE");
+}
+
+void status_print_shards(const struct status *status, bool all) {
     const struct map *map = status->map;
     struct status_shards shards = status_count_shards(map);
     printf("shards: %" PRIu32 ", %" PRIu32 " led, %" PRIu32 " without a leader alive\n", shards.count, shards.led,
            shards.count - shards.led);
+    printf("  %" PRIu32 " below min_isr, %" PRIu32 " with replicas not in sync, %" PRIu32
+           " that may have lost data\n",
+           shards.short_isr, shards.behind, shards.lost);
     for (uint32_t i = 0; i < map->shard_count; i++) {
         const struct map_shard *shard = &map->shards[i];
-        if (!all && is_led(map, shard)) continue;
-        printf("  %-5" PRIu32 " epoch=%-4" PRIu64 " leader=%-4" PRIu32 " isr=", i, shard->leader_epoch,
-               shard->leader);
-        for (uint32_t r = 0; r < shard->isr_count; r++) printf("%s%" PRIu32, r > 0 ? "," : "", shard->isr[r]);
-        printf(" replicas=");
-        for (uint32_t r = 0; r < shard->replica_count; r++)
-            printf("%s%" PRIu32, r > 0 ? "," : "", shard->replicas[r].node);
-        printf("%s\n", is_led(map, shard) ? "" : " NO LEADER ALIVE");
+        if (all || !is_led(map, shard) || shard->isr_count < shard->min_isr) print_shard(map, i);
     }
 }
 
@@ -298,7 +340,7 @@ static void show(const struct status *status, const struct status_options *optio
     print_figures(status->metad);
     printf("\n");
     print_nodes(status);
-    print_shards(status, options->shards);
+    status_print_shards(status, options->shards);
     print_gateways(status);
 }
 
@@ -333,7 +375,7 @@ int status_run(const struct status_options *options) {
     }
     struct status status;
     char text[256];
-    int err = fetch(client, options->timeout_ms, &status, text, sizeof text);
+    int err = status_fetch(client, options->timeout_ms, &status, text, sizeof text);
     metad_client_free(client);
     if (err != SK_OK) {
         fprintf(stderr, "skerry: metad at %s does not tell: %s\n", options->metad, text);

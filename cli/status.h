@@ -20,8 +20,22 @@ struct status {
 int status_read(struct status *status, struct buffer *answer);
 void status_deinit(struct status *status);
 
+struct metad_client;
+
+/* Asks metad. SK_OK: the caller calls status_deinit. Otherwise `text` says why not. */
+int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status *status, char *text,
+                 size_t text_bytes);
+
+/* The last entry of the node's replica of `shard`, if the node tells it (a shardd does of replicas that hear no leader).
+ * False = it does not. */
+bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
+                      uint64_t *index);
+
 struct status_shards {
     uint32_t count, led; /* led: by a node that is alive */
+    uint32_t short_isr;  /* fewer in sync than min_isr: no writes */
+    uint32_t behind;     /* some replica is not in sync */
+    uint32_t lost;       /* a leader was forced: data may be lost */
 };
 
 struct status_shards status_count_shards(const struct map *map);
@@ -45,6 +59,9 @@ struct status_options {
     bool wait, json, shards;
     uint32_t timeout_ms;
 };
+
+/* The shards on stdout: how many are well, then those that have no leader alive or too few in sync, or all. */
+void status_print_shards(const struct status *status, bool all);
 
 /* `skerry status`: the exit code, 1 also when the wait was in vain. */
 int status_run(const struct status_options *options);

@@ -5,12 +5,7 @@
 #include "libcommon/mp.h"
 #include "session.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
+#include "libcommon/testing.h"
 
 /* Two nodes, two shards, each led by one. */
 static struct map *make_map(bool second_alive, uint32_t second_leader) {
@@ -29,9 +24,9 @@ static struct map *make_map(bool second_alive, uint32_t second_leader) {
         shard->leader_epoch = shard->config_version = 1;
         shard->leader = i == 0 ? 1 : second_leader;
         shard->min_isr = 1;
-        shard->replica_count = shard->isr_count = shard->eligible_count = 1;
+        shard->replica_count = shard->isr_count = 1;
         shard->replicas[0] = (struct map_replica){.node = i + 1, .replica_id = i + 1};
-        shard->isr[0] = shard->eligible[0] = i + 1;
+        shard->isr[0] = i + 1;
     }
     return map;
 }
@@ -56,6 +51,50 @@ static void shards_need_leaders_alive(void **state) {
         assert_string_equal(missing, cases[i].missing);
         map_unref(map);
     }
+}
+
+/* Whatever may be wrong with a shard is counted and shown; what is right is not, unless all are wanted. */
+static void shards_that_are_not_well_are_shown(void **state) {
+    (void)state;
+    struct map *map = make_map(true, 2);
+    struct map_shard *shard = &map->shards[1];
+    *shard = (struct map_shard){.leader_epoch = 7,
+                                .leader = 2,
+                                .wanted_leader = 1,
+                                .min_isr = 2,
+                                .data_loss_generation = 3,
+                                .replica_count = 2,
+                                .replicas = {{1, 1}, {2, 2}},
+                                .isr_count = 1,
+                                .isr = {2},
+                                .eligible_count = 1,
+                                .eligible = {1}};
+    struct status_shards shards = status_count_shards(map);
+    assert_int_equal(shards.led, 2);
+    assert_int_equal(shards.short_isr, 1);
+    assert_int_equal(shards.behind, 1);
+    assert_int_equal(shards.lost, 1);
+    struct status status = {.map = map};
+    struct capture out;
+    char text[4096];
+    for (int all = 0; all < 2; all++) {
+        capture_begin(&out, STDOUT_FILENO);
+        status_print_shards(&status, all != 0);
+        capture_end(&out, text, sizeof text);
+        assert_non_null(strstr(text,
+                               "shards: 2, 2 led, 0 without a leader alive\n"
+                               "  1 below min_isr, 1 with replicas not in sync, 1 that may have lost data\n"));
+        assert_non_null(strstr(text,
+                               "  1     epoch=7    leader=2    isr=2 replicas=1,2 eligible=1 wanted_leader=1 "
+                               "data_loss_generation=3 BELOW MIN_ISR 2\n"));
+        assert_int_equal(strstr(text, "  0     epoch=1    leader=1    isr=1 replicas=1\n") != NULL, all);
+    }
+    shard->leader = 0;
+    capture_begin(&out, STDOUT_FILENO);
+    status_print_shards(&status, false);
+    capture_end(&out, text, sizeof text);
+    assert_non_null(strstr(text, " NO LEADER ALIVE\n"));
+    map_unref(map);
 }
 
 static void no_map_yet(void **state) {
@@ -116,6 +155,42 @@ static void answers_are_read(void **state) {
     }
     status_deinit(&status);
     map_unref(map);
+}
+
+/* stats: {2: {figures…, tails: …}} */
+static bool find_tail_in(struct slice tails, uint32_t node, uint32_t shard, uint64_t *epoch, uint64_t *index) {
+    struct buffer stats;
+    buffer_init(&stats);
+    mp_write_map(&stats, 1);
+    mp_write_uint(&stats, 2);
+    mp_write_map(&stats, 2);
+    mp_write_text(&stats, "keys");
+    mp_write_uint(&stats, 12);
+    mp_write_text(&stats, "tails");
+    mp_write_raw(&stats, tails);
+    struct status status = {.stats = buffer_slice(&stats)};
+    bool found = status_find_tail(&status, node, shard, epoch, index);
+    buffer_deinit(&stats);
+    return found;
+}
+
+static void tails_are_found_where_they_are_told(void **state) {
+    (void)state;
+    struct slice tails = slice_of_text("\x82\7\x92\3\4\x08\x92\5\6"); /* {7: [3, 4], 8: [5, 6]} */
+    uint64_t epoch, index;
+    assert_true(find_tail_in(tails, 2, 8, &epoch, &index));
+    assert_int_equal(epoch, 5);
+    assert_int_equal(index, 6);
+    assert_true(find_tail_in(tails, 2, 7, &epoch, &index));
+    assert_int_equal(index, 4);
+    assert_false(find_tail_in(tails, 2, 9, &epoch, &index));
+    assert_false(find_tail_in(tails, 1, 7, &epoch, &index));
+    static const char *const bad[] = {"\xc0", "\x81\xc0\xc0", "\x81\7\7", "\x81\7\x91\3", "\x81\7\x92\3\xc0"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(find_tail_in(slice_of_text(bad[i]), 2, 7, &epoch, &index));
+    }
+    struct status none = {0};
+    assert_false(status_find_tail(&none, 2, 7, &epoch, &index));
 }
 
 /* ---- against a metad and a gateway that a test plays: they speak the same protocol ---- */
@@ -212,8 +287,10 @@ static void run_shows_and_answers_codes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_need_leaders_alive),
+        cmocka_unit_test(shards_that_are_not_well_are_shown),
         cmocka_unit_test(no_map_yet),
         cmocka_unit_test(answers_are_read),
+        cmocka_unit_test(tails_are_found_where_they_are_told),
         cmocka_unit_test(ready_when_map_and_gateway_serve),
         cmocka_unit_test(not_ready_says_what_is_missing),
         cmocka_unit_test(a_gateway_that_is_not_there_is_missing),

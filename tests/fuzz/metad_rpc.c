@@ -11,6 +11,14 @@ static void try_request(struct slice bytes) {
     char text[REQUEST_TEXT_BYTES] = "";
     int err = request_decode(bytes, &request, text);
     sk_assert(err == SK_OK || text[0] != 0);
+    if (err != SK_OK || request.method != REQUEST_CHANGE) return;
+    struct mp_reader reader = mp_reader_of(request.change.changes);
+    struct shard_change change;
+    for (uint32_t i = 0; i < request.change.count; i++) {
+        sk_assert(shard_change_decode(&reader, &change) == SK_OK);
+        sk_assert(change.isr_count <= MAP_REPLICAS_MAX);
+    }
+    sk_assert(mp_left(&reader) == 0);
 }
 
 static void try_command(struct slice bytes) {

@@ -103,6 +103,7 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
         return;
     case PLAN_SHARDD:
         add_flag_tcp(builder, "--frames-listen", SHARDD_PORT + offset);
+        add_flag_tcp(builder, "--replication-listen", SHARDD_PORT + 10 + offset);
         add_flag_number(builder, "--lanes", options->lanes);
         if (options->durability != NULL) add_flag(builder, "--durability", options->durability);
         add_metad_addresses(builder, metad_offset);

@@ -48,7 +48,8 @@ static void three_nodes(void **state) {
     assert_string_equal(
         words_of(&plan.processes[1]),
         "/p/shardd --data-dir d/shardd-1 --advertise 127.0.0.1 --frames-listen tcp://127.0.0.1:7200"
-        " --lanes 2 --metad tcp://127.0.0.1:7100 --metad-publish tcp://127.0.0.1:7101");
+        " --replication-listen tcp://127.0.0.1:7210 --lanes 2 --metad tcp://127.0.0.1:7100 --metad-publish "
+        "tcp://127.0.0.1:7101");
     assert_non_null(strstr(words_of(&plan.processes[2]), "--frames-listen tcp://127.0.0.1:8200 "));
     assert_non_null(strstr(words_of(&plan.processes[3]), "--frames-listen tcp://127.0.0.1:9200 "));
     assert_string_equal(words_of(&plan.processes[4]),

@@ -101,7 +101,6 @@ static int open_service(struct metad *metad, const struct metad_options *options
         .version = datadir_version(metad->datadir),
         .shards = options->shards,
         .replicas = options->replicas,
-        .replicas_most = options->replicas_most,
         .expect_nodes = options->expect_nodes,
         .node_timeout_ms = options->node_timeout_ms,
         .arg = metad,

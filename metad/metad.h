@@ -21,7 +21,6 @@ struct metad_options {
     struct metad_server servers[RAFT_LOOP_SERVERS_MAX]; /* this one among them; texts borrowed until metad_free */
     uint32_t server_count;                              /* 1, 3 or 5 */
     uint32_t shards, expect_nodes, replicas;            /* for a cluster that does not exist yet */
-    uint32_t replicas_most;                             /* as in struct service_options */
     uint64_t node_timeout_ms;
 };
 

@@ -292,8 +292,8 @@ static void nodes_register_and_get_shards(void **state) {
         led[shard->leader]++;
         assert_int_equal(shard->leader_epoch, 1);
         assert_int_equal(shard->leader_incarnation, shard->leader == 1 ? one.incarnation : two.incarnation);
-        assert_int_equal(shard->isr_count, 1);
-        assert_int_equal(shard->min_isr, 1);
+        assert_int_equal(shard->isr_count, 2); /* min(wanted, nodes) */
+        assert_int_equal(shard->min_isr, 2);
     }
     assert_int_equal(led[1], 8);
     assert_true(map_find_node(map, 2)->alive);
@@ -466,7 +466,6 @@ static struct identity three[3];
 /* Three nodes, and 16 shards on all of them. */
 static struct map *start_replicated(struct client *client) {
     options.expect_nodes = 3;
-    options.replicas_most = 3;
     server_start(0);
     client_open(client, servers[0].listen);
     for (uint8_t i = 0; i < 3; i++) three[i] = register_node(client, (struct node){.store = (uint8_t)(i + 1)});

@@ -15,9 +15,6 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* Until shardd replicates a shard gets no more, whatever the cluster wants; then MAP_REPLICAS_MAX. */
-#define INITIAL_REPLICAS 1u
-
 /* How many replicas are given to other nodes at once, and how often the spread of leaders is looked at. */
 #define REPLACEMENTS_MAX  16u
 #define BALANCE_PERIOD_MS 100u
@@ -368,8 +365,7 @@ static void propose_init(struct service *service) {
 
 /* min(wanted, nodes that are there). */
 static uint32_t initial_replicas(const struct service *service, uint32_t alive) {
-    uint32_t count = service->options.replicas_most > 0 ? service->options.replicas_most : INITIAL_REPLICAS;
-    if (count > service->fsm.catalog.replicas_wanted) count = service->fsm.catalog.replicas_wanted;
+    uint32_t count = service->fsm.catalog.replicas_wanted;
     return count < alive ? count : alive;
 }
 

@@ -22,7 +22,6 @@ struct service_options {
     uint64_t cluster;                                     /* the data directory's, 0 = none yet */
     uint64_t version; /* the data directory's: the log holds this map version or a later one */
     uint32_t shards, replicas, expect_nodes; /* settings for a cluster that does not exist yet */
-    uint32_t replicas_most; /* that a new shard gets; 0 = as many as this version's shardd can replicate */
     uint64_t node_timeout_ms;
     void *arg;
     /* The cluster's id is known for the first time: to be noted before anyone hears of it. SK_OK, or a fault. */

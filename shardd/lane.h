@@ -9,6 +9,8 @@
 
 #include "libcommon/map.h"
 #include "shardd/frontend.h"
+#include "shardd/peers.h"
+#include "shardd/replica.h"
 
 struct lane;
 
@@ -20,12 +22,18 @@ struct lane_options {
     uint32_t sync_interval_ms;       /* 0: durable before acknowledged */
     uint32_t id_window_ms;           /* how long a client's `id` is remembered */
     uint64_t ids_max;                /* ids remembered per shard; beyond: OVERLOADED */
-    uint32_t grace_ms;
+    uint64_t log_keep_bytes;         /* of the log are kept for replicas that lag; beyond, they get a snapshot */
+    struct replica_times times;
     struct frontend *frontend; /* borrowed: answers go there */
+    struct peers *peers;       /* borrowed */
+    /* The core of a shard asks metad for a change; it asks again. On the lane's thread. */
+    void (*change_cb)(void *arg, uint32_t shard, const struct replica_change *change);
     /* The disk failed (R23): called once, on the lane's thread. */
     void (*failed_cb)(void *arg);
     void *arg;
 };
+
+enum lane_peer_news { LANE_PEER_UP, LANE_PEER_DOWN, LANE_PEER_ROOM };
 
 /* For status and heartbeats. */
 struct lane_stats {
@@ -49,6 +57,11 @@ int lane_set_map(struct lane *lane, const struct map *map);
 
 /* Any thread. Takes the caller's reference to the frame, also on SK_BUSY. */
 int lane_post_frame(struct lane *lane, struct frame *frame);
+
+/* Any thread. What comes from peers: a frame (takes the caller's reference); that a node is connected anew, is not any
+ * more, or has room again. */
+void lane_post_peer_frame(struct lane *lane, struct peer_frame *frame);
+void lane_post_peer(struct lane *lane, uint32_t node, enum lane_peer_news news);
 
 /* Any thread. */
 void lane_stats(struct lane *lane, struct lane_stats *stats);

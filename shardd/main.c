@@ -28,6 +28,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "metad's publish addresses, comma-separated"},
         {"frames-listen", CONFIG_TEXT, &shardd->frames_listen, "tcp://0.0.0.0:7200", 0, 0, NULL,
          "where gateways push their requests"},
+        {"replication-listen", CONFIG_TEXT, &shardd->replication_listen, "tcp://0.0.0.0:7210", 0, 0, NULL,
+         "where other nodes push what they replicate"},
         {"advertise", CONFIG_TEXT, &shardd->advertise, host, 0, 0, NULL, "host that others reach this node by"},
         {"lanes", CONFIG_UINT, &settings->lanes, "0", 0, 64, NULL,
          "threads with a log and a store each; fixed with the data directory; 0: half the cores"},
@@ -41,6 +43,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "a checkpoint at the latest after this"},
         {"segment-size", CONFIG_BYTES, &shardd->segment_bytes, "64MiB", 1024 * 1024, 1ull << 30, NULL,
          "size of a log segment; fixed with the data directory; bounds the largest write"},
+        {"log-keep", CONFIG_BYTES, &shardd->log_keep_bytes, "512MiB", 0, 0, NULL,
+         "log kept per lane for replicas that lag; beyond it they get a snapshot"},
         {"id-window", CONFIG_DURATION_MS, &settings->id_window_ms, "10m", 1, 7ull * 24 * 3600 * 1000, NULL,
          "how long a client's id is remembered"},
         {"ids-per-shard", CONFIG_UINT, &shardd->ids_max, "1000000", 1, 0, NULL,
@@ -56,7 +60,6 @@ static enum config_result load(struct config **config, struct settings *settings
     shardd->sync_interval_ms = settings->durability == 0 ? 0 : (uint32_t)settings->sync_interval_ms;
     shardd->id_window_ms = (uint32_t)settings->id_window_ms;
     shardd->accept_suspect = settings->accept_suspect;
-    shardd->grace_ms = 700;
     return result;
 }
 

@@ -8,9 +8,14 @@
 /* Makes a shard over the store's view of it. */
 static int new_shard(struct replay *replay, uint32_t id, uint32_t shard_count, uint64_t replica_id,
                      struct shard **shard) {
-    struct kv *kv;
-    int err = store_shard(replay->store, id, &kv);
-    return err == SK_OK ? shard_new(shard, id, shard_count, kv, replica_id, replay->grace_us) : err;
+    struct shard_options options = {.id = id,
+                                    .shard_count = shard_count,
+                                    .replica_id = replica_id,
+                                    .segment_bytes = replay->segment_bytes,
+                                    .start_us = replay->start_us,
+                                    .times = replay->times};
+    int err = store_shard(replay->store, id, &options.kv);
+    return err == SK_OK ? shard_new(shard, &options) : err;
 }
 
 static int load_shard_cb(void *arg, uint32_t id) {
@@ -18,7 +23,7 @@ static int load_shard_cb(void *arg, uint32_t id) {
     struct shard *shard;
     wal_position synced;
     if (!shard_table_owns(replay->table, id)) return SK_ECORRUPT;
-    if (store_shard_is_partial(replay->store, id)) {
+    if (store_shard_is_partial(replay->store, id)) { /* an install was broken off (R30): dropped later */
         log_event(LOG_WARNING, "shard_partial", "shard=%u", id);
         return SK_OK;
     }
@@ -37,14 +42,21 @@ static int load_shard_cb(void *arg, uint32_t id) {
 
 int replay_load_shards(struct replay *replay) { return store_each_shard(replay->store, load_shard_cb, replay); }
 
-static int on_start(struct replay *replay, const struct wal_entry *logged) {
+/* A stay begins: whatever the log has said of the shard so far was of another one. The store holds nothing of an earlier
+ * stay, for that is dropped, durably, before the record of the next is written. */
+static int on_start(struct replay *replay, const struct wal_entry *logged, wal_position position) {
     struct shard *shard = shard_table_find(replay->table, logged->shard);
-    if (store_shard_is_partial(replay->store, logged->shard)) return SK_OK; /* what the log has leads nowhere */
-    if (shard != NULL && shard->replica.replica_id >= logged->replica_id) return SK_OK; /* in the store already */
-    if (shard != NULL) return SK_ECORRUPT; /* a stay that was never dropped */
+    if (shard != NULL && position <= shard->log_from) return SK_OK; /* in the store already */
+    if (store_shard_is_partial(replay->store, logged->shard))
+        return SK_OK; /* this stay is begun anew after opening */
     uint32_t shard_count;
     if (logged->payload.size != sizeof shard_count) return SK_ECORRUPT;
     memcpy(&shard_count, logged->payload.data, sizeof shard_count);
+    if (shard != NULL) {
+        shard_table_remove(replay->table, shard);
+        shard_free(shard);
+        store_forget_shard(replay->store, logged->shard);
+    }
     int err = new_shard(replay, logged->shard, shard_count, logged->replica_id, &shard);
     if (err != SK_OK) return err;
     err = shard_table_add(replay->table, shard);
@@ -52,61 +64,87 @@ static int on_start(struct replay *replay, const struct wal_entry *logged) {
         shard_free(shard);
         return err;
     }
+    shard->log_from = position;
     shard->changed = true;
     return SK_OK;
 }
 
-/* The entry as pending, with a copy of its payload. NULL: out of memory. */
-static struct pending *new_pending(const struct wal_entry *logged, wal_position position) {
-    struct pending *pending = calloc(1, sizeof *pending);
-    if (pending == NULL) return NULL;
-    pending->copy = malloc(logged->payload.size + 1);
-    if (pending->copy == NULL) {
-        free(pending);
-        return NULL;
+/* R7: the record cut the log behind its index. */
+static int on_epoch(struct shard *shard, const struct wal_entry *logged) {
+    struct pending *last;
+    if (replica_restore_adopted(&shard->replica, logged->epoch, logged->index) != SK_OK) return SK_ECORRUPT;
+    while ((last = shard_last_pending(shard)) != NULL && last->index > logged->index) {
+        pending_free(shard_pop_pending(shard));
     }
-    if (logged->payload.size > 0) memcpy(pending->copy, logged->payload.data, logged->payload.size);
-    pending->position = position;
-    pending->index = logged->index;
-    pending->epoch = logged->epoch;
-    pending->time_us = logged->time_us;
-    pending->type = logged->type;
-    return pending;
-}
-
-static int add_entry(struct shard *shard, const struct wal_entry *logged, wal_position position) {
-    struct pending *pending = new_pending(logged, position);
-    if (pending == NULL) return SK_ENOMEM;
-    int err =
-        entry_decode(slice_of(pending->copy, logged->payload.size), logged->type == WAL_COMMAND, &pending->entry);
-    if (err == SK_OK) {
-        err = replica_restore_entry(&shard->replica, logged->index, logged->epoch, logged->time_us,
-                                    pending->entry.commit_index);
-    }
-    if (err != SK_OK) {
-        pending_free(pending);
-        return SK_ECORRUPT;
-    }
-    shard_add_pending(shard, pending);
+    log_index_cut(&shard->log, logged->index);
     return SK_OK;
 }
 
+static int add_entry(struct shard *shard, const struct wal_entry *logged) {
+    struct pending *pending;
+    int err = pending_new(&pending, logged);
+    if (err != SK_OK) return err == SK_ENOMEM ? err : SK_ECORRUPT;
+    err = replica_restore_entry(&shard->replica, logged->index, logged->epoch, logged->time_us,
+                                pending->entry.commit_index);
+    if (err == SK_OK) err = shard_add_pending(shard, pending);
+    if (err != SK_OK) pending_free(pending);
+    return err;
+}
+
 /* Nobody waits for what is replayed. */
-static void executed_cb(void *arg, const struct pending *pending, int err, struct slice body) {
-    (void)arg, (void)pending, (void)err, (void)body;
+static void executed_cb(void *arg, struct shard *shard, const struct pending *pending, int err,
+                        struct slice body) {
+    (void)arg, (void)shard, (void)pending, (void)err, (void)body;
+}
+
+static int on_entry(struct replay *replay, struct shard *shard, const struct wal_entry *logged,
+                    wal_position position) {
+    uint64_t last = log_index_last(&shard->log);
+    if (last != 0 && logged->index != last + 1) log_index_clear(&shard->log);
+    int err = log_index_add(&shard->log, logged->index, position);
+    if (err != SK_OK || logged->index <= shard->replica.applied_index) return err;
+    err = add_entry(shard, logged);
+    while (err == SK_OK) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
+    return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
 int replay_entry_cb(void *arg, const struct wal_entry *logged, wal_position position) {
     struct replay *replay = arg;
-    if (logged->type == WAL_EPOCH || logged->type == WAL_TIME) return SK_OK; /* nothing writes them yet */
+    if (logged->type == WAL_TIME) {
+        if (logged->time_us > replay->time_us) replay->time_us = logged->time_us;
+        return SK_OK;
+    }
     if (!shard_table_owns(replay->table, logged->shard)) return SK_ECORRUPT;
-    if (logged->type == WAL_START) return on_start(replay, logged);
+    if (logged->type == WAL_START) return on_start(replay, logged, position);
     struct shard *shard = shard_table_find(replay->table, logged->shard);
-    if (shard == NULL || shard->replica.replica_id != logged->replica_id) return SK_OK; /* of an ended stay */
-    if (logged->index <= shard->replica.applied_index) return SK_OK;
-    int err = add_entry(shard, logged, position);
-    while (err == SK_OK) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
-    return err == SK_NOT_FOUND ? SK_OK : err;
+    bool of_ended_stay = shard == NULL || shard->replica.replica_id != logged->replica_id;
+    if (of_ended_stay || position < shard->log_from) return SK_OK;
+    switch ((enum wal_type)logged->type) {
+    case WAL_EPOCH:
+        return on_epoch(shard, logged);
+    case WAL_DROP:
+        shard_table_remove(replay->table, shard);
+        shard_free(shard);
+        store_forget_shard(replay->store, logged->shard);
+        return SK_OK;
+    default:
+        return on_entry(replay, shard, logged, position);
+    }
+}
+
+void replay_finish(struct replay *replay) {
+    for (uint32_t i = 0; i < replay->table->slot_count; i++) {
+        struct shard *shard = replay->table->slots[i];
+        if (shard == NULL) continue;
+        struct replica_effects none;
+        /* A log that was not synced may have lost what the store has. */
+        if (log_index_last(&shard->log) != shard->replica.last_index) log_index_clear(&shard->log);
+        uint64_t first = log_index_first(&shard->log);
+        struct replica_event event = {.type = REPLICA_RELEASED,
+                                      .index = first == 0 ? shard->replica.last_index + 1 : first};
+        replica_restore_time(&shard->replica, replay->time_us);
+        replica_step(&shard->replica, &event, &none);
+    }
 }
 
 void replay_deinit(struct replay *replay) { buffer_deinit(&replay->scratch); }

@@ -2,6 +2,9 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/replica_internal.h"
+
+#include <string.h>
 
 const char *replica_role_name(enum replica_role role) {
     switch (role) {
@@ -17,12 +20,18 @@ const char *replica_role_name(enum replica_role role) {
     return "unknown";
 }
 
-void replica_init(struct replica *replica, uint32_t shard, uint64_t replica_id, uint64_t grace_us) {
+/* ---- opening ---- */
+
+void replica_init(struct replica *replica, uint32_t shard, uint64_t replica_id, const struct replica_times *times,
+                  uint64_t start_us) {
     *replica = (struct replica){
         .shard = shard,
         .replica_id = replica_id,
-        .grace_us = grace_us,
+        .times = *times,
         .role = REPLICA_FOLLOWER,
+        .first_index = 1,
+        .heard_us = start_us,
+        .promise_until_us = start_us + times->grace_us, /* R15: as if it had promised at its start */
     };
 }
 
@@ -31,16 +40,14 @@ void replica_identify(struct replica *replica, uint32_t node, uint64_t incarnati
     replica->incarnation = incarnation;
 }
 
-static void assert_invariants(const struct replica *replica) {
-    sk_assert(replica->applied_index <= replica->commit_index);
-    sk_assert(replica->commit_index <= replica->last_index);
-    sk_assert(replica->durable_index <= replica->last_index);
-    sk_assert(replica->last_epoch <= replica->leader_epoch || replica->leader_epoch == 0);
-}
-
-void replica_restore_state(struct replica *replica, uint64_t applied_index, uint64_t epoch, uint64_t time_us) {
+void replica_restore_state(struct replica *replica, uint64_t applied_index, const struct epochs *epochs,
+                           uint64_t stored_epoch, uint64_t time_us) {
     replica->last_index = replica->durable_index = replica->commit_index = replica->applied_index = applied_index;
-    replica->last_epoch = epoch;
+    replica->first_index = applied_index + 1;
+    replica->epochs = *epochs;
+    epochs_cut(&replica->epochs, applied_index);
+    replica->last_epoch = epochs_at(&replica->epochs, applied_index);
+    replica->stored_epoch = replica->seen_epoch = stored_epoch;
     replica->last_time_us = time_us;
 }
 
@@ -48,92 +55,212 @@ int replica_restore_entry(struct replica *replica, uint64_t index, uint64_t epoc
                           uint64_t commit_index) {
     if (index != replica->last_index + 1 || epoch < replica->last_epoch || commit_index >= index)
         return SK_ECORRUPT;
+    epochs_add(&replica->epochs, epoch, index);
     replica->last_index = replica->durable_index = index;
     replica->last_epoch = epoch;
-    if (time_us > replica->last_time_us) replica->last_time_us = time_us;
+    if (epoch > replica->stored_epoch) replica->stored_epoch = epoch;
+    if (epoch > replica->seen_epoch) replica->seen_epoch = epoch;
     if (commit_index > replica->commit_index) replica->commit_index = commit_index;
+    replica_restore_time(replica, time_us);
     return SK_OK;
 }
 
-/* The leader's time: it advances by CLOCK_BOOTTIME within an epoch and never goes back (R26). */
-static uint64_t leader_time_us(const struct replica *replica, uint64_t boot_us) {
+/* A record from before the checkpoint may name an index below what the checkpoint holds; it cut what was above. */
+int replica_restore_adopted(struct replica *replica, uint64_t epoch, uint64_t index) {
+    uint64_t keep = index > replica->applied_index ? index : replica->applied_index;
+    if (keep < replica->commit_index) return SK_ECORRUPT;
+    if (keep < replica->last_index) {
+        epochs_cut(&replica->epochs, keep);
+        replica->last_index = replica->durable_index = keep;
+        replica->last_epoch = epochs_at(&replica->epochs, keep);
+    }
+    if (epoch > replica->stored_epoch) replica->stored_epoch = epoch;
+    if (epoch > replica->seen_epoch) replica->seen_epoch = epoch;
+    return SK_OK;
+}
+
+void replica_restore_time(struct replica *replica, uint64_t time_us) {
+    if (time_us > replica->last_time_us) replica->last_time_us = time_us;
+}
+
+/* ---- what the parts share ---- */
+
+bool replica_leads(const struct replica *replica) {
+    return replica->role == REPLICA_STARTING || replica->role == REPLICA_LEADER;
+}
+
+int replica_slot(const struct replica *replica, uint32_t node) {
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (replica->config.replicas[i].node == node) return (int)i;
+    }
+    return -1;
+}
+
+static uint32_t mask_of(const struct replica *replica, const uint32_t *nodes, uint32_t count) {
+    uint32_t mask = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        int slot = replica_slot(replica, nodes[i]);
+        if (slot >= 0) mask |= 1u << slot;
+    }
+    return mask;
+}
+
+uint32_t replica_isr(const struct replica *replica) {
+    return mask_of(replica, replica->config.isr, replica->config.isr_count);
+}
+
+uint32_t replica_widest(const struct replica *replica) { return replica_isr(replica) | replica->proposed; }
+
+bool replica_may_lead(const struct replica *replica) {
+    const struct map_shard *config = &replica->config;
+    int slot = replica_slot(replica, replica->node);
+    if (slot < 0 || config->replicas[slot].replica_id != replica->replica_id) return false;
+    uint32_t eligible = mask_of(replica, config->eligible, config->eligible_count);
+    return ((replica_isr(replica) | eligible) >> slot & 1) != 0;
+}
+
+struct replica_message *replica_send(struct replica *replica, struct replica_effects *effects,
+                                     enum replica_message_type type, uint32_t to, uint64_t replica_id,
+                                     uint64_t epoch) {
+    sk_assert(effects->send_count < REPLICA_SENDS_MAX);
+    struct replica_send *send = &effects->sends[effects->send_count++];
+    send->with_entries = false;
+    send->message = (struct replica_message){
+        .type = type,
+        .shard = replica->shard,
+        .from = replica->node,
+        .to = to,
+        .from_incarnation = replica->incarnation,
+        .replica_id = replica_id,
+        .epoch = epoch,
+    };
+    return &send->message;
+}
+
+void replica_see_epoch(struct replica *replica, uint64_t epoch, struct replica_effects *effects) {
+    if (epoch <= replica->seen_epoch) return;
+    replica->seen_epoch = epoch;
+    if (!replica_leads(replica)) return;
+    leader_end_epoch(replica);
+    effects->stepped_down = true;
+}
+
+void replica_fail(struct replica *replica, const char *why, struct replica_effects *effects) {
+    effects->stepped_down = effects->stepped_down || replica_leads(replica);
+    effects->failed = why;
+    replica->role = REPLICA_FAILED;
+}
+
+/* It advances by CLOCK_BOOTTIME within an epoch and never goes back (R26). */
+uint64_t replica_time_us(const struct replica *replica, uint64_t boot_us) {
     uint64_t time_us = replica->epoch_wall_us + (boot_us - replica->epoch_boot_us);
     return time_us > replica->last_time_us ? time_us : replica->last_time_us;
 }
 
-static void propose(const struct replica *replica, const struct replica_event *event, enum replica_entry_kind kind,
-                    struct replica_effects *effects) {
-    effects->append = kind;
-    effects->epoch = replica->leader_epoch;
-    effects->index = replica->last_index + 1;
-    effects->time_us = leader_time_us(replica, event->boot_us);
+/* ---- configuration ---- */
+
+/* Who follows may have changed: what is known of those who stay is kept. */
+static void take_replicas(struct replica *replica, const struct map_shard *config, uint64_t now_us) {
+    struct progress old[MAP_REPLICAS_MAX];
+    uint32_t old_count = replica->config.replica_count;
+    memcpy(old, replica->progress, sizeof old);
+    for (uint32_t i = 0; i < config->replica_count; i++) {
+        const struct map_replica *wanted = &config->replicas[i];
+        struct progress *progress = &replica->progress[i];
+        *progress = (struct progress){.node = wanted->node, .replica_id = wanted->replica_id};
+        progress_restart(progress, now_us);
+        for (uint32_t j = 0; j < old_count; j++) {
+            if (old[j].node != wanted->node) continue;
+            if (old[j].replica_id == wanted->replica_id) {
+                *progress = old[j];
+            } else {
+                progress->down = old[j].down;
+            }
+        }
+    }
 }
 
-/* R5: the first entry of an epoch is empty, and nothing is served before it is committed. */
-static void begin_epoch(struct replica *replica, const struct replica_event *event,
-                        struct replica_effects *effects) {
-    uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->grace_us;
-    replica->role = REPLICA_STARTING;
-    replica->epoch_wall_us = event->wall_us > least_us ? event->wall_us : least_us;
-    replica->epoch_boot_us = event->boot_us;
-    replica->first_of_epoch = 0;
-    propose(replica, event, REPLICA_ENTRY_NOOP, effects);
+static void become_follower(struct replica *replica, uint64_t now_us) {
+    replica->role = REPLICA_FOLLOWER;
+    replica->heard_us = now_us;
+}
+
+/* R20: the hand-over that we asked for has happened. What was promised to us is void: we never serve this epoch again. */
+static bool was_handed_over(const struct replica *replica, const struct map_shard *config) {
+    return replica->may_have_left && config->leader == replica->handover_to &&
+           config->leader_epoch == replica->config.leader_epoch + 1;
 }
 
 static void on_config(struct replica *replica, const struct replica_event *event,
                       struct replica_effects *effects) {
     const struct map_shard *config = event->config;
-    bool newer = config->config_version > replica->config_version; /* R29 */
-    if (!newer) {
-        /* The entry that opens the epoch could not be appended (disk full, full buffer): the lane asks again. */
-        if (replica->role == REPLICA_STARTING && replica->first_of_epoch == 0) {
-            propose(replica, event, REPLICA_ENTRY_NOOP, effects);
-        }
-        return;
-    }
-
-    if (config->leader_epoch < replica->last_epoch) { /* not the metad that this log was written under */
-        effects->refused = SK_STALE_EPOCH;
-        return;
-    }
-
-    bool was_leader = replica->role == REPLICA_STARTING || replica->role == REPLICA_LEADER;
-    uint64_t old_epoch = replica->leader_epoch;
-    replica->config_version = config->config_version;
-    replica->leader_epoch = config->leader_epoch;
-    replica->leader = config->leader;
-    replica->isr_count = config->isr_count;
-    replica->min_isr = config->min_isr;
-    if (replica->role == REPLICA_FAILED) return;
+    bool newer = config->config_version > replica->config.config_version; /* R29 */
+    if (!newer || replica->role == REPLICA_FAILED) return;
 
     bool leads = config->leader == replica->node && config->leader_incarnation == replica->incarnation; /* R6 */
-    bool same_reign = was_leader && leads && config->leader_epoch == old_epoch;
-    if (same_reign) return;
+    if (leads && config->leader_epoch < replica->seen_epoch) {
+        /* A later epoch exists: this map is old, or not of the metad that this log was written under. */
+        leads = false;
+        effects->refused = SK_STALE_EPOCH;
+    }
+    bool was_leader = replica_leads(replica);
+    bool same_reign = was_leader && leads && config->leader_epoch == replica->config.leader_epoch;
+    if (was_handed_over(replica, config)) {
+        int slot = replica_slot(replica, config->leader);
+        uint64_t replica_id = slot < 0 ? 0 : replica->config.replicas[slot].replica_id;
+        replica_send(replica, effects, REPLICA_RELEASE, config->leader, replica_id, replica->config.leader_epoch);
+    }
+    struct map_shard old = replica->config;
+    uint32_t old_isr = replica_isr(replica);
+    take_replicas(replica, config, event->boot_us);
+    replica->config = *config;
+    replica->proposed = 0;
+    replica->open.kind = REPLICA_CHANGE_NONE;
+    if (same_reign) {
+        leader_on_config(replica, old_isr, &old, event->boot_us);
+        return;
+    }
     effects->stepped_down = was_leader;
+    replica->may_have_left = false;
+    if (config->leader_epoch > replica->seen_epoch) replica->seen_epoch = config->leader_epoch;
     if (!leads) {
-        replica->role = REPLICA_FOLLOWER;
+        bool changed = was_leader || config->leader_epoch > old.leader_epoch;
+        if (changed) become_follower(replica, event->boot_us);
         return;
     }
     effects->became_leader = true;
-    begin_epoch(replica, event, effects);
+    leader_begin_epoch(replica, event, effects);
 }
+
+/* ---- the own log ---- */
 
 static void on_appended(struct replica *replica, const struct replica_event *event) {
-    sk_assert(replica->role == REPLICA_STARTING || replica->role == REPLICA_LEADER);
     sk_assert(event->index == replica->last_index + 1);
+    epochs_add(&replica->epochs, event->epoch, event->index);
     replica->last_index = event->index;
-    replica->last_epoch = replica->leader_epoch;
-    if (replica->first_of_epoch == 0) replica->first_of_epoch = event->index;
+    replica->last_epoch = event->epoch;
+    if (event->time_us > replica->last_time_us) replica->last_time_us = event->time_us;
+    if (replica->unsynced_us == 0) replica->unsynced_us = event->boot_us;
+    bool opens = replica_leads(replica) && replica->first_of_epoch == 0;
+    if (opens) {
+        sk_assert(event->epoch == replica->config.leader_epoch);
+        replica->first_of_epoch = event->index;
+    }
 }
 
-/* With an in-sync set of one, what is durable here is committed: but only once the epoch's own first entry is. */
+/* An entry that was cut meanwhile has another epoch than what lies there now. */
 static void on_durable(struct replica *replica, const struct replica_event *event) {
-    sk_assert(event->index <= replica->last_index);
+    uint64_t epoch = epochs_at(&replica->epochs, event->index);
+    if (event->index > replica->last_index || (epoch != 0 && epoch != event->epoch)) return;
     if (event->index > replica->durable_index) replica->durable_index = event->index;
-    if (replica->role != REPLICA_STARTING && replica->role != REPLICA_LEADER) return;
-    if (replica->isr_count < replica->min_isr || replica->isr_count > 1) return; /* R11 */
-    if (replica->first_of_epoch == 0 || replica->durable_index < replica->first_of_epoch) return;
-    replica->commit_index = replica->durable_index;
+    if (event->epoch > replica->stored_epoch) replica->stored_epoch = event->epoch;
+    replica->unsynced_us = replica->durable_index == replica->last_index ? 0 : event->boot_us;
+    if (replica_leads(replica)) {
+        leader_advance_commit(replica, event->boot_us);
+    } else {
+        replica->ack_owed = true;
+        follower_advance_commit(replica);
+    }
 }
 
 /* R5: what earlier epochs have committed must be executed too before a read or a repeat is answered. */
@@ -146,30 +273,125 @@ static void on_executed(struct replica *replica, const struct replica_event *eve
     }
 }
 
+/* ---- commands ---- */
+
+static int refusal(const struct replica *replica) {
+    if (replica->role == REPLICA_LEADER) return SK_OK;
+    return replica->role == REPLICA_FAILED ? SK_UNAVAILABLE : SK_NOT_LEADER;
+}
+
 static void on_write(struct replica *replica, const struct replica_event *event, enum replica_entry_kind kind,
                      struct replica_effects *effects) {
-    if (replica->role != REPLICA_LEADER) {
-        effects->refused = replica->role == REPLICA_FAILED ? SK_UNAVAILABLE : SK_NOT_LEADER;
-        return;
+    effects->refused = refusal(replica);
+    if (effects->refused != SK_OK) return;
+    if (replica->handover_to != 0) { /* R20 */
+        effects->refused = SK_NOT_LEADER;
+    } else if (replica->config.isr_count < replica->config.min_isr) { /* R11 */
+        effects->refused = SK_UNAVAILABLE;
+    } else {
+        leader_propose_entry(replica, event, kind, effects);
     }
-    if (replica->isr_count < replica->min_isr) { /* R11 */
+}
+
+/* R14, R15: the event's time was taken after the request had come, and the state is read right after this. */
+static void on_read(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
+    effects->refused = refusal(replica);
+    if (effects->refused != SK_OK) return;
+    if (event->boot_us >= replica_lease_until_us(replica)) {
         effects->refused = SK_UNAVAILABLE;
         return;
     }
-    propose(replica, event, kind, effects);
+    effects->time_us = replica_time_us(replica, event->boot_us);
 }
 
-/* R16: alone and with nobody eligible, no one else can lead: a read needs no lease. */
-static void on_read(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
-    if (replica->role != REPLICA_LEADER) {
-        effects->refused = replica->role == REPLICA_FAILED ? SK_UNAVAILABLE : SK_NOT_LEADER;
+uint64_t replica_lease_until_us(const struct replica *replica) {
+    uint32_t others = replica_widest(replica);
+    int self = replica_slot(replica, replica->node);
+    if (self >= 0) others &= ~(1u << self);
+    /* R16: alone and with nobody eligible no one else can lead; with somebody, only metad could tell */
+    if (others == 0) return replica->config.eligible_count == 0 ? UINT64_MAX : 0;
+    uint64_t until_us = UINT64_MAX;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if ((others >> i & 1) == 0) continue;
+        uint64_t answered_us = replica->progress[i].answered_us;
+        uint64_t one_us = answered_us == 0 ? 0 : answered_us + replica->times.lease_us;
+        if (one_us < until_us) until_us = one_us;
+    }
+    return until_us;
+}
+
+bool replica_may_answer(const struct replica *replica, uint64_t epoch) {
+    return replica->role == REPLICA_LEADER && replica->config.leader_epoch == epoch;
+}
+
+/* ---- peers ---- */
+
+static void on_message(struct replica *replica, const struct replica_event *event,
+                       struct replica_effects *effects) {
+    const struct replica_message *message = event->message;
+    sk_assert(message->shard == replica->shard);
+    if (replica->role == REPLICA_FAILED || replica->node == 0) return;
+    switch (message->type) {
+    case REPLICA_OPEN:
+    case REPLICA_APPEND:
+    case REPLICA_BEACON:
+    case REPLICA_RELEASE:
+        if (message->replica_id == replica->replica_id) follower_on_message(replica, event, effects);
+        return;
+    case REPLICA_ACK:
+    case REPLICA_PROMISE:
+    case REPLICA_REFUSAL:
+        leader_on_message(replica, event, effects);
         return;
     }
-    effects->time_us = leader_time_us(replica, event->boot_us);
+}
+
+static void on_peer(struct replica *replica, const struct replica_event *event, bool up) {
+    int slot = replica_slot(replica, event->peer);
+    if (slot < 0) return;
+    struct progress *progress = &replica->progress[slot];
+    progress->down = !up;
+    if (!up) return;
+    if (replica_leads(replica)) {
+        leader_on_peer_up(replica, progress);
+    } else if (event->peer == replica->open_node) {
+        replica->ack_owed = true; /* the last one may be lost (R27) */
+    }
+}
+
+static void on_snapshot_failed(struct replica *replica, const struct replica_event *event) {
+    int slot = replica_slot(replica, event->peer);
+    if (slot < 0 || replica->progress[slot].state != PROGRESS_SNAPSHOT) return;
+    progress_restart(&replica->progress[slot], event->boot_us);
+    replica->progress[slot].opened_us = event->boot_us; /* not at once again */
+}
+
+/* ---- the step ---- */
+
+static void assert_invariants(const struct replica *replica) {
+    sk_assert(replica->applied_index <= replica->commit_index);
+    sk_assert(replica->commit_index <= replica->last_index);
+    sk_assert(replica->durable_index <= replica->last_index);
+    sk_assert(replica->last_epoch <= replica->seen_epoch);
+    sk_assert(replica->stored_epoch <= replica->seen_epoch);
+    sk_assert(!replica_leads(replica) || replica->seen_epoch == replica->config.leader_epoch);
+    sk_assert(!replica_leads(replica) || replica->commit_index <= replica->durable_index);
+}
+
+static void effects_clear(struct replica_effects *effects) {
+    effects->refused = SK_OK;
+    effects->adopt = effects->became_leader = effects->stepped_down = false;
+    effects->append = REPLICA_ENTRY_NONE;
+    effects->take_skip = effects->take_count = 0;
+    effects->epoch = effects->index = effects->time_us = 0;
+    effects->failed = NULL;
+    effects->change.kind = REPLICA_CHANGE_NONE;
+    effects->snapshot_to = 0;
+    effects->send_count = 0;
 }
 
 void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
-    *effects = (struct replica_effects){0};
+    effects_clear(effects);
     switch (event->type) {
     case REPLICA_CONFIG:
         on_config(replica, event, effects);
@@ -180,28 +402,64 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     case REPLICA_SWEEP:
         on_write(replica, event, REPLICA_ENTRY_SWEEP, effects);
         break;
+    case REPLICA_READ:
+        on_read(replica, event, effects);
+        break;
     case REPLICA_APPENDED:
         on_appended(replica, event);
         break;
     case REPLICA_DURABLE:
         on_durable(replica, event);
         break;
+    case REPLICA_ADOPTED:
+        follower_on_adopted(replica, event);
+        break;
+    case REPLICA_STORED:
+        follower_on_stored(replica, event);
+        break;
     case REPLICA_EXECUTED:
         on_executed(replica, event);
         break;
-    case REPLICA_READ:
-        on_read(replica, event, effects);
+    case REPLICA_MESSAGE:
+        on_message(replica, event, effects);
+        break;
+    case REPLICA_SENT:
+        leader_on_sent(replica, event);
+        break;
+    case REPLICA_FLUSH:
+        if (replica_leads(replica)) leader_flush(replica, event, effects);
+        else if (replica->role == REPLICA_FOLLOWER) follower_flush(replica, effects);
+        break;
+    case REPLICA_TICK:
+        if (replica_leads(replica)) leader_tick(replica, event, effects);
+        else if (replica->role == REPLICA_FOLLOWER) follower_tick(replica, event, effects);
+        break;
+    case REPLICA_PEER_DOWN:
+        on_peer(replica, event, false);
+        break;
+    case REPLICA_PEER_UP:
+        on_peer(replica, event, true);
+        break;
+    case REPLICA_RELEASED:
+        replica->first_index = event->index;
+        break;
+    case REPLICA_SNAPSHOT_FAILED:
+        on_snapshot_failed(replica, event);
+        break;
+    case REPLICA_INSTALL:
+        follower_on_install(replica, event, effects);
+        break;
+    case REPLICA_INSTALLED:
+        follower_on_installed(replica, event);
+        break;
+    case REPLICA_INSTALL_FAILED:
+        replica->installing = false;
         break;
     case REPLICA_FAIL:
-        effects->stepped_down = replica->role == REPLICA_STARTING || replica->role == REPLICA_LEADER;
-        replica->role = REPLICA_FAILED;
+        replica_fail(replica, NULL, effects);
         break;
     }
     /* A stamp that was given out is never gone below, also by reads: they have shown what had expired by then. */
     if (effects->time_us > replica->last_time_us) replica->last_time_us = effects->time_us;
     assert_invariants(replica);
-}
-
-bool replica_may_answer(const struct replica *replica, uint64_t epoch) {
-    return replica->role == REPLICA_LEADER && replica->leader_epoch == epoch;
 }

@@ -41,3 +41,9 @@ int shard_table_add(struct shard_table *table, struct shard *shard) {
     *slot = shard;
     return SK_OK;
 }
+
+void shard_table_remove(struct shard_table *table, const struct shard *shard) {
+    struct shard **slot = &table->slots[shard->id / table->lane_count];
+    sk_assert(*slot == shard);
+    *slot = NULL;
+}

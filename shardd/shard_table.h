@@ -23,3 +23,6 @@ int shard_table_reserve(struct shard_table *table, uint32_t shard_count);
 
 /* Takes a shard that is not there yet. SK_ENOMEM: it stays the caller's. */
 int shard_table_add(struct shard_table *table, struct shard *shard);
+
+/* Takes a shard out: the caller's from now on. */
+void shard_table_remove(struct shard_table *table, const struct shard *shard);

@@ -12,12 +12,19 @@
 static void test_finds_what_was_added(void **state) {
     (void)state;
     struct shard_table table = {.lane = 2, .lane_count = 3};
+    const struct replica_times times = REPLICA_TIMES_DEFAULT;
     struct kv *kv;
     assert_int_equal(kv_new_memory(&kv), SK_OK);
     assert_null(shard_table_find(&table, 2));
     for (uint32_t id = 2; id < 60; id += 6) {
         struct shard *shard;
-        assert_int_equal(shard_new(&shard, id, 64, kv, id, 0), SK_OK);
+        assert_int_equal(shard_new(&shard, &(struct shard_options){.id = id,
+                                                                   .shard_count = 64,
+                                                                   .replica_id = id,
+                                                                   .segment_bytes = 1 << 20,
+                                                                   .times = &times,
+                                                                   .kv = kv}),
+                         SK_OK);
         assert_int_equal(shard_table_add(&table, shard), SK_OK);
         assert_ptr_equal(shard_table_find(&table, id), shard);
     }

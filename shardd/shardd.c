@@ -4,9 +4,11 @@
 #include "libcommon/log.h"
 #include "libcommon/member.h"
 #include "libcommon/mp.h"
+#include "libcommon/shard_change.h"
 #include "shardd/frontend.h"
 #include "shardd/identity.h"
 #include "shardd/lane.h"
+#include "shardd/peers.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -28,11 +30,15 @@ struct shardd {
     struct identity identity;
     int lock_fd;
     struct frontend *frontend;
+    struct peers *peers;
     struct lane *lanes[LANES_MAX];
     uint32_t lane_count;
+    pthread_mutex_t
+        calls_lock; /* held by lanes that call the member and by peers that call lanes: guards the next two */
     struct member *member;
+    bool lanes_open;
     atomic_int exit_code; /* -1: running */
-    char host[256], frames_address[320];
+    char host[256], frames_address[320], replication_address[320];
 };
 
 /* ---- callbacks ---- */
@@ -96,6 +102,63 @@ static void frame_cb(void *arg, struct frame *frame) {
     frame_unref(frame);
 }
 
+/* A peer's frame goes to every lane that has an item in it. */
+static void peer_frame_cb(void *arg, struct peer_frame *frame) {
+    struct shardd *shardd = arg;
+    uint64_t lanes = 0;
+    uint32_t shard;
+    struct slice urgent = frame->urgent, bulk = frame->bulk;
+    while (peer_wire_skip_item(&urgent, &shard) == SK_OK) lanes |= 1ull << (shard % shardd->lane_count);
+    while (peer_wire_skip_item(&bulk, &shard) == SK_OK) lanes |= 1ull << (shard % shardd->lane_count);
+    for (uint32_t i = 0; i < shardd->lane_count; i++) {
+        if ((lanes >> i & 1) != 0) lane_post_peer_frame(shardd->lanes[i], peer_frame_ref(frame));
+    }
+    peer_frame_unref(frame);
+}
+
+static void tell_lanes(struct shardd *shardd, uint32_t node, enum lane_peer_news news) {
+    pthread_mutex_lock(&shardd->calls_lock);
+    for (uint32_t i = 0; shardd->lanes_open && i < shardd->lane_count; i++) {
+        lane_post_peer(shardd->lanes[i], node, news);
+    }
+    pthread_mutex_unlock(&shardd->calls_lock);
+}
+
+static void peer_up_cb(void *arg, uint32_t node) {
+    log_event(LOG_INFO, "peer_up", "node=%u", node);
+    tell_lanes(arg, node, LANE_PEER_UP);
+}
+
+static void peer_down_cb(void *arg, uint32_t node) {
+    log_event(LOG_WARNING, "peer_down", "node=%u", node);
+    tell_lanes(arg, node, LANE_PEER_DOWN);
+}
+
+static void peer_room_cb(void *arg, uint32_t node) { tell_lanes(arg, node, LANE_PEER_ROOM); }
+
+/* What a core asks of metad, in metad's words. */
+static void change_cb(void *arg, uint32_t shard, const struct replica_change *change) {
+    static const enum shard_change_kind kinds[] = {
+        [REPLICA_CHANGE_ISR] = SHARD_CHANGE_ISR,           [REPLICA_CHANGE_CLAIM] = SHARD_CHANGE_CLAIM,
+        [REPLICA_CHANGE_HANDOVER] = SHARD_CHANGE_HANDOVER, [REPLICA_CHANGE_STAY] = SHARD_CHANGE_HANDOVER_GIVEN_UP,
+        [REPLICA_CHANGE_RETIRE] = SHARD_CHANGE_RETIRE,
+    };
+    struct shardd *shardd = arg;
+    struct shard_change asked = {.kind = kinds[change->kind],
+                                 .shard = shard,
+                                 .config_version = change->config_version,
+                                 .leader_epoch = change->leader_epoch,
+                                 .node = change->to,
+                                 .isr_count = change->isr_count};
+    memcpy(asked.isr, change->isr, sizeof asked.isr);
+    memcpy(asked.incarnations, change->incarnations, sizeof asked.incarnations);
+    log_event(LOG_DEBUG, "change_asked", "shard=%u kind=%s config=%llu node=%u", shard,
+              shard_change_name(asked.kind), (unsigned long long)change->config_version, change->to);
+    pthread_mutex_lock(&shardd->calls_lock);
+    if (shardd->member != NULL) member_change(shardd->member, &asked);
+    pthread_mutex_unlock(&shardd->calls_lock);
+}
+
 /* Keeps on disk which node of which cluster metad says this is. */
 static int store_membership(struct shardd *shardd, const struct member_identity *member) {
     struct identity *identity = &shardd->identity;
@@ -122,12 +185,14 @@ static void registered_cb(void *arg, const struct member_identity *member) {
         if (lane_identify(shardd->lanes[i], member->node_id, member->incarnation) != SK_OK) end(shardd, 1);
     }
     frontend_start(shardd->frontend, member->cluster, member->incarnation);
+    peers_start(shardd->peers, member->cluster, member->node_id, member->incarnation);
     log_event(LOG_INFO, "registered", "node=%u incarnation=%llu", member->node_id,
               (unsigned long long)member->incarnation);
 }
 
 static void map_cb(void *arg, const struct map *map) {
     struct shardd *shardd = arg;
+    peers_set_map(shardd->peers, map);
     for (uint32_t i = 0; i < shardd->lane_count; i++) {
         int err = lane_set_map(shardd->lanes[i], map);
         if (err != SK_OK) log_event(LOG_ERROR, "map_dropped", "lane=%u error=%s", i, error_name(err));
@@ -243,8 +308,11 @@ static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .sync_interval_ms = options->sync_interval_ms,
                                     .id_window_ms = options->id_window_ms,
                                     .ids_max = options->ids_max,
-                                    .grace_ms = options->grace_ms,
+                                    .log_keep_bytes = options->log_keep_bytes,
+                                    .times = REPLICA_TIMES_DEFAULT,
                                     .frontend = shardd->frontend,
+                                    .peers = shardd->peers,
+                                    .change_cb = change_cb,
                                     .failed_cb = lane_failed_cb,
                                     .arg = shardd};
         int err = lane_open(&shardd->lanes[i], &lane, text, text_bytes);
@@ -263,8 +331,7 @@ static int open_member(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .lanes = shardd->lane_count,
                                     .host = shardd->host,
                                     .frames_address = shardd->frames_address,
-                                    /* Nobody replicates to us yet: the listener comes with replication. */
-                                    .replication_address = shardd->frames_address,
+                                    .replication_address = shardd->replication_address,
                                     .heartbeat_ms = HEARTBEAT_MS};
     struct member_callbacks callbacks = {.arg = shardd,
                                          .registered_cb = registered_cb,
@@ -272,9 +339,22 @@ static int open_member(struct shardd *shardd, char *text, size_t text_bytes) {
                                          .stats_cb = stats_cb,
                                          .refused_cb = refused_cb};
     memcpy(member.store_id, shardd->identity.store_id, sizeof member.store_id);
-    int err = member_open(&shardd->member, &member, &callbacks);
+    struct member *opened = NULL;
+    int err = member_open(&opened, &member, &callbacks);
+    pthread_mutex_lock(&shardd->calls_lock);
+    shardd->member = opened;
+    pthread_mutex_unlock(&shardd->calls_lock);
     if (err != SK_OK) snprintf(text, text_bytes, "--metad or --metad-publish is not an address");
     return err;
+}
+
+/* The address that others reach a listener by: its port behind the advertised host. What has no port is local. */
+static void advertise(const struct shardd *shardd, const char *listen, int port, char *address, size_t bytes) {
+    if (port > 0) {
+        snprintf(address, bytes, "tcp://%s:%d", shardd->host, port);
+    } else {
+        snprintf(address, bytes, "%s", listen);
+    }
 }
 
 static int open_frontend(struct shardd *shardd, char *text, size_t text_bytes) {
@@ -283,11 +363,21 @@ static int open_frontend(struct shardd *shardd, char *text, size_t text_bytes) {
         .listen = shardd->options.frames_listen, .frame_cb = frame_cb, .arg = shardd};
     int err = frontend_open(&shardd->frontend, &options, text, text_bytes, &port);
     if (err != SK_OK) return err;
-    if (port > 0) {
-        snprintf(shardd->frames_address, sizeof shardd->frames_address, "tcp://%s:%d", shardd->host, port);
-    } else {
-        snprintf(shardd->frames_address, sizeof shardd->frames_address, "%s", options.listen);
-    }
+    advertise(shardd, options.listen, port, shardd->frames_address, sizeof shardd->frames_address);
+    return SK_OK;
+}
+
+static int open_peers(struct shardd *shardd, char *text, size_t text_bytes) {
+    int port = 0;
+    struct peers_options options = {.listen = shardd->options.replication_listen,
+                                    .arg = shardd,
+                                    .frame_cb = peer_frame_cb,
+                                    .up_cb = peer_up_cb,
+                                    .down_cb = peer_down_cb,
+                                    .room_cb = peer_room_cb};
+    int err = peers_open(&shardd->peers, &options, text, text_bytes, &port);
+    if (err != SK_OK) return err;
+    advertise(shardd, options.listen, port, shardd->replication_address, sizeof shardd->replication_address);
     return SK_OK;
 }
 
@@ -297,20 +387,23 @@ int shardd_open(struct shardd **made, const struct shardd_options *options, char
     shardd->options = *options;
     shardd->lock_fd = -1;
     pthread_mutex_init(&shardd->identity_lock, NULL);
+    pthread_mutex_init(&shardd->calls_lock, NULL);
     atomic_init(&shardd->exit_code, -1);
     snprintf(shardd->host, sizeof shardd->host, "%s", options->advertise);
 
     snprintf(text, text_bytes, "out of memory");
     int err = open_identity(shardd, text, text_bytes);
     if (err == SK_OK) err = open_frontend(shardd, text, text_bytes);
+    if (err == SK_OK) err = open_peers(shardd, text, text_bytes);
     if (err == SK_OK) err = open_lanes(shardd, text, text_bytes);
+    shardd->lanes_open = err == SK_OK;
     if (err == SK_OK) err = open_member(shardd, text, text_bytes);
     if (err != SK_OK) {
         shardd_close(shardd);
         return err;
     }
-    log_event(LOG_INFO, "shardd_opened", "data_dir=%s lanes=%u frames=%s", options->data_dir, shardd->lane_count,
-              shardd->frames_address);
+    log_event(LOG_INFO, "shardd_opened", "data_dir=%s lanes=%u frames=%s replication=%s", options->data_dir,
+              shardd->lane_count, shardd->frames_address, shardd->replication_address);
     *made = shardd;
     return SK_OK;
 }
@@ -329,12 +422,20 @@ int shardd_run(struct shardd *shardd) {
 
 void shardd_close(struct shardd *shardd) {
     if (shardd == NULL) return;
-    if (shardd->member != NULL) member_close(shardd->member);
+    pthread_mutex_lock(&shardd->calls_lock);
+    struct member *member = shardd->member;
+    shardd->member = NULL;
+    shardd->lanes_open = false;
+    pthread_mutex_unlock(&shardd->calls_lock);
+    if (member != NULL) member_close(member);
     if (shardd->frontend != NULL) frontend_stop_receiving(shardd->frontend);
+    if (shardd->peers != NULL) peers_stop_receiving(shardd->peers);
     for (uint32_t i = 0; i < shardd->lane_count; i++) lane_close(shardd->lanes[i]);
+    peers_close(shardd->peers);
     if (shardd->frontend != NULL) frontend_flush(shardd->frontend, FLUSH_MS);
     frontend_close(shardd->frontend);
     if (shardd->lock_fd >= 0) close(shardd->lock_fd);
     pthread_mutex_destroy(&shardd->identity_lock);
+    pthread_mutex_destroy(&shardd->calls_lock);
     free(shardd);
 }

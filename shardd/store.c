@@ -152,9 +152,13 @@ int store_drop_shard(struct store *store, uint32_t shard) {
     int err = disk_drop_shard(store->layers.disk, shard);
     if (err != SK_OK) return err;
     store->partial[shard] = false;
+    store_forget_shard(store, shard);
+    return SK_OK;
+}
+
+void store_forget_shard(struct store *store, uint32_t shard) {
     forget(store, shard);
     free_view(store, shard);
-    return SK_OK;
 }
 
 int store_step_begin(struct store *store) {

@@ -54,6 +54,9 @@ int store_shard(struct store *store, uint32_t shard, struct kv **kv);
  * removed. */
 int store_drop_shard(struct store *store, uint32_t shard);
 
+/* Forgets what memtables hold of a shard that has no database and no user: a stay that the log has ended. */
+void store_forget_shard(struct store *store, uint32_t shard);
+
 /* A lane's step: between begin and end reads see one state of LMDB, and values read stay valid as kv.h says. Short: a
  * read transaction that is held for long makes the file grow. kv_get and iterators are called within a step alone, and
  * no iterator outlives it. */

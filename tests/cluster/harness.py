@@ -144,7 +144,7 @@ class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(5 + nodes)
+        ports = free_ports(5 + 2 * nodes)
         self.address = f"tcp://127.0.0.1:{ports[3]}"
         self.metad_address = f"tcp://127.0.0.1:{ports[0]}"
         metad = ["--metad", self.metad_address, "--metad-publish", f"tcp://127.0.0.1:{ports[1]}"]
@@ -161,7 +161,8 @@ class Cluster:
             data = data_of(i) if data_of else self.directory / f"shardd-{i}"
             self.nodes.append(Daemon(self, "shardd", f"shardd-{i}", [
                 "--data-dir", str(data), *here, *metad, "--lanes", "1",
-                "--frames-listen", f"tcp://127.0.0.1:{ports[5 + i]}", *shardd_flags]))
+                "--frames-listen", f"tcp://127.0.0.1:{ports[5 + 2 * i]}",
+                "--replication-listen", f"tcp://127.0.0.1:{ports[6 + 2 * i]}", *shardd_flags]))
 
     def data_of(self, i):
         flags = self.nodes[i].flags

@@ -1,0 +1,36 @@
+/* One connection of a PUSH socket to a PULL listener elsewhere; whoever wants another opens another.
+ *
+ * nng 1.5.2 does not survive more with one socket: a send that completes in the moment in which its connection ends puts the
+ * connection back among those that are ready, and after its memory is freed the next send goes there. So a socket has one
+ * connection in its life, and nothing is sent once the end of that has been told. The rest is nng's: it dials until
+ * there is somebody, and hands over one message at a time. */
+#pragma once
+
+#include <stdint.h>
+
+struct nng_msg;
+struct pipeline;
+
+struct pipeline_options {
+    const char *address; /* nng URL to dial */
+    uint32_t retry_ms_min, retry_ms_max;
+    void *arg;
+    /* On an nng thread; must not block nor call pipeline_close. */
+    void (*up_cb)(void *arg, struct pipeline *pipeline);   /* it is connected; once */
+    void (*lost_cb)(void *arg, struct pipeline *pipeline); /* and not any more; once, what was sent may be lost */
+    void (*sent_cb)(void *arg,
+                    struct pipeline *pipeline); /* the next message may be sent, if it is still connected */
+};
+
+/* Nothing happens before pipeline_dial. `address` is not kept. SK_ECONFIG: it is not valid. SK_ENOMEM. */
+int pipeline_open(struct pipeline **pipeline, const struct pipeline_options *options);
+
+/* Once. SK_ENOMEM, SK_ENET. */
+int pipeline_dial(struct pipeline *pipeline);
+
+/* Any thread, between up_cb and the end, one at a time: the next after sent_cb. SK_OK: the message is taken, and sent_cb will
+ * come. SK_ECLOSED: the connection has ended, the message is still the caller's. */
+int pipeline_send(struct pipeline *pipeline, struct nng_msg *message);
+
+/* Ends the connection or the dialling, waits for callbacks. No other call may be under way. NULL is allowed. */
+void pipeline_close(struct pipeline *pipeline);

@@ -1,0 +1,311 @@
+/* What gateways ask: writes go to the log, reads are executed, and each is answered or waits. */
+#include "libcommon/check.h"
+#include "libcommon/clock.h"
+#include "libcommon/error.h"
+#include "libcommon/limits.h"
+#include "libcommon/log.h"
+#include "shardd/lane_internal.h"
+
+#include <stdlib.h>
+
+#define TAKE_US          2000u   /* taking commands in one step */
+#define WAITING_MAX      100000u /* commands that wait for the log or a checkpoint; beyond: BUSY */
+#define RESULT_BYTES_MAX (MESSAGE_BYTES_MAX - 1024u)
+
+/* ---- answers ---- */
+
+/* False: the gateway has too much to take; something smaller may still be said. */
+static bool try_answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
+    struct answer_item item = {
+        .number = number, .map_version = lane->map == NULL ? 0 : lane->map->version, .err = err, .body = body};
+    return outbox_add(&lane->outbox, frame, &item);
+}
+
+/* A small answer: dropped only when even such have no room any more (frontend.h). */
+static void answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
+    (void)try_answer(lane, frame, number, err, body);
+}
+
+static void answer_text(struct lane *lane, struct frame *frame, uint64_t number, int err, const char *text) {
+    answer(lane, frame, number, err, slice_of_text(text));
+}
+
+/* ---- results ---- */
+
+static void answer_write(struct lane *lane, const struct shard *shard, const struct pending *pending, int err,
+                         struct slice body) {
+    lane->writes++;
+    if (!replica_may_answer(&shard->replica, pending->epoch)) { /* R8 */
+        answer(lane, pending->frame, pending->number, SK_LOST, slice_of(NULL, 0));
+    } else if (body.size > RESULT_BYTES_MAX) {
+        answer_text(lane, pending->frame, pending->number, SK_DONE, "the write happened; its result is too large");
+    } else if (!try_answer(lane, pending->frame, pending->number, err, body)) {
+        answer(lane, pending->frame, pending->number, err == SK_OK ? SK_DONE : err, slice_of(NULL, 0));
+    }
+}
+
+static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
+                      const struct request_item *item);
+
+void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pending, int err, struct slice body) {
+    struct lane *lane = arg;
+    lane->pending_bytes -= pending->payload_bytes;
+    if (pending->frame != NULL) answer_write(lane, shard, pending, err, body);
+    for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
+        take_read(lane, shard, read->frame, &read->item);
+    }
+}
+
+void lane_release_waiter(struct lane *lane, struct pending *pending) {
+    for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
+        answer(lane, read->frame, read->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
+    }
+    pending_free_reads(pending);
+    if (pending->frame == NULL) return;
+    answer(lane, pending->frame, pending->number, SK_LOST, slice_of(NULL, 0));
+    frame_unref(pending->frame);
+    pending->frame = NULL;
+}
+
+void lane_release_waiters(struct lane *lane, struct shard *shard, uint64_t index) {
+    for (uint64_t at = index + 1; at <= shard->replica.last_index; at++) {
+        struct pending *pending = shard_find_pending(shard, at);
+        if (pending != NULL) lane_release_waiter(lane, pending);
+    }
+}
+
+/* ---- commands ---- */
+
+/* Why a write may not be appended now. SK_OK, SK_BUSY (wait), SK_DISKFULL, or what the checkpoint has met. */
+int lane_write_gate(struct lane *lane) {
+    if (!store_memtable_full(lane->store)) return SK_OK;
+    if (store_checkpoint_failed(lane->store)) {
+        return lane->checkpoint_err == SK_ENOSPC ? SK_DISKFULL : lane->checkpoint_err;
+    }
+    return store_checkpoint_running(lane->store) ? SK_BUSY : SK_OK;
+}
+
+static struct entry_name name_of(const struct lane *lane, const struct frame *frame,
+                                 const struct request_item *item) {
+    return (struct entry_name){
+        .id = item->id,
+        .id_part = item->id_part,
+        .window_ms = lane->options.id_window_ms,
+        .session = frame->header.session,
+        .number = item->number,
+        .floor = item->floor,
+    };
+}
+
+/* A repeat of what has been executed already is answered without an entry of its own. SK_NOT_FOUND: it is new. */
+static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *frame,
+                         const struct request_item *item, const struct entry_name *name, uint64_t time_us) {
+    struct dedup_result earlier;
+    int err = dedup_find(shard->dedup, name, time_us, &earlier);
+    if (err == SK_OK) { /* that it was executed is read here, so the lease must hold (R5, R14) */
+        struct replica_event event = {.type = REPLICA_READ};
+        const struct replica_effects *effects = lane_drive(lane, shard, &event);
+        if (effects->refused != SK_OK) {
+            answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+            return SK_OK;
+        }
+        answer(lane, frame, item->number, earlier.err, earlier.body);
+    } else if (err == SK_FORGOTTEN) {
+        answer(lane, frame, item->number, err, slice_of(NULL, 0));
+    } else if (err != SK_NOT_FOUND) {
+        lane_log_read_fault(lane, shard, err);
+        answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
+    }
+    return err;
+}
+
+/* Takes a write as far as the log's buffer, or answers why not. SK_BUSY: it has to wait; nothing was answered. */
+static int take_write(struct lane *lane, struct shard *shard, struct frame *frame,
+                      const struct request_item *item) {
+    struct replica_event event = {.type = REPLICA_WRITE};
+    const struct replica_effects *effects = lane_drive(lane, shard, &event);
+    if (effects->refused != SK_OK) {
+        answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+        return SK_OK;
+    }
+    uint64_t epoch = effects->epoch, index = effects->index, time_us = effects->time_us;
+    int err = lane_write_gate(lane);
+    if (err == SK_BUSY) return SK_BUSY;
+
+    bool atomic = (item->flags & REQUEST_ATOMIC) != 0;
+    buffer_clear(&lane->result, 1u << 20);
+    int refused = exec_check(&shard->exec, item->body, atomic, true, &lane->result);
+    if (refused != SK_OK) {
+        answer(lane, frame, item->number, refused < 0 ? SK_INTERNAL : refused, buffer_slice(&lane->result));
+        return SK_OK;
+    }
+    struct entry entry = {.name = name_of(lane, frame, item), .atomic = atomic, .body = item->body};
+    if (answer_repeat(lane, shard, frame, item, &entry.name, time_us) != SK_NOT_FOUND) return SK_OK;
+    if (item->id.size > 0 && dedup_id_count(shard->dedup) >= lane->options.ids_max) {
+        answer_text(lane, frame, item->number, SK_OVERLOADED, "the shard remembers as many ids as it may");
+        return SK_OK;
+    }
+    if (err == SK_OK) {
+        err = lane_append(lane, shard, REPLICA_ENTRY_COMMAND, epoch, index, time_us, &entry, frame, item->number);
+    }
+    switch (err) {
+    case SK_OK:
+        lane->disk_full = false;
+        return SK_OK;
+    case SK_BUSY:
+        return SK_BUSY;
+    case SK_ENOSPC:
+    case SK_DISKFULL:
+        lane->disk_full = true;
+        answer(lane, frame, item->number, SK_DISKFULL, slice_of(NULL, 0));
+        return SK_OK;
+    case SK_TOOLARGE:
+        answer_text(lane, frame, item->number, SK_TOOLARGE, "the write does not fit in a segment of the log");
+        return SK_OK;
+    default:
+        answer_text(lane, frame, item->number, SK_UNAVAILABLE, "the disk of this shard has failed");
+        return SK_OK;
+    }
+}
+
+static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
+                      const struct request_item *item) {
+    struct replica_event event = {.type = REPLICA_READ};
+    const struct replica_effects *effects = lane_drive(lane, shard, &event);
+    if (effects->refused != SK_OK) {
+        answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+        return;
+    }
+    if (!frontend_has_room(frame->link)) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return;
+    }
+    buffer_clear(&lane->result, 1u << 20);
+    int err = exec_read(&shard->exec, item->body, effects->time_us, &lane->result);
+    lane->reads++;
+    if (err < 0 || lane->result.failed) {
+        lane_log_read_fault(lane, shard, err);
+        answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
+    } else if (lane->result.size > RESULT_BYTES_MAX) {
+        answer_text(lane, frame, item->number, SK_TOOLARGE, "the answer is larger than a message may be");
+    } else if (!try_answer(lane, frame, item->number, err, buffer_slice(&lane->result))) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0)); /* what has been read is forgotten */
+    }
+}
+
+/* A read that must see the writes of its shard before it: at once if all are executed, else behind the last. */
+static void take_read_after(struct lane *lane, struct shard *shard, struct frame *frame,
+                            const struct request_item *item) {
+    struct pending *last = shard_last_pending(shard);
+    if (last == NULL || lane->failed) { /* after a failure nothing behind the last is executed any more */
+        take_read(lane, shard, frame, item);
+        return;
+    }
+    struct after_read *read = malloc(sizeof *read);
+    if (read == NULL) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return;
+    }
+    *read = (struct after_read){.frame = frame_ref(frame), .item = *item};
+    if (last->reads == NULL) {
+        last->reads = read;
+    } else {
+        last->last_read->next = read;
+    }
+    last->last_read = read;
+}
+
+static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {
+    struct waiting *waiting = lane->waiting_count < WAITING_MAX ? malloc(sizeof *waiting) : NULL;
+    if (waiting == NULL) {
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return;
+    }
+    *waiting = (struct waiting){
+        .frame = frame_ref(frame), .item = *item, .deadline_us = lane->now_us + (uint64_t)item->timeout_ms * 1000};
+    if (lane->waiting_tail == NULL) {
+        lane->waiting_head = waiting;
+    } else {
+        lane->waiting_tail->next = waiting;
+    }
+    lane->waiting_tail = waiting;
+    lane->waiting_count++;
+}
+
+/* What keeps its place among the writes of its shard. SK_BUSY: it has to wait; nothing was answered. */
+static int take_ordered(struct lane *lane, struct shard *shard, struct frame *frame,
+                        const struct request_item *item) {
+    if ((item->flags & REQUEST_WRITE) != 0) return take_write(lane, shard, frame, item);
+    take_read_after(lane, shard, frame, item);
+    return SK_OK;
+}
+
+static void take_item(struct lane *lane, struct frame *frame, const struct request_item *item) {
+    struct shard *shard = shard_table_find(&lane->shards, item->shard);
+    if (shard == NULL || lane->stopping) {
+        answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
+    } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
+        take_read(lane, shard, frame, item);
+    } else if (lane->waiting_head != NULL || take_ordered(lane, shard, frame, item) == SK_BUSY) {
+        put_waiting(lane, frame, item);
+    }
+}
+
+/* Writes that waited, oldest first, until one has to wait on. */
+void lane_retry_waiting(struct lane *lane) {
+    while (lane->waiting_head != NULL) {
+        struct waiting *waiting = lane->waiting_head;
+        struct shard *shard = shard_table_find(&lane->shards, waiting->item.shard);
+        if (shard == NULL) {
+            answer(lane, waiting->frame, waiting->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
+        } else if (lane->now_us >= waiting->deadline_us || lane->stopping) {
+            answer(lane, waiting->frame, waiting->item.number, SK_BUSY, slice_of(NULL, 0));
+        } else if (take_ordered(lane, shard, waiting->frame, &waiting->item) == SK_BUSY) {
+            return;
+        }
+        lane->waiting_count--;
+        lane->waiting_head = waiting->next;
+        if (lane->waiting_head == NULL) lane->waiting_tail = NULL;
+        frame_unref(waiting->frame);
+        free(waiting);
+    }
+}
+
+void lane_on_frame(struct lane *lane, struct lane_mail *mail) {
+    mail->mail.next = NULL;
+    if (lane->frames_tail == NULL) {
+        lane->frames_head = mail;
+        lane->frame_rest = mail->frame->items;
+    } else {
+        lane->frames_tail->mail.next = &mail->mail;
+    }
+    lane->frames_tail = mail;
+}
+
+/* The frame at the head has been taken whole. */
+static void drop_frame(struct lane *lane) {
+    struct lane_mail *mail = lane->frames_head;
+    lane->frames_head = (struct lane_mail *)mail->mail.next;
+    if (lane->frames_head == NULL) {
+        lane->frames_tail = NULL;
+    } else {
+        lane->frame_rest = lane->frames_head->frame->items;
+    }
+    frame_unref(mail->frame);
+    free(mail);
+}
+
+/* Takes commands out of the frames that have come, for at most TAKE_US: a frame may hold ten thousand, and what is durable
+ * should not wait for all of them. */
+void lane_take_commands(struct lane *lane) {
+    struct request_item item;
+    for (uint32_t taken = 0; lane->frames_head != NULL; taken++) {
+        if (taken % 32 == 31 && clock_boottime_us() - lane->now_us > TAKE_US) return;
+        struct frame *frame = lane->frames_head->frame;
+        if (frame_read_request(&lane->frame_rest, &item) != SK_OK) {
+            drop_frame(lane);
+        } else if (shard_table_owns(&lane->shards, item.shard)) {
+            take_item(lane, frame, &item);
+        }
+    }
+}

@@ -1,0 +1,27 @@
+#include "shardd/progress.h"
+
+void progress_restart(struct progress *progress, uint64_t now_us) {
+    progress->state = PROGRESS_PROBE;
+    progress->match_index = 0;
+    progress->next_index = 0;
+    progress->sent_us = progress->opened_us = 0;
+    progress->since_us = progress->level_us = progress->mark_us = now_us;
+    progress->mark_index = UINT64_MAX;
+}
+
+void progress_on_match(struct progress *progress, uint64_t match_index, uint64_t last_index, uint64_t now_us) {
+    if (match_index > progress->match_index) progress->match_index = match_index;
+    if (match_index > progress->acked_index) progress->acked_index = match_index;
+    if (progress->match_index >= progress->mark_index && progress->mark_us > progress->level_us)
+        progress->level_us = progress->mark_us;
+    progress_tick(progress, last_index, now_us);
+}
+
+void progress_tick(struct progress *progress, uint64_t last_index, uint64_t now_us) {
+    if (progress->state != PROGRESS_STREAM) return;
+    if (progress->match_index >= last_index) progress->level_us = now_us;
+    if (progress->match_index >= progress->mark_index || progress->mark_index == UINT64_MAX) {
+        progress->mark_index = last_index;
+        progress->mark_us = now_us;
+    }
+}

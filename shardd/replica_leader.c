@@ -1,0 +1,403 @@
+/* The core as a leader: opens its epoch at the followers, streams its log to them, commits what every member of the widest
+ * in-sync set has, keeps its lease by beacons, asks metad for changes of the set, and hands over. */
+#include "libcommon/check.h"
+#include "shardd/replica_internal.h"
+
+#define WINDOW_ENTRIES 8192u     /* sent to a follower and not acknowledged */
+#define STALL_LAGS     5u        /* a disk that has not synced for so many lag_us hangs (R22) */
+#define RESEND_RETRIES 5u        /* retry_us without the acknowledgement of what a later beacon overtook */
+#define HANDOVER_US    500000u   /* a hand-over is given up after this (R20) */
+#define BACK_OFF_US    250000u   /* a member that was put out stays out so long at first (R18), */
+#define BACK_OFF_MAX   10000000u /* twice as long each time up to this, */
+#define STEADY_US      60000000u /* and starts over after so long in the set */
+
+/* ---- an epoch begins and ends ---- */
+
+void leader_propose_entry(const struct replica *replica, const struct replica_event *event,
+                          enum replica_entry_kind kind, struct replica_effects *effects) {
+    effects->append = kind;
+    effects->epoch = replica->config.leader_epoch;
+    effects->index = replica->last_index + 1;
+    effects->time_us = replica_time_us(replica, event->boot_us);
+}
+
+/* R5: the first entry of an epoch is empty, and nothing is served before it is committed. */
+void leader_begin_epoch(struct replica *replica, const struct replica_event *event,
+                        struct replica_effects *effects) {
+    uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->times.grace_us; /* R26 */
+    replica->role = REPLICA_STARTING;
+    replica->epoch_wall_us = event->wall_us > least_us ? event->wall_us : least_us;
+    replica->epoch_boot_us = event->boot_us;
+    replica->opened_epoch = replica->adopting_epoch = 0;
+    replica->first_of_epoch = 0;
+    replica->beacon_us = 0;
+    replica->tick_us = replica->resumed_us = event->boot_us;
+    replica->handover_to = 0;
+    replica->may_have_left = replica->wants_to_stay = false;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        struct progress *progress = &replica->progress[i];
+        progress_restart(progress, event->boot_us);
+        progress->acked_index = 0;
+        progress->answered_us = 0;
+        progress->join_us = progress->back_off_us = progress->joined_us = 0;
+    }
+    leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
+}
+
+void leader_end_epoch(struct replica *replica) {
+    replica->role = REPLICA_FOLLOWER; /* whether it was by our hand-over, the record of metad will tell */
+}
+
+/* ---- what followers have ---- */
+
+static bool is_other(const struct replica *replica, uint32_t slot) {
+    return replica->config.replicas[slot].node != replica->node;
+}
+
+static bool is_in(uint32_t mask, uint32_t slot) { return (mask >> slot & 1) != 0; }
+
+/* R3: on the widest set; R5: not before its own promise has run out; R11: not below min_isr. */
+void leader_advance_commit(struct replica *replica, uint64_t now_us) {
+    if (replica->first_of_epoch == 0 || now_us < replica->promise_until_us) return;
+    if (replica->config.isr_count < replica->config.min_isr) return;
+    uint32_t widest = replica_widest(replica);
+    uint64_t commit = replica->durable_index;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (!is_in(widest, i) || !is_other(replica, i)) continue;
+        const struct progress *progress = &replica->progress[i];
+        uint64_t match = progress->state == PROGRESS_PROBE ? 0 : progress->match_index;
+        if (match < commit) commit = match;
+    }
+    if (commit >= replica->first_of_epoch && commit > replica->commit_index) replica->commit_index = commit;
+}
+
+/* The follower whose message this is, or NULL if the message is of no one that counts now (R4). */
+static struct progress *find_sender(struct replica *replica, const struct replica_message *message,
+                                    uint64_t now_us) {
+    int slot = replica_slot(replica, message->from);
+    if (slot < 0 || !is_other(replica, (uint32_t)slot)) return NULL;
+    struct progress *progress = &replica->progress[slot];
+    if (message->replica_id != progress->replica_id || message->from_incarnation < progress->incarnation)
+        return NULL;
+    if (message->from_incarnation > progress->incarnation) {
+        if (progress->incarnation != 0) progress_restart(progress, now_us);
+        progress->incarnation = message->from_incarnation;
+    }
+    return progress;
+}
+
+static void ask_to_retire(struct replica *replica, const struct progress *progress, uint64_t now_us,
+                          struct replica_effects *effects);
+
+/* ACK and PROMISE say what the follower has. */
+static void on_has(struct replica *replica, struct progress *progress, const struct replica_event *event,
+                   struct replica_effects *effects) {
+    const struct replica_message *message = event->message;
+    if (message->last_index > replica->last_index || message->durable_index > message->last_index) return;
+    if (progress->state == PROGRESS_PROBE) {
+        if (message->last_index < progress->acked_index) { /* R31 */
+            ask_to_retire(replica, progress, event->boot_us, effects);
+            return;
+        }
+        progress->state = PROGRESS_STREAM;
+        progress->next_index = message->last_index + 1;
+    }
+    bool reaches = message->last_index + 1 >= replica->first_index;
+    if (progress->state == PROGRESS_SNAPSHOT && reaches) {
+        progress->state = PROGRESS_STREAM;
+        progress->next_index = message->last_index + 1;
+    }
+    progress_on_match(progress, message->durable_index, replica->last_index, event->boot_us);
+    if (progress->next_index <= progress->match_index) progress->next_index = progress->match_index + 1;
+    bool behind = message->last_index + 1 < progress->next_index && message->last_index >= progress->match_index;
+    /* What a beacon overtook that long ago is lost; mostly a disconnection or a gap has told before (R27). */
+    bool lost = message->type == REPLICA_PROMISE && message->sent_us > progress->sent_us &&
+                event->boot_us - progress->sent_us > RESEND_RETRIES * replica->times.retry_us;
+    if (behind && (message->gap || lost)) progress->next_index = message->last_index + 1;
+    leader_advance_commit(replica, event->boot_us);
+}
+
+void leader_on_message(struct replica *replica, const struct replica_event *event,
+                       struct replica_effects *effects) {
+    const struct replica_message *message = event->message;
+    if (message->type == REPLICA_REFUSAL && message->epoch > replica->seen_epoch) { /* R1 */
+        replica_see_epoch(replica, message->epoch, effects);
+        return;
+    }
+    if (!replica_leads(replica)) return;
+    struct progress *progress = find_sender(replica, message, event->boot_us);
+    if (progress == NULL) return;
+    if (message->type == REPLICA_REFUSAL) {
+        /* It has not opened our epoch, or has forgotten it with its process. */
+        if (progress->state == PROGRESS_STREAM && event->boot_us - progress->opened_us < replica->times.retry_us)
+            return;
+        if (progress->state != PROGRESS_PROBE) progress_restart(progress, event->boot_us);
+        return;
+    }
+    if (message->epoch != replica->config.leader_epoch) return;
+    on_has(replica, progress, event, effects);
+    bool ours = message->type == REPLICA_PROMISE && message->sent_us <= event->boot_us;
+    if (ours && message->sent_us > progress->answered_us) progress->answered_us = message->sent_us; /* R15 */
+}
+
+void leader_on_sent(struct replica *replica, const struct replica_event *event) {
+    int slot = replica_slot(replica, event->peer);
+    if (slot < 0) return;
+    struct progress *progress = &replica->progress[slot];
+    if (event->index >= progress->next_index) progress->next_index = event->index + 1;
+    progress->sent_us = event->boot_us;
+}
+
+/* R27: what was under way on the old connection may be lost. */
+void leader_on_peer_up(struct replica *replica, struct progress *progress) {
+    (void)replica;
+    if (progress->state == PROGRESS_STREAM) progress->next_index = progress->match_index + 1;
+    progress->opened_us = 0;
+}
+
+/* ---- sending ---- */
+
+static void send_open(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
+    struct progress *progress = &replica->progress[slot];
+    const struct map_shard *config = &replica->config;
+    bool stored = replica->first_of_epoch != 0 && replica->durable_index >= replica->first_of_epoch; /* R1 */
+    if (!stored || progress->down) return;
+    if (progress->opened_us != 0 && now_us - progress->opened_us < replica->times.retry_us) return;
+    progress->opened_us = now_us;
+    struct replica_message *open =
+        replica_send(replica, effects, REPLICA_OPEN, progress->node, progress->replica_id, config->leader_epoch);
+    bool eligible = false;
+    for (uint32_t i = 0; i < config->eligible_count; i++) eligible |= config->eligible[i] == progress->node;
+    open->counted = is_in(replica_widest(replica), slot) || eligible;
+    open->epochs = replica->epochs;
+}
+
+static void send_entries(struct replica *replica, uint32_t slot, struct replica_effects *effects) {
+    struct progress *progress = &replica->progress[slot];
+    if (progress->state != PROGRESS_STREAM || progress->down) return;
+    if (progress->next_index > replica->last_index) return;
+    if (progress->next_index - progress->match_index > WINDOW_ENTRIES) return;
+    if (progress->next_index < replica->first_index) {
+        progress->state = PROGRESS_SNAPSHOT;
+        return;
+    }
+    struct replica_message *append = replica_send(replica, effects, REPLICA_APPEND, progress->node,
+                                                  progress->replica_id, replica->config.leader_epoch);
+    append->prev_index = progress->next_index - 1;
+    append->prev_epoch = epochs_at(&replica->epochs, append->prev_index);
+    append->commit_index = replica->commit_index;
+    effects->sends[effects->send_count - 1].with_entries = true;
+}
+
+void leader_flush(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (!is_other(replica, i)) continue;
+        if (replica->progress[i].state == PROGRESS_PROBE) send_open(replica, i, event->boot_us, effects);
+        send_entries(replica, i, effects);
+    }
+}
+
+/* What every replica has, as far as is known; those not heard of in this epoch keep it where it was. */
+static void advance_keep(struct replica *replica) {
+    uint64_t keep = replica->commit_index;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        const struct progress *progress = &replica->progress[i];
+        if (!is_other(replica, i)) continue;
+        uint64_t has = progress->state == PROGRESS_PROBE ? replica->keep_index : progress->match_index;
+        if (has < keep) keep = has;
+    }
+    if (keep > replica->keep_index) replica->keep_index = keep;
+}
+
+static void send_beacons(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
+    bool due = replica->beacon_us == 0 || now_us - replica->beacon_us >= replica->times.beacon_us;
+    bool hangs = replica->unsynced_us != 0 && now_us - replica->unsynced_us > STALL_LAGS * replica->times.lag_us;
+    if (!due || hangs) return; /* R22: let others lead */
+    replica->beacon_us = now_us;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        const struct progress *progress = &replica->progress[i];
+        if (!is_other(replica, i) || progress->state == PROGRESS_PROBE || progress->down) continue;
+        struct replica_message *beacon = replica_send(replica, effects, REPLICA_BEACON, progress->node,
+                                                      progress->replica_id, replica->config.leader_epoch);
+        beacon->commit_index = replica->commit_index;
+        beacon->keep_index = replica->keep_index;
+        beacon->time_us = replica->last_time_us;
+        beacon->sent_us = now_us;
+    }
+}
+
+/* ---- changes of the in-sync set ---- */
+
+static uint64_t latest(uint64_t a, uint64_t b) { return a > b ? a : b; }
+
+/* Whether a member has not kept up. While we stood still ourselves nobody could answer. */
+static bool is_slow(const struct replica *replica, const struct progress *progress, uint64_t now_us) {
+    uint64_t lag_us = replica->times.lag_us;
+    uint64_t answered_us = latest(progress->answered_us, latest(progress->since_us, replica->resumed_us));
+    uint64_t level_us = latest(progress->level_us, replica->resumed_us);
+    return progress->down || now_us - answered_us > lag_us || now_us - level_us > lag_us;
+}
+
+/* R4: it has what is committed and the beginning of our epoch, durably, under the incarnation that it runs as. */
+static bool may_join(const struct replica *replica, const struct progress *progress, uint64_t now_us) {
+    bool has = progress->state == PROGRESS_STREAM && progress->match_index >= replica->commit_index &&
+               replica->first_of_epoch != 0 && progress->match_index >= replica->first_of_epoch;
+    bool steady = !progress->down && now_us >= progress->join_us && progress->answered_us != 0 &&
+                  now_us - progress->answered_us <= replica->times.lag_us &&
+                  now_us - progress->level_us <= replica->times.lag_us;
+    return has && steady && now_us >= replica->promise_until_us; /* R5 */
+}
+
+static uint32_t count_of(uint32_t mask) { return (uint32_t)__builtin_popcount(mask); }
+
+/* The in-sync set as it should be. Never below min_isr: who cannot commit leaves the members as they are, so that they
+ * may claim (R22). Those whose connection is gone leave first. */
+static uint32_t choose_isr(const struct replica *replica, uint64_t now_us) {
+    uint32_t isr = replica_isr(replica), wanted = isr;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+            const struct progress *progress = &replica->progress[i];
+            bool leaves = is_other(replica, i) && is_in(wanted, i) && (pass == 1 || progress->down) &&
+                          is_slow(replica, progress, now_us);
+            if (leaves && count_of(wanted) > replica->config.min_isr) wanted &= ~(1u << i);
+        }
+    }
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        bool out = is_other(replica, i) && !is_in(isr, i);
+        if (out && may_join(replica, &replica->progress[i], now_us)) wanted |= 1u << i;
+    }
+    return wanted;
+}
+
+/* One change, asked for again until metad's record is newer (R3). Another one under the same config_version is allowed:
+ * at most one of them can be applied, and commit counts the members of all. */
+static void ask(struct replica *replica, const struct replica_change *change, uint64_t now_us,
+                struct replica_effects *effects) {
+    const struct replica_change *open = &replica->open;
+    bool same = open->kind == change->kind && open->to == change->to && open->isr_count == change->isr_count;
+    for (uint32_t i = 0; same && i < change->isr_count; i++) {
+        same = open->isr[i] == change->isr[i] && open->incarnations[i] == change->incarnations[i];
+    }
+    if (same && now_us - replica->open_us < replica->times.retry_us) return;
+    replica->open = effects->change = *change;
+    replica->open_us = now_us;
+}
+
+static struct replica_change new_change(const struct replica *replica, enum replica_change_kind kind,
+                                        uint32_t to) {
+    return (struct replica_change){
+        .kind = kind,
+        .config_version = replica->config.config_version,
+        .leader_epoch = replica->config.leader_epoch,
+        .to = to,
+    };
+}
+
+static void ask_for_isr(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
+    uint32_t isr = replica_isr(replica), wanted = choose_isr(replica, now_us);
+    /* Somebody was proposed who should not join any more: another change takes the version away from that proposal. */
+    bool withdrawn = (replica->proposed & ~isr & ~wanted) != 0;
+    if (wanted == isr && !withdrawn) return;
+    struct replica_change change = new_change(replica, REPLICA_CHANGE_ISR, 0);
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (!is_in(wanted, i)) continue;
+        change.isr[change.isr_count] = replica->config.replicas[i].node;
+        change.incarnations[change.isr_count++] =
+            is_other(replica, i) ? replica->progress[i].incarnation : replica->incarnation;
+    }
+    replica->proposed |= wanted;
+    ask(replica, &change, now_us, effects);
+}
+
+static void ask_to_retire(struct replica *replica, const struct progress *progress, uint64_t now_us,
+                          struct replica_effects *effects) {
+    struct replica_change change = new_change(replica, REPLICA_CHANGE_RETIRE, progress->node);
+    ask(replica, &change, now_us, effects);
+}
+
+/* Under the same leader: who came and who went. */
+void leader_on_config(struct replica *replica, uint32_t old_isr, const struct map_shard *old, uint64_t now_us) {
+    uint32_t isr = replica_isr(replica);
+    bool same_replicas = old->replica_count == replica->config.replica_count;
+    for (uint32_t i = 0; same_replicas && i < old->replica_count; i++) {
+        struct progress *progress = &replica->progress[i];
+        bool steady = progress->joined_us == 0 || now_us - progress->joined_us > STEADY_US;
+        if (is_in(old_isr, i) && !is_in(isr, i)) { /* R18 */
+            uint64_t back_off_us = steady ? BACK_OFF_US : progress->back_off_us * 2;
+            if (back_off_us < BACK_OFF_US) back_off_us = BACK_OFF_US;
+            progress->back_off_us = back_off_us < BACK_OFF_MAX ? back_off_us : BACK_OFF_MAX;
+            progress->join_us = now_us + progress->back_off_us;
+        } else if (!is_in(old_isr, i) && is_in(isr, i)) {
+            progress->joined_us = now_us;
+        }
+    }
+    replica->handover_to =
+        0; /* R20: metad has refused it, or something else came first; a wish that stands begins anew */
+    replica->may_have_left = replica->wants_to_stay = false;
+    leader_advance_commit(replica, now_us);
+}
+
+/* ---- handing over (R20) ---- */
+
+static bool all_are_level(const struct replica *replica) {
+    uint32_t widest = replica_widest(replica);
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (!is_in(widest, i) || !is_other(replica, i)) continue;
+        if (replica->progress[i].match_index < replica->last_index) return false;
+    }
+    return replica->commit_index == replica->last_index;
+}
+
+static void begin_handover(struct replica *replica, uint64_t now_us) {
+    uint32_t to = replica->config.wanted_leader;
+    int slot = replica_slot(replica, to);
+    if (to == 0 || to == replica->node || slot < 0 || replica->role != REPLICA_LEADER) return;
+    if (!is_in(replica_isr(replica), (uint32_t)slot) || replica->open.kind != REPLICA_CHANGE_NONE) return;
+    if (is_slow(replica, &replica->progress[slot], now_us) || now_us >= replica_lease_until_us(replica)) return;
+    replica->handover_to = to;
+    replica->handover_us = now_us;
+}
+
+static void tick_handover(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
+    if (replica->wants_to_stay) {
+        struct replica_change stay = new_change(replica, REPLICA_CHANGE_STAY, 0);
+        ask(replica, &stay, now_us, effects);
+        return;
+    }
+    if (replica->handover_to == 0) begin_handover(replica, now_us);
+    if (replica->handover_to == 0) return;
+    if (now_us - replica->handover_us > HANDOVER_US) {
+        /* Asked for already, it may still happen: then writes stay refused until metad's record says. */
+        replica->wants_to_stay = true;
+        if (!replica->may_have_left) replica->handover_to = 0;
+    } else if (replica->may_have_left || all_are_level(replica)) {
+        struct replica_change handover = new_change(replica, REPLICA_CHANGE_HANDOVER, replica->handover_to);
+        replica->may_have_left = true;
+        ask(replica, &handover, now_us, effects);
+    }
+}
+
+/* ---- time ---- */
+
+void leader_tick(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
+    uint64_t now_us = event->boot_us;
+    if (now_us - replica->tick_us > replica->times.beacon_us) replica->resumed_us = now_us;
+    replica->tick_us = now_us;
+    if (replica->first_of_epoch == 0) { /* it could not be appended: a full disk or buffer */
+        leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
+        return;
+    }
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (!is_other(replica, i)) continue;
+        struct progress *progress = &replica->progress[i];
+        progress_tick(progress, replica->last_index, now_us);
+        if (progress->state == PROGRESS_PROBE) send_open(replica, i, now_us, effects);
+        if (progress->state == PROGRESS_SNAPSHOT) effects->snapshot_to = progress->node;
+    }
+    leader_advance_commit(replica, now_us);
+    advance_keep(replica);
+    send_beacons(replica, now_us, effects);
+    tick_handover(replica, now_us, effects);
+    if (effects->change.kind == REPLICA_CHANGE_NONE && !replica->may_have_left)
+        ask_for_isr(replica, now_us, effects);
+}

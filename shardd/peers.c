@@ -183,7 +183,6 @@ static void connected_cb(void *arg, struct pipeline *pipeline) {
         link->down = false;
         peer_queue_connect(&link->queue, link->connection);
         link->told_number = link->told_taken = 0; /* what was told may be lost too */
-        log_event(LOG_INFO, "peer_connected", "node=%u", link->node);
         link->peers->options.up_cb(link->peers->options.arg, link->node);
     }
     pthread_mutex_unlock(&link->lock);
@@ -251,7 +250,6 @@ static void tick_link(struct peer_link *link) {
     pthread_mutex_lock(&link->lock);
     if (!link->connected && !link->down && now_us >= link->lost_us + DOWN_US) {
         link->down = true;
-        log_event(LOG_WARNING, "peer_down", "node=%u", link->node);
         link->peers->options.down_cb(link->peers->options.arg, link->node);
     }
     bool stalled = link->connected && peer_queue_stalled(&link->queue, now_us, REDIAL_US);

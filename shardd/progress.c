@@ -4,7 +4,7 @@ void progress_restart(struct progress *progress, uint64_t now_us) {
     progress->state = PROGRESS_PROBE;
     progress->match_index = 0;
     progress->next_index = 0;
-    progress->sent_us = progress->opened_us = 0;
+    progress->sent_us = progress->opened_us = progress->beacon_us = 0;
     progress->since_us = progress->level_us = progress->mark_us = now_us;
     progress->mark_index = UINT64_MAX;
 }

@@ -23,6 +23,7 @@ struct progress {
     uint64_t next_index;  /* to be sent next */
     uint64_t sent_us;     /* entries were last sent */
     uint64_t opened_us;   /* OPEN was last sent; 0 = it is due */
+    uint64_t beacon_us;   /* a beacon was last sent; 0 = it is due */
 
     uint64_t since_us;    /* the epoch began, or its process was first heard: what it owes counts from here */
     uint64_t answered_us; /* the sending of the latest beacon it has answered: the lease counts from it (R15) */

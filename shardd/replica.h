@@ -211,14 +211,14 @@ struct replica {
     /* as a leader */
     uint64_t first_of_epoch; /* index of the entry that opened its epoch; 0 = not appended yet */
     struct progress progress[MAP_REPLICAS_MAX]; /* one for each replica of config, in its order; ours is unused */
-    uint32_t proposed;          /* bit i: replica i is in an ISR proposed under this config_version (R3) */
-    struct replica_change open; /* the last change asked for under this config_version */
-    uint64_t open_us;           /* when it was asked for */
-    uint64_t beacon_us, tick_us, resumed_us; /* last beacon, last tick, last time that ticks had stopped */
-    uint32_t handover_to;                    /* writes have stopped for it (R20); 0 = none */
-    uint64_t handover_us;                    /* since when */
-    bool may_have_left;                      /* the hand-over was asked for and its outcome is not known */
-    bool wants_to_stay;                      /* the wish to hand over is to be given up */
+    uint32_t proposed;            /* bit i: replica i is in an ISR proposed under this config_version (R3) */
+    struct replica_change open;   /* the last change asked for under this config_version */
+    uint64_t open_us;             /* when it was asked for */
+    uint64_t tick_us, resumed_us; /* last tick, last time that ticks had stopped */
+    uint32_t handover_to;         /* writes have stopped for it (R20); 0 = none */
+    uint64_t handover_us;         /* since when */
+    bool may_have_left;           /* the hand-over was asked for and its outcome is not known */
+    bool wants_to_stay;           /* the wish to hand over is to be given up */
 };
 
 /* A replica of nobody yet: a store is opened, and its log replayed, before metad says which node this is. `start_us`: when

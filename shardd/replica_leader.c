@@ -30,7 +30,6 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     replica->epoch_boot_us = event->boot_us;
     replica->opened_epoch = replica->adopting_epoch = 0;
     replica->first_of_epoch = 0;
-    replica->beacon_us = 0;
     replica->tick_us = replica->resumed_us = event->boot_us;
     replica->handover_to = 0;
     replica->may_have_left = replica->wants_to_stay = false;
@@ -189,14 +188,6 @@ static void send_entries(struct replica *replica, uint32_t slot, struct replica_
     effects->sends[effects->send_count - 1].with_entries = true;
 }
 
-void leader_flush(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
-    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
-        if (!is_other(replica, i)) continue;
-        if (replica->progress[i].state == PROGRESS_PROBE) send_open(replica, i, event->boot_us, effects);
-        send_entries(replica, i, effects);
-    }
-}
-
 /* What every replica has, as far as is known; those not heard of in this epoch keep it where it was. */
 static void advance_keep(struct replica *replica) {
     uint64_t keep = replica->commit_index;
@@ -209,20 +200,31 @@ static void advance_keep(struct replica *replica) {
     if (keep > replica->keep_index) replica->keep_index = keep;
 }
 
-static void send_beacons(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
-    bool due = replica->beacon_us == 0 || now_us - replica->beacon_us >= replica->times.beacon_us;
-    bool hangs = replica->unsynced_us != 0 && now_us - replica->unsynced_us > STALL_LAGS * replica->times.lag_us;
-    if (!due || hangs) return; /* R22: let others lead */
-    replica->beacon_us = now_us;
+/* R22: then it is no leader, and others are to lead. */
+static bool disk_hangs(const struct replica *replica, uint64_t now_us) {
+    return replica->unsynced_us != 0 && now_us - replica->unsynced_us > STALL_LAGS * replica->times.lag_us;
+}
+
+static void send_beacon(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
+    struct progress *progress = &replica->progress[slot];
+    if (progress->state == PROGRESS_PROBE || progress->down || disk_hangs(replica, now_us)) return;
+    if (progress->beacon_us != 0 && now_us - progress->beacon_us < replica->times.beacon_us) return;
+    progress->beacon_us = now_us;
+    struct replica_message *beacon = replica_send(replica, effects, REPLICA_BEACON, progress->node,
+                                                  progress->replica_id, replica->config.leader_epoch);
+    beacon->commit_index = replica->commit_index;
+    beacon->keep_index = replica->keep_index;
+    beacon->time_us = replica->last_time_us;
+    beacon->sent_us = now_us;
+}
+
+/* The first beacon of a follower does not wait for a tick: the lease of a new leader begins with it. */
+void leader_flush(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
-        const struct progress *progress = &replica->progress[i];
-        if (!is_other(replica, i) || progress->state == PROGRESS_PROBE || progress->down) continue;
-        struct replica_message *beacon = replica_send(replica, effects, REPLICA_BEACON, progress->node,
-                                                      progress->replica_id, replica->config.leader_epoch);
-        beacon->commit_index = replica->commit_index;
-        beacon->keep_index = replica->keep_index;
-        beacon->time_us = replica->last_time_us;
-        beacon->sent_us = now_us;
+        if (!is_other(replica, i)) continue;
+        if (replica->progress[i].state == PROGRESS_PROBE) send_open(replica, i, event->boot_us, effects);
+        send_entries(replica, i, effects);
+        if (replica->progress[i].beacon_us == 0) send_beacon(replica, i, event->boot_us, effects);
     }
 }
 
@@ -396,7 +398,9 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
     }
     leader_advance_commit(replica, now_us);
     advance_keep(replica);
-    send_beacons(replica, now_us, effects);
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (is_other(replica, i)) send_beacon(replica, i, now_us, effects);
+    }
     tick_handover(replica, now_us, effects);
     if (effects->change.kind == REPLICA_CHANGE_NONE && !replica->may_have_left)
         ask_for_isr(replica, now_us, effects);

@@ -69,7 +69,7 @@ struct replica_message {
     uint32_t entry_count;      /* APPEND */
     uint64_t commit_index;     /* APPEND, BEACON */
     uint64_t keep_index;       /* BEACON: every replica has what is not above it */
-    uint64_t time_us;          /* BEACON: the highest time the leader has given out (R26) */
+    uint64_t time_us;          /* BEACON: the leader's time when it was sent (R26) */
     uint64_t sent_us;          /* BEACON: the leader's clock before sending; PROMISE: the same, back */
     uint64_t durable_index;    /* ACK, PROMISE */
     uint64_t last_index;       /* ACK, PROMISE: received, maybe not durable */

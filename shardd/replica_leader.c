@@ -214,7 +214,8 @@ static void send_beacon(struct replica *replica, uint32_t slot, uint64_t now_us,
                                                   progress->replica_id, replica->config.leader_epoch);
     beacon->commit_index = replica->commit_index;
     beacon->keep_index = replica->keep_index;
-    beacon->time_us = replica->last_time_us;
+    /* R26: as late as it is now, not as what was given out last: a read may show a moment later what has expired since */
+    replica->last_time_us = beacon->time_us = replica_time_us(replica, now_us);
     beacon->sent_us = now_us;
 }
 

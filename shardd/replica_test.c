@@ -740,6 +740,26 @@ static void test_r26_a_new_leader_starts_behind_what_was_shown(void **state) {
     world_free(world);
 }
 
+/* What a read has shown as expired stays so, also if nothing was written for long and the next leader's clock is late: a
+ * read is served by the answer to a beacon that was sent less than a lease ago, and carried the time. */
+static void test_r26_reads_of_an_idle_leader_show_nothing_twice(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    for (uint32_t id = 2; id <= 3; id++) world->nodes[id].wall_offset_us = -3600000000;
+    world_pass(world, 60000000);
+    world_wait(world, TICK_US / 2);
+    struct replica_effects *effects = world_tell(world, 1, (struct replica_event){.type = REPLICA_READ});
+    assert_int_equal(effects->refused, SK_OK);
+    uint64_t shown_us = effects->time_us;
+    end_leader(world, 1);
+    while (world->record.leader == 1) world_pass(world, TICK_US);
+    while (world_replica(world, world->record.leader)->role != REPLICA_LEADER) world_pass(world, TICK_US);
+    effects = world_tell(world, world->record.leader, (struct replica_event){.type = REPLICA_READ});
+    assert_int_equal(effects->refused, SK_OK);
+    assert_true(effects->time_us >= shown_us);
+    world_free(world);
+}
+
 /* ---- R29: maps ---- */
 
 static void test_r29_older_maps_are_ignored(void **state) {
@@ -819,6 +839,7 @@ int main(void) {
         cmocka_unit_test(test_r20_a_late_release_frees_no_later_promise),
         cmocka_unit_test(test_r26_time_never_goes_back),
         cmocka_unit_test(test_r26_a_new_leader_starts_behind_what_was_shown),
+        cmocka_unit_test(test_r26_reads_of_an_idle_leader_show_nothing_twice),
         cmocka_unit_test(test_r29_older_maps_are_ignored),
         cmocka_unit_test(test_r29_a_log_of_a_later_epoch_than_metad_knows),
     };

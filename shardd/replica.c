@@ -308,8 +308,9 @@ uint64_t replica_lease_until_us(const struct replica *replica) {
     uint32_t others = replica_widest(replica);
     int self = replica_slot(replica, replica->node);
     if (self >= 0) others &= ~(1u << self);
-    /* R16: alone and with nobody eligible no one else can lead; with somebody, only metad could tell */
-    if (others == 0) return replica->config.eligible_count == 0 ? UINT64_MAX : 0;
+    /* R16: who is eligible may lead and has promised nothing: only metad could tell. Alone, with nobody eligible, no one
+     * else can lead. */
+    if (replica->config.eligible_count > 0) return 0;
     uint64_t until_us = UINT64_MAX;
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         if ((others >> i & 1) == 0) continue;

@@ -419,6 +419,23 @@ static void test_r16_with_somebody_eligible(void **state) {
     world_free(world);
 }
 
+/* Also if others are in the set and answer: who claims from outside it becomes its only member, and needs none of them. */
+static void test_r16_with_others_and_somebody_eligible(void **state) {
+    (void)state;
+    struct world *world = world_serving(5, 3);
+    world->record.isr_count = 2;
+    world->record.eligible_count = 1;
+    world->record.eligible[0] = 3;
+    world->nodes[1].mute = true;
+    world_decree(world);
+    world_pass(world, 200000);
+    assert_int_equal(world_read(world, 1), SK_UNAVAILABLE);
+    world->record.eligible_count = 0;
+    world_decree(world);
+    assert_int_equal(world_read(world, 1), SK_OK);
+    world_free(world);
+}
+
 /* ---- claims ---- */
 
 static void test_a_silent_leader_is_followed_by_another(void **state) {
@@ -823,6 +840,7 @@ int main(void) {
         cmocka_unit_test(test_r15_a_stopped_leader_wakes_up_fenced),
         cmocka_unit_test(test_r16_alone),
         cmocka_unit_test(test_r16_with_somebody_eligible),
+        cmocka_unit_test(test_r16_with_others_and_somebody_eligible),
         cmocka_unit_test(test_a_silent_leader_is_followed_by_another),
         cmocka_unit_test(test_a_leader_whose_connection_is_gone_is_followed_sooner),
         cmocka_unit_test(test_r18_claims_name_their_record),

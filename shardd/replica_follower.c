@@ -161,14 +161,14 @@ void follower_on_message(struct replica *replica, const struct replica_event *ev
 
 /* ---- snapshots ---- */
 
-/* R30 */
+/* R30. Nor below the end of the log: that is the leader's own, may have been acknowledged, and reaches further. */
 void follower_on_install(struct replica *replica, const struct replica_event *event,
                          struct replica_effects *effects) {
     bool follows = replica->role == REPLICA_FOLLOWER && replica->opened_epoch == event->epoch &&
                    replica->seen_epoch == event->epoch;
     if (!follows) {
         effects->refused = SK_STALE_EPOCH;
-    } else if (replica->installing || replica_may_lead(replica) || event->index <= replica->applied_index) {
+    } else if (replica->installing || replica_may_lead(replica) || event->index <= replica->last_index) {
         effects->refused = SK_CONFLICT;
     } else {
         replica->installing = true;

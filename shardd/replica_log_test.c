@@ -588,6 +588,23 @@ static void test_r30_what_may_not_be_installed(void **state) {
     world_free(world);
 }
 
+/* Nor below the end of its log: what lies there it has acknowledged, and metad may have it in the in-sync set by now, of
+ * which it hears late. */
+static void test_r30_nothing_acknowledged_is_replaced(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->record.isr_count = 2;
+    world_decree(world);
+    world->nodes[3].idle = true;
+    for (uint32_t i = 0; i < 5; i++) world_write(world, 1);
+    world_settle(world);
+    uint64_t last = last_of(world, 3);
+    assert_true(world_replica(world, 3)->applied_index < last);
+    assert_int_equal(world_tell(world, 3, install_of(1, last))->refused, SK_CONFLICT);
+    assert_int_equal(world_tell(world, 3, install_of(1, last - 1))->refused, SK_CONFLICT);
+    world_free(world);
+}
+
 /* A member of the in-sync set, or who is eligible, has what others count on. */
 static void test_r30_never_onto_a_copy_that_counts(void **state) {
     (void)state;
@@ -666,6 +683,7 @@ int main(void) {
         cmocka_unit_test(test_r30_a_straggler_gets_a_snapshot),
         cmocka_unit_test(test_r30_a_snapshot_that_failed_is_made_again),
         cmocka_unit_test(test_r30_what_may_not_be_installed),
+        cmocka_unit_test(test_r30_nothing_acknowledged_is_replaced),
         cmocka_unit_test(test_r30_never_onto_a_copy_that_counts),
         cmocka_unit_test(test_r30_in_the_middle_of_an_install),
     };

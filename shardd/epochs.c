@@ -30,7 +30,7 @@ uint64_t epochs_at(const struct epochs *epochs, uint64_t index) {
 }
 
 /* Whether a table begins with the log itself, so that what it does not name does not exist. */
-static bool is_whole(const struct epochs *epochs) { return epochs->count == 0 || epochs->starts[0].index == 1; }
+static bool is_whole(const struct epochs *epochs) { return epochs->count > 0 && epochs->starts[0].index == 1; }
 
 bool epochs_common(const struct epochs *ours, uint64_t last_index, const struct epochs *theirs, uint64_t *common) {
     *common = 0;
@@ -53,7 +53,7 @@ bool epochs_common(const struct epochs *ours, uint64_t last_index, const struct 
 }
 
 bool epochs_are_valid(const struct epochs *epochs, uint64_t last_index) {
-    if (epochs->count > EPOCHS_MAX || (epochs->count == 0 && last_index > 0)) return false;
+    if (epochs->count > EPOCHS_MAX) return false;
     for (uint32_t i = 0; i < epochs->count; i++) {
         const struct epoch_start *start = &epochs->starts[i];
         if (start->epoch == 0 || start->index == 0 || start->index > last_index) return false;

@@ -14,7 +14,7 @@ struct epoch_start {
 };
 
 struct epochs {
-    uint32_t count;
+    uint32_t count;                        /* 0 with a log: all that is known was cut */
     struct epoch_start starts[EPOCHS_MAX]; /* growing in both */
 };
 

@@ -112,6 +112,21 @@ static void test_tables_from_outside_are_checked(void **state) {
     assert_false(epochs_are_valid(&bad, 99));
     struct epochs none = {0};
     assert_true(epochs_are_valid(&none, 0));
+    assert_true(epochs_are_valid(&none, 99)); /* all that was known was cut */
+}
+
+/* R7: a table that was cut behind all that it knew says nothing of the log before: nothing may be cut by it. */
+static void test_r7_a_table_that_knows_nothing(void **state) {
+    (void)state;
+    uint64_t common;
+    struct epochs ours = {0}, theirs = TABLE({1, 1}, {90, 300});
+    for (uint64_t i = 0; i < EPOCHS_MAX; i++) epochs_add(&ours, 10 + i, 100 + i);
+    epochs_add(&ours, 80, 200); /* epoch 10 is forgotten */
+    epochs_cut(&ours, 99);
+    assert_int_equal(ours.count, 0);
+    assert_false(epochs_common(&ours, 99, &theirs, &common));
+    epochs_add(&ours, 90, 100); /* what follows is known again, also if its epoch began further back */
+    assert_int_equal(common_of(ours, 100, theirs), 100);
 }
 
 int main(void) {
@@ -123,6 +138,7 @@ int main(void) {
         cmocka_unit_test(test_r7_the_leaders_own_epoch_is_kept),
         cmocka_unit_test(test_r7_tables_that_do_not_reach_back_say_so),
         cmocka_unit_test(test_tables_from_outside_are_checked),
+        cmocka_unit_test(test_r7_a_table_that_knows_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,20 @@ void progress_restart(struct progress *progress, uint64_t now_us) {
     progress->mark_index = UINT64_MAX;
 }
 
+void progress_begin_epoch(struct progress *progress, uint64_t now_us) {
+    progress_restart(progress, now_us);
+    progress->acked_index = progress->owed_index = 0;
+    progress->answered_us = 0;
+    progress->join_us = progress->back_off_us = progress->joined_us = 0;
+}
+
+void progress_change_process(struct progress *progress, uint64_t incarnation, uint64_t now_us) {
+    progress_restart(progress, now_us);
+    progress->incarnation = incarnation;
+    if (progress->acked_index > progress->owed_index) progress->owed_index = progress->acked_index;
+    progress->acked_index = 0;
+}
+
 void progress_on_match(struct progress *progress, uint64_t match_index, uint64_t last_index, uint64_t now_us) {
     if (match_index > progress->match_index) progress->match_index = match_index;
     if (match_index > progress->acked_index) progress->acked_index = match_index;

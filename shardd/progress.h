@@ -19,7 +19,8 @@ struct progress {
 
     enum progress_state state;
     uint64_t match_index; /* durable there, in this epoch, under this incarnation (R4) */
-    uint64_t acked_index; /* the highest that it has ever acknowledged in this epoch (R31) */
+    uint64_t acked_index; /* the highest that this process of it has ever acknowledged in this epoch */
+    uint64_t owed_index;  /* and that its earlier ones have: it may not have less (R31) */
     uint64_t next_index;  /* to be sent next */
     uint64_t sent_us;     /* entries were last sent */
     uint64_t opened_us;   /* OPEN was last sent; 0 = it is due */
@@ -36,8 +37,14 @@ struct progress {
     uint64_t joined_us;   /* when it came into the ISR; 0 = before this epoch */
 };
 
-/* A follower at the beginning of an epoch, or after its process has changed. Keeps who it is. */
+/* What a follower has is asked anew. Keeps who it is, and what it has acknowledged. */
 void progress_restart(struct progress *progress, uint64_t now_us);
+
+/* The same, at the beginning of an epoch: nothing has been acknowledged in it. */
+void progress_begin_epoch(struct progress *progress, uint64_t now_us);
+
+/* The same, as another process of it is heard: what the one before had acknowledged it has to have. */
+void progress_change_process(struct progress *progress, uint64_t incarnation, uint64_t now_us);
 
 /* It has everything up to `match_index` durably; the log ends at `last_index`. */
 void progress_on_match(struct progress *progress, uint64_t match_index, uint64_t last_index, uint64_t now_us);

@@ -38,6 +38,25 @@ static void test_a_late_match_takes_nothing_back(void **state) {
     assert_int_equal(progress.acked_index, 40);
 }
 
+/* R31: what one process has acknowledged the next one owes, and the one after it, until a new epoch begins. */
+static void test_r31_processes_owe_what_was_acknowledged(void **state) {
+    (void)state;
+    struct progress progress = streaming(1000);
+    progress_on_match(&progress, 40, 50, 2000);
+    progress_change_process(&progress, 8, 3000);
+    assert_int_equal(progress.state, PROGRESS_PROBE);
+    assert_int_equal(progress.incarnation, 8);
+    assert_int_equal(progress.owed_index, 40);
+    assert_int_equal(progress.acked_index, 0);
+    progress.state = PROGRESS_STREAM;
+    progress_on_match(&progress, 30, 50, 4000);
+    progress_change_process(&progress, 9, 5000);
+    assert_int_equal(progress.owed_index, 40);
+    progress_begin_epoch(&progress, 6000);
+    assert_int_equal(progress.owed_index, 0);
+    assert_int_equal(progress.incarnation, 9);
+}
+
 /* R18: slow is who was not level for long, whatever the log did meanwhile. */
 static void test_r18_level_with_all_of_the_log(void **state) {
     (void)state;
@@ -87,6 +106,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_r4_a_restart_forgets_what_it_has),
         cmocka_unit_test(test_a_late_match_takes_nothing_back),
+        cmocka_unit_test(test_r31_processes_owe_what_was_acknowledged),
         cmocka_unit_test(test_r18_level_with_all_of_the_log),
         cmocka_unit_test(test_r18_level_with_a_log_that_grows),
         cmocka_unit_test(test_r18_only_a_stream_is_level),

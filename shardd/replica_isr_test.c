@@ -529,6 +529,79 @@ static void test_r31_a_lost_tail_is_retired(void **state) {
     world_free(world);
 }
 
+/* Whether it was committed or not: a disk that loses what it had called durable is damaged. */
+static void test_r31_what_is_not_committed_counts_too(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    world->nodes[2].stuck = true;
+    for (uint32_t i = 0; i < 4; i++) world_write(world, 1);
+    world_settle(world);
+    assert_int_equal(world_replica(world, 1)->commit_index, world_replica(world, 1)->last_index - 4);
+    lose_tail(world, 3, 2);
+    world_pass(world, 150000);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_RETIRE);
+    assert_int_equal(world->nodes[1].asked.to, 3);
+    world_free(world);
+}
+
+/* Once it is out of the set nobody counts on it: it gets what it lacks, and joins again. */
+static void test_r31_who_was_retired_comes_back(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[3].mute = true;
+    for (uint32_t i = 0; i < 4; i++) world_write(world, 1);
+    world_settle(world);
+    lose_tail(world, 3, 2);
+    world_pass(world, 200000);
+    assert_false(world_in_isr(world, 3));
+    world_pass(world, 1000000);
+    assert_true(world_in_isr(world, 3));
+    assert_int_equal(world_replica(world, 3)->last_index, world_replica(world, 1)->last_index);
+    /* and what it owed is forgotten with it: the next restart is an ordinary one */
+    world->nodes[1].asks = 0;
+    world_crash(world, 3);
+    world_start(world, 3);
+    world_pass(world, 200000);
+    assert_int_equal(world->nodes[1].asks, 0);
+    world_free(world);
+}
+
+/* A later leader has not seen the acknowledgements, but it knows what is committed, and so what each member has to have. */
+static void test_r31_also_under_another_leader(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[3].mute = true;
+    for (uint32_t i = 0; i < 4; i++) world_write(world, 1);
+    world_pass(world, 200000);
+    lose_tail(world, 3, 3);
+    record_set_leader(world, 2);
+    world->nodes[2].mute = true;
+    world_decree(world);
+    world_pass(world, 200000);
+    assert_int_equal(world->nodes[2].asked.kind, REPLICA_CHANGE_RETIRE);
+    assert_int_equal(world->nodes[2].asked.to, 3);
+    world_free(world);
+}
+
+/* What comes late says less than what came before it: nothing was lost. */
+static void test_r31_a_late_acknowledgement_proves_no_loss(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    struct replica_message late = ack_of(world, 3, world_replica(world, 1)->last_index);
+    struct replica_message refusal = late;
+    refusal.type = REPLICA_REFUSAL;
+    for (uint32_t i = 0; i < 4; i++) world_write(world, 1);
+    world_pass(world, 300000);
+    world_hand_message(world, refusal); /* of before its log was opened */
+    assert_int_equal(world_replica(world, 1)->progress[2].state, PROGRESS_PROBE);
+    world_hand_message(world, late);
+    assert_int_equal(world->nodes[1].asks, 0);
+    world_pass(world, 300000);
+    assert_int_equal(world->nodes[1].asks, 0);
+    world_free(world);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_r1_every_member_must_have_it),
@@ -554,6 +627,10 @@ int main(void) {
         cmocka_unit_test(test_r22_the_dead_leave_before_the_slow),
         cmocka_unit_test(test_r22_a_leader_whose_disk_hangs),
         cmocka_unit_test(test_r31_a_lost_tail_is_retired),
+        cmocka_unit_test(test_r31_what_is_not_committed_counts_too),
+        cmocka_unit_test(test_r31_who_was_retired_comes_back),
+        cmocka_unit_test(test_r31_also_under_another_leader),
+        cmocka_unit_test(test_r31_a_late_acknowledgement_proves_no_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

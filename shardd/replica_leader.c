@@ -34,11 +34,7 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     replica->handover_to = 0;
     replica->may_have_left = replica->wants_to_stay = false;
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
-        struct progress *progress = &replica->progress[i];
-        progress_restart(progress, event->boot_us);
-        progress->acked_index = 0;
-        progress->answered_us = 0;
-        progress->join_us = progress->back_off_us = progress->joined_us = 0;
+        progress_begin_epoch(&replica->progress[i], event->boot_us);
     }
     leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
 }
@@ -78,15 +74,30 @@ static struct progress *find_sender(struct replica *replica, const struct replic
     struct progress *progress = &replica->progress[slot];
     if (message->replica_id != progress->replica_id || message->from_incarnation < progress->incarnation)
         return NULL;
-    if (message->from_incarnation > progress->incarnation) {
-        if (progress->incarnation != 0) progress_restart(progress, now_us);
-        progress->incarnation = message->from_incarnation;
-    }
+    if (progress->incarnation == 0) progress->incarnation = message->from_incarnation;
+    if (message->from_incarnation > progress->incarnation)
+        progress_change_process(progress, message->from_incarnation, now_us);
     return progress;
 }
 
 static void ask_to_retire(struct replica *replica, const struct progress *progress, uint64_t now_us,
                           struct replica_effects *effects);
+
+/* Whether others count on what the replica has: it is in the widest in-sync set, or eligible. */
+static bool is_counted(const struct replica *replica, uint32_t slot) {
+    const struct map_shard *config = &replica->config;
+    for (uint32_t i = 0; i < config->eligible_count; i++) {
+        if (config->eligible[i] == config->replicas[slot].node) return true;
+    }
+    return is_in(replica_widest(replica), slot);
+}
+
+/* R31: what its earlier processes had acknowledged; and who may lead has all that is committed. Late messages say less
+ * than earlier ones did, so this process's own acknowledgements count for it. */
+static bool has_lost(const struct replica *replica, const struct progress *progress, uint64_t last_index) {
+    uint64_t has = last_index > progress->acked_index ? last_index : progress->acked_index;
+    return has < progress->owed_index || has < replica->commit_index;
+}
 
 /* ACK and PROMISE say what the follower has. */
 static void on_has(struct replica *replica, struct progress *progress, const struct replica_event *event,
@@ -94,7 +105,8 @@ static void on_has(struct replica *replica, struct progress *progress, const str
     const struct replica_message *message = event->message;
     if (message->last_index > replica->last_index || message->durable_index > message->last_index) return;
     if (progress->state == PROGRESS_PROBE) {
-        if (message->last_index < progress->acked_index) { /* R31 */
+        uint32_t slot = (uint32_t)(progress - replica->progress);
+        if (is_counted(replica, slot) && has_lost(replica, progress, message->last_index)) { /* R31 */
             ask_to_retire(replica, progress, event->boot_us, effects);
             return;
         }
@@ -158,16 +170,13 @@ void leader_on_peer_up(struct replica *replica, struct progress *progress) {
 
 static void send_open(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
     struct progress *progress = &replica->progress[slot];
-    const struct map_shard *config = &replica->config;
     bool stored = replica->first_of_epoch != 0 && replica->durable_index >= replica->first_of_epoch; /* R1 */
     if (!stored || progress->down) return;
     if (progress->opened_us != 0 && now_us - progress->opened_us < replica->times.retry_us) return;
     progress->opened_us = now_us;
-    struct replica_message *open =
-        replica_send(replica, effects, REPLICA_OPEN, progress->node, progress->replica_id, config->leader_epoch);
-    bool eligible = false;
-    for (uint32_t i = 0; i < config->eligible_count; i++) eligible |= config->eligible[i] == progress->node;
-    open->counted = is_in(replica_widest(replica), slot) || eligible;
+    struct replica_message *open = replica_send(replica, effects, REPLICA_OPEN, progress->node,
+                                                progress->replica_id, replica->config.leader_epoch);
+    open->counted = is_counted(replica, slot);
     open->epochs = replica->epochs;
 }
 

@@ -211,13 +211,12 @@ static void on_config(struct replica *replica, const struct replica_event *event
         replica_send(replica, effects, REPLICA_RELEASE, config->leader, replica_id, replica->config.leader_epoch);
     }
     struct map_shard old = replica->config;
-    uint32_t old_isr = replica_isr(replica);
     take_replicas(replica, config, event->boot_us);
     replica->config = *config;
     replica->proposed = 0;
     replica->open.kind = REPLICA_CHANGE_NONE;
     if (same_reign) {
-        leader_on_config(replica, old_isr, &old, event->boot_us);
+        leader_on_config(replica, &old, event->boot_us);
         return;
     }
     effects->stepped_down = was_leader;

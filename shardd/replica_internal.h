@@ -31,7 +31,7 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
 void leader_end_epoch(struct replica *replica);
 void leader_propose_entry(const struct replica *replica, const struct replica_event *event,
                           enum replica_entry_kind kind, struct replica_effects *effects);
-void leader_on_config(struct replica *replica, uint32_t old_isr, const struct map_shard *old, uint64_t now_us);
+void leader_on_config(struct replica *replica, const struct map_shard *old, uint64_t now_us);
 void leader_on_message(struct replica *replica, const struct replica_event *event,
                        struct replica_effects *effects);
 void leader_on_sent(struct replica *replica, const struct replica_event *event);

@@ -449,6 +449,31 @@ static void test_r18_back_off(void **state) {
     world_free(world);
 }
 
+/* Nobody backs off because the replicas stand in another order, or more of them. */
+static void test_r18_another_order_of_the_replicas(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    struct replica *leader = world_replica(world, 1);
+    world->nodes[1].mute = true;
+    world->record.isr_count = 2; /* 1 and 2 */
+    world_decree(world);
+    world_pass(world, 500000);
+    uint64_t back_off_us = leader->progress[2].back_off_us;
+    struct map_replica first = world->record.replicas[0];
+    world->record.replicas[0] = world->record.replicas[2];
+    world->record.replicas[2] = first;
+    world_decree(world);
+    assert_int_equal(leader->progress[0].node, 3);
+    assert_int_equal(leader->progress[0].back_off_us, back_off_us);
+    assert_true(leader->progress[0].join_us <= world->now_us);
+    assert_int_equal(leader->progress[1].joined_us, 0);
+    world->record.isr_count = 1;
+    world->record.replicas[world->record.replica_count++] = (struct map_replica){.node = 4, .replica_id = 14};
+    world_decree(world); /* and 2 was put out at the same time */
+    assert_true(leader->progress[1].join_us > world->now_us);
+    world_free(world);
+}
+
 /* ---- R22: half-dead nodes ---- */
 
 /* A leader never takes the set below min_isr: with the members as they are one of them may lead instead. */
@@ -623,6 +648,7 @@ int main(void) {
         cmocka_unit_test(test_r18_a_member_that_keeps_up_stays),
         cmocka_unit_test(test_r18_a_leader_that_stood_still_puts_nobody_out),
         cmocka_unit_test(test_r18_back_off),
+        cmocka_unit_test(test_r18_another_order_of_the_replicas),
         cmocka_unit_test(test_r22_never_below_min_isr),
         cmocka_unit_test(test_r22_the_dead_leave_before_the_slow),
         cmocka_unit_test(test_r22_a_leader_whose_disk_hangs),

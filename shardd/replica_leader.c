@@ -327,19 +327,26 @@ static void ask_to_retire(struct replica *replica, const struct progress *progre
     ask(replica, &change, now_us, effects);
 }
 
-/* Under the same leader: who came and who went. */
-void leader_on_config(struct replica *replica, uint32_t old_isr, const struct map_shard *old, uint64_t now_us) {
+static bool was_in_isr(const struct map_shard *old, uint32_t node) {
+    for (uint32_t i = 0; i < old->isr_count; i++) {
+        if (old->isr[i] == node) return true;
+    }
+    return false;
+}
+
+/* Under the same leader: who came and who went. The replicas may stand in another order now. */
+void leader_on_config(struct replica *replica, const struct map_shard *old, uint64_t now_us) {
     uint32_t isr = replica_isr(replica);
-    bool same_replicas = old->replica_count == replica->config.replica_count;
-    for (uint32_t i = 0; same_replicas && i < old->replica_count; i++) {
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         struct progress *progress = &replica->progress[i];
+        bool was_in = was_in_isr(old, progress->node);
         bool steady = progress->joined_us == 0 || now_us - progress->joined_us > STEADY_US;
-        if (is_in(old_isr, i) && !is_in(isr, i)) { /* R18 */
+        if (was_in && !is_in(isr, i)) { /* R18 */
             uint64_t back_off_us = steady ? BACK_OFF_US : progress->back_off_us * 2;
             if (back_off_us < BACK_OFF_US) back_off_us = BACK_OFF_US;
             progress->back_off_us = back_off_us < BACK_OFF_MAX ? back_off_us : BACK_OFF_MAX;
             progress->join_us = now_us + progress->back_off_us;
-        } else if (!is_in(old_isr, i) && is_in(isr, i)) {
+        } else if (!was_in && is_in(isr, i)) {
             progress->joined_us = now_us;
         }
     }

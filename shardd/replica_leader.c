@@ -419,6 +419,5 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
         if (is_other(replica, i)) send_beacon(replica, i, now_us, effects);
     }
     tick_handover(replica, now_us, effects);
-    if (effects->change.kind == REPLICA_CHANGE_NONE && !replica->may_have_left)
-        ask_for_isr(replica, now_us, effects);
+    if (!replica->may_have_left && !replica->wants_to_stay) ask_for_isr(replica, now_us, effects);
 }

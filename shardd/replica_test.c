@@ -622,6 +622,29 @@ static void test_r20_given_up_if_metad_refuses(void **state) {
     world_free(world);
 }
 
+/* Somebody does not level: after 500 ms the wish is given back, and writes go on before that is confirmed. */
+static void test_r20_given_up_after_a_while(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    world->nodes[3].stuck = true;
+    world_write(world, 1);
+    wish(world, 2);
+    world_pass(world, 450000);
+    assert_int_equal(world_write(world, 1), SK_NOT_LEADER);
+    world_pass(world, 150000);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_STAY);
+    assert_int_equal(world_write(world, 1), SK_OK);
+    uint32_t asks = world->nodes[1].asks;
+    world_pass(world, 300000);
+    assert_in_range(world->nodes[1].asks, asks + 2, asks + 4);
+    world->nodes[1].mute = false;
+    world_pass(world, 200000);
+    assert_int_equal(world->record.wanted_leader, 0);
+    assert_int_equal(world->record.leader, 1);
+    world_free(world);
+}
+
 /* An unknown outcome means no release. The new leader then waits for its promise, as after a crash. */
 static void test_r20_an_unknown_outcome_releases_nothing(void **state) {
     (void)state;
@@ -851,6 +874,7 @@ int main(void) {
         cmocka_unit_test(test_r20_everybody_levels_first),
         cmocka_unit_test(test_r20_who_hands_over_to_whom),
         cmocka_unit_test(test_r20_given_up_if_metad_refuses),
+        cmocka_unit_test(test_r20_given_up_after_a_while),
         cmocka_unit_test(test_r20_an_unknown_outcome_releases_nothing),
         cmocka_unit_test(test_r20_only_the_own_hand_over_releases),
         cmocka_unit_test(test_r20_a_release_ends_the_epoch),

@@ -509,7 +509,8 @@ static void test_r22_the_dead_leave_before_the_slow(void **state) {
     world_free(world);
 }
 
-/* A leader whose disk hangs stops answering as leader, so that others claim. */
+/* A leader whose disk hangs stops answering as leader, so that others claim; it does not put out those who are silent
+ * because it is. */
 static void test_r22_a_leader_whose_disk_hangs(void **state) {
     (void)state;
     struct world *world = world_serving(3, 2);
@@ -518,6 +519,9 @@ static void test_r22_a_leader_whose_disk_hangs(void **state) {
     world_write(world, 1);
     world_pass(world, 3500000);
     assert_int_equal(world_read(world, 1), SK_UNAVAILABLE);
+    assert_int_equal(world->record.isr_count, 3);
+    assert_int_equal(world->nodes[2].asked.kind, REPLICA_CHANGE_CLAIM);
+    assert_int_equal(world->nodes[3].asked.kind, REPLICA_CHANGE_CLAIM);
     world->nodes[2].mute = world->nodes[3].mute = false;
     world_pass(world, 1000000);
     assert_int_not_equal(world->record.leader, 1);

@@ -419,5 +419,7 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
         if (is_other(replica, i)) send_beacon(replica, i, now_us, effects);
     }
     tick_handover(replica, now_us, effects);
-    if (!replica->may_have_left && !replica->wants_to_stay) ask_for_isr(replica, now_us, effects);
+    /* R22: whose disk hangs sends no beacons, so that nobody answers; it gives way instead of putting them out */
+    bool waits = replica->may_have_left || replica->wants_to_stay || disk_hangs(replica, now_us);
+    if (!waits) ask_for_isr(replica, now_us, effects);
 }

@@ -81,15 +81,16 @@ static void on_append(struct replica *replica, const struct replica_event *event
                       struct replica_effects *effects) {
     const struct replica_message *message = event->message;
     if (replica->installing) return;
-    if (message->commit_index > replica->leader_commit) replica->leader_commit = message->commit_index;
-    follower_advance_commit(replica);
-    if (message->prev_index > replica->last_index) {
-        replica->gap_owed = true;
-        return;
-    }
-    uint64_t epoch = epochs_at(&replica->epochs, message->prev_index);
+    bool gap = message->prev_index > replica->last_index;
+    uint64_t epoch = gap ? 0 : epochs_at(&replica->epochs, message->prev_index);
     if (epoch != 0 && message->prev_epoch != 0 && epoch != message->prev_epoch) {
         replica_fail(replica, "entries do not continue this log", effects);
+        return;
+    }
+    if (message->commit_index > replica->leader_commit) replica->leader_commit = message->commit_index;
+    follower_advance_commit(replica);
+    if (gap) {
+        replica->gap_owed = true;
         return;
     }
     uint64_t skip = replica->last_index - message->prev_index;

@@ -443,8 +443,11 @@ static void test_r27_entries_that_do_not_continue_the_log_prove_a_bug(void **sta
     world_write(world, 1);
     world_flush(world, 1);
     struct mail append = world_expect(world, 1, 2, REPLICA_APPEND);
+    world_hand(world, &append);
+    world_sync(world, 2);
+    append.message.prev_index++;
     append.message.prev_epoch = 7;
-    append.message.commit_index++;
+    append.message.commit_index = follower->last_index;
     uint64_t last = follower->last_index, commit = follower->commit_index;
     assert_non_null(world_hand(world, &append)->failed);
     assert_int_equal(follower->last_index, last);

@@ -145,7 +145,8 @@ enum replica_entry_kind { REPLICA_ENTRY_NONE, REPLICA_ENTRY_NOOP, REPLICA_ENTRY_
  * for it, and the core asks again. */
 struct replica_effects {
     int refused; /* WRITE, SWEEP, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later); CONFIG:
-                    SK_STALE_EPOCH, the log is of a later epoch than metad knows; INSTALL: SK_STALE_EPOCH, SK_CONFLICT */
+                    SK_STALE_EPOCH, the log is of a later epoch than metad knows, SK_CONFLICT, a snapshot is being
+                    installed: it is to lead and does not; INSTALL: SK_STALE_EPOCH, SK_CONFLICT */
     bool adopt; /* store `epoch` and cut behind `index` with one record of the log; then ADOPTED, later STORED */
     enum replica_entry_kind append; /* append this as `epoch`, `index`, `time_us`; then APPENDED */
     uint32_t take_skip,

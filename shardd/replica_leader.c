@@ -411,7 +411,7 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
         struct progress *progress = &replica->progress[i];
         progress_tick(progress, replica->last_index, now_us);
         if (progress->state == PROGRESS_PROBE) send_open(replica, i, now_us, effects);
-        if (progress->state == PROGRESS_SNAPSHOT) effects->snapshot_to = progress->node;
+        if (progress->state == PROGRESS_SNAPSHOT && !is_counted(replica, i)) effects->snapshot_to = progress->node;
     }
     leader_advance_commit(replica, now_us);
     advance_keep(replica);

@@ -628,6 +628,43 @@ static void test_r30_never_onto_a_copy_that_counts(void **state) {
     world_free(world);
 }
 
+/* Nor does a leader offer one to whom it counts, whatever the follower knows of that. */
+static void test_r30_nothing_is_sent_to_a_copy_that_counts(void **state) {
+    (void)state;
+    struct world *world = world_with_a_straggler();
+    world->record.isr[world->record.isr_count++] = 3;
+    world->nodes[1].mute = true;
+    world_decree(world);
+    world->nodes[1].snapshot_to = 0;
+    world_pass(world, 200000);
+    assert_int_equal(world->nodes[1].snapshot_to, 0);
+    world->record.isr_count--;
+    world_decree(world);
+    world_pass(world, 200000);
+    assert_int_equal(world->nodes[1].snapshot_to, 3);
+    world_free(world);
+}
+
+/* Made leader by force in the middle of an install: it holds neither the old state nor the new one. */
+static void test_r30_nobody_leads_in_the_middle_of_an_install(void **state) {
+    (void)state;
+    struct world *world = world_with_a_straggler();
+    world_tell(world, 3, install_of(1, world_replica(world, 1)->applied_index));
+    world->record.isr[0] = 3;
+    world->record.isr_count = 1;
+    world->record.min_isr = 1;
+    record_set_leader(world, 3);
+    world->record.config_version++;
+    assert_int_equal(world_configure(world, 3)->refused, SK_CONFLICT);
+    assert_int_equal(world_replica(world, 3)->role, REPLICA_FOLLOWER);
+    node_tell_only(world, 3, (struct replica_event){.type = REPLICA_INSTALL_FAILED});
+    record_set_leader(world, 3);
+    world->record.config_version++;
+    assert_int_equal(world_configure(world, 3)->refused, SK_OK);
+    assert_int_equal(world_replica(world, 3)->role, REPLICA_STARTING);
+    world_free(world);
+}
+
 /* In the middle of an install its state is nothing: it never claims, is cut by nobody and takes nothing. */
 static void test_r30_in_the_middle_of_an_install(void **state) {
     (void)state;
@@ -688,6 +725,8 @@ int main(void) {
         cmocka_unit_test(test_r30_what_may_not_be_installed),
         cmocka_unit_test(test_r30_nothing_acknowledged_is_replaced),
         cmocka_unit_test(test_r30_never_onto_a_copy_that_counts),
+        cmocka_unit_test(test_r30_nothing_is_sent_to_a_copy_that_counts),
+        cmocka_unit_test(test_r30_nobody_leads_in_the_middle_of_an_install),
         cmocka_unit_test(test_r30_in_the_middle_of_an_install),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

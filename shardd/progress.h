@@ -16,6 +16,7 @@ struct progress {
     uint64_t replica_id;
     uint64_t incarnation; /* of its process, as last heard; 0 = never */
     bool down;            /* its connection is closed and has not come back */
+    uint64_t up_us;       /* when it came back last */
 
     enum progress_state state;
     uint64_t match_index; /* durable there, in this epoch, under this incarnation (R4) */

@@ -226,8 +226,9 @@ static void on_config(struct replica *replica, const struct replica_event *event
     replica->may_have_left = false;
     if (config->leader_epoch > replica->seen_epoch) replica->seen_epoch = config->leader_epoch;
     if (!leads) {
-        bool changed = was_leader || config->leader_epoch > old.leader_epoch;
-        if (changed) become_follower(replica, event->boot_us);
+        /* Another leader gets time to be heard; the same one, started again, is as silent as before: else one that
+         * dies over and over could keep all others from claiming. */
+        if (was_leader || config->leader != old.leader) become_follower(replica, event->boot_us);
         return;
     }
     effects->became_leader = true;
@@ -355,6 +356,7 @@ static void on_peer(struct replica *replica, const struct replica_event *event, 
     struct progress *progress = &replica->progress[slot];
     progress->down = !up;
     if (!up) return;
+    progress->up_us = event->boot_us;
     if (replica_leads(replica)) {
         leader_on_peer_up(replica, progress);
     } else if (event->peer == replica->open_node) {

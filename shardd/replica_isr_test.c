@@ -192,6 +192,33 @@ static void test_r4_who_joins_has_what_is_committed(void **state) {
     world_free(world);
 }
 
+/* That a connection is there again says nothing of the process behind it: what counts is an answer that came over it. */
+static void test_r4_a_new_connection_is_no_answer(void **state) {
+    (void)state;
+    struct world *world = world_without_three();
+    struct replica *leader = world_replica(world, 1);
+    leader->progress[2].join_us = UINT64_MAX;
+    world_pass(world, 300000);
+    world_cut_off(world, 1, 3);
+    world_cut_off(world, 3, 1);
+    peer_is(world, 1, 3, false);
+    leader->progress[2].join_us = 0;
+    peer_is(world, 1, 3, true);
+    world_tell(world, 1, (struct replica_event){.type = REPLICA_TICK});
+    assert_int_equal(world->nodes[1].asks, 0);
+    struct replica_message answer = ack_of(world, 3, leader->last_index);
+    answer.type = REPLICA_PROMISE;
+    answer.sent_us = world->now_us - 1; /* of the connection before */
+    world_hand_message(world, answer);
+    world_tell(world, 1, (struct replica_event){.type = REPLICA_TICK});
+    assert_int_equal(world->nodes[1].asks, 0);
+    answer.sent_us = world->now_us;
+    world_hand_message(world, answer);
+    world_tell(world, 1, (struct replica_event){.type = REPLICA_TICK});
+    assert_true(asks_for_isr(world, 1, 1, 2, 3));
+    world_free(world);
+}
+
 /* And the beginning of this epoch: with less it could not be told from one whose log goes on differently. */
 static void test_r4_who_joins_has_the_beginning_of_the_epoch(void **state) {
     (void)state;
@@ -640,6 +667,7 @@ int main(void) {
         cmocka_unit_test(test_r3_the_members_of_all_proposals_count),
         cmocka_unit_test(test_r3_a_proposal_is_superseded),
         cmocka_unit_test(test_r4_who_joins_has_what_is_committed),
+        cmocka_unit_test(test_r4_a_new_connection_is_no_answer),
         cmocka_unit_test(test_r4_who_joins_has_the_beginning_of_the_epoch),
         cmocka_unit_test(test_r4_acknowledgements_of_other_processes),
         cmocka_unit_test(test_r4_a_proposal_names_incarnations),

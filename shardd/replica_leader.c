@@ -163,7 +163,7 @@ void leader_on_sent(struct replica *replica, const struct replica_event *event) 
 void leader_on_peer_up(struct replica *replica, struct progress *progress) {
     (void)replica;
     if (progress->state == PROGRESS_STREAM) progress->next_index = progress->match_index + 1;
-    progress->opened_us = 0;
+    progress->opened_us = progress->beacon_us = 0;
 }
 
 /* ---- sending ---- */
@@ -245,16 +245,19 @@ static uint64_t latest(uint64_t a, uint64_t b) { return a > b ? a : b; }
 /* Whether a member has not kept up. While we stood still ourselves nobody could answer. */
 static bool is_slow(const struct replica *replica, const struct progress *progress, uint64_t now_us) {
     uint64_t lag_us = replica->times.lag_us;
-    uint64_t answered_us = latest(progress->answered_us, latest(progress->since_us, replica->resumed_us));
+    uint64_t since_us = latest(progress->since_us, progress->up_us);
+    uint64_t answered_us = latest(progress->answered_us, latest(since_us, replica->resumed_us));
     uint64_t level_us = latest(progress->level_us, replica->resumed_us);
     return progress->down || now_us - answered_us > lag_us || now_us - level_us > lag_us;
 }
 
-/* R4: it has what is committed and the beginning of our epoch, durably, under the incarnation that it runs as. */
+/* R4: it has what is committed and the beginning of our epoch, durably, under the incarnation that it runs as. That it
+ * runs an answer proves that was sent on the present connection: the last one may have died with its process. */
 static bool may_join(const struct replica *replica, const struct progress *progress, uint64_t now_us) {
     bool has = progress->state == PROGRESS_STREAM && progress->match_index >= replica->commit_index &&
                replica->first_of_epoch != 0 && progress->match_index >= replica->first_of_epoch;
     bool steady = !progress->down && now_us >= progress->join_us && progress->answered_us != 0 &&
+                  progress->answered_us >= progress->up_us &&
                   now_us - progress->answered_us <= replica->times.lag_us &&
                   now_us - progress->level_us <= replica->times.lag_us;
     return has && steady && now_us >= replica->promise_until_us; /* R5 */

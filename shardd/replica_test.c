@@ -451,6 +451,21 @@ static void test_a_silent_leader_is_followed_by_another(void **state) {
     world_free(world);
 }
 
+/* A leader that is started again and again and never heard of keeps nobody from claiming, though each start is an epoch. */
+static void test_a_leader_that_dies_again_and_again_is_followed(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].paused = true;
+    for (uint32_t i = 0; i < 9 && world->record.leader == 1; i++) {
+        world->record.leader_epoch++;
+        world->record.leader_incarnation = ++world->next_incarnation;
+        world_decree(world);
+        world_pass(world, 100000);
+    }
+    assert_int_not_equal(world->record.leader, 1);
+    world_free(world);
+}
+
 /* Sooner if its connection is gone, too; who leads then still waits for its own promise. */
 static void test_a_leader_whose_connection_is_gone_is_followed_sooner(void **state) {
     (void)state;
@@ -865,6 +880,7 @@ int main(void) {
         cmocka_unit_test(test_r16_with_somebody_eligible),
         cmocka_unit_test(test_r16_with_others_and_somebody_eligible),
         cmocka_unit_test(test_a_silent_leader_is_followed_by_another),
+        cmocka_unit_test(test_a_leader_that_dies_again_and_again_is_followed),
         cmocka_unit_test(test_a_leader_whose_connection_is_gone_is_followed_sooner),
         cmocka_unit_test(test_r18_claims_name_their_record),
         cmocka_unit_test(test_r11_who_may_claim),

@@ -80,6 +80,9 @@ static void publish_stats(struct lane *lane) {
         if (shard == NULL) continue;
         stats.shards++;
         stats.leading += shard->replica.role == REPLICA_LEADER;
+        stats.applied += shard->replica.applied_index;
+        stats.unapplied += shard->replica.last_index - shard->replica.applied_index;
+        stats.behind += replica_behind(&shard->replica);
         stats.keys += shard->exec.counters.keys;
         stats.expires += shard->exec.counters.expires;
         stats.key_bytes += shard->exec.counters.key_bytes;

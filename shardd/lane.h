@@ -38,6 +38,9 @@ enum lane_peer_news { LANE_PEER_UP, LANE_PEER_DOWN, LANE_PEER_ROOM };
 /* For status and heartbeats. */
 struct lane_stats {
     uint64_t shards, leading;
+    uint64_t applied;   /* sum of the shards' applied indexes: replicas that are level have the same */
+    uint64_t unapplied; /* entries in the log that are not executed yet */
+    uint64_t behind;    /* entries that followers of the shards led here lack, summed over followers */
     uint64_t keys, expires, key_bytes, value_bytes, ids;
     uint64_t log_bytes, store_bytes, memtable_bytes;
     uint64_t reads, writes, syncs;

@@ -225,10 +225,12 @@ void lane_execute_shards(struct lane *lane) {
     while (shard != NULL) {
         struct shard *next = shard->next_dirty;
         int err = SK_OK;
+        bool starting = shard->replica.role == REPLICA_STARTING;
         shard->is_dirty = false;
         while (left > 0 && (err = shard_execute_next(shard, &lane->result, lane_executed_cb, lane)) == SK_OK)
             left--;
         if (err != SK_OK && err != SK_NOT_FOUND) lane_die(lane, shard, err, "execute");
+        if (starting && shard->replica.role == REPLICA_LEADER) log_role(shard);
         bool more = shard->replica.applied_index < shard->replica.commit_index;
         /* while entries can be sent on, each step sends some */
         if (more || lane->more_to_send) lane_mark_dirty(lane, shard);

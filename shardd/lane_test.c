@@ -473,6 +473,38 @@ static void test_a_checkpoint_that_fails_is_tried_again(void **state) {
     assert_string_equal(result, "200");
 }
 
+/* R15, R16: without a lease a read is to be asked again, by the gateway and not by its client. So is a write that has been
+ * done before. */
+static void test_r15_reads_wait_for_the_lease(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    uint32_t shard = shard_of("n");
+    fixture->number = 100;
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_OK);
+    struct map *map = make_map(fixture->incarnation);
+    map->version++;
+    map->shards[shard].config_version++;
+    map->shards[shard].eligible[map->shards[shard].eligible_count++] = NODE + 1;
+    assert_int_equal(lane_set_map(fixture->lane, map), SK_OK);
+    map_unref(map);
+    int err;
+    do { /* the map comes by the mailbox too, but beside the frames */
+        err = run_read(fixture, "n", "GET n", result);
+    } while (err == SK_OK);
+    assert_int_equal(err, SK_RETRY);
+    assert_int_equal(run_named(fixture, shard, true, 50, 50, "", "INCR n", result), SK_RETRY);
+    map = make_map(fixture->incarnation);
+    map->version += 2;
+    map->shards[shard].config_version += 2;
+    assert_int_equal(lane_set_map(fixture->lane, map), SK_OK);
+    map_unref(map);
+    do {
+        err = run_read(fixture, "n", "GET n", result);
+    } while (err == SK_RETRY);
+    assert_int_equal(err, SK_OK);
+    assert_string_equal(result, "1");
+}
+
 static void test_bad_commands_are_not_logged(void **state) {
     struct fixture *fixture = *state;
     char result[RESULT_BYTES];
@@ -680,6 +712,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_interval_after_a_power_loss, setup, teardown),
         cmocka_unit_test_setup_teardown(test_r23_a_failed_sync_is_final, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_checkpoint_that_fails_is_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_r15_reads_wait_for_the_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_commands_are_not_logged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expired_keys_are_swept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_are_bounded, setup, teardown),

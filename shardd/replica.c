@@ -324,6 +324,15 @@ uint64_t replica_lease_until_us(const struct replica *replica) {
     return until_us;
 }
 
+uint64_t replica_behind(const struct replica *replica) {
+    uint64_t behind = 0;
+    for (uint32_t i = 0; replica_leads(replica) && i < replica->config.replica_count; i++) {
+        if (replica->config.replicas[i].node == replica->node) continue;
+        behind += replica->last_index - replica->progress[i].match_index;
+    }
+    return behind;
+}
+
 bool replica_may_answer(const struct replica *replica, uint64_t epoch) {
     return replica->role == REPLICA_LEADER && replica->config.leader_epoch == epoch;
 }

@@ -248,6 +248,9 @@ bool replica_may_answer(const struct replica *replica, uint64_t epoch);
 /* Whether this replica leads, serving or about to. */
 bool replica_leads(const struct replica *replica);
 
+/* A leader's followers, all of them: entries of its log that they lack, as far as it knows. 0 of anybody else. */
+uint64_t replica_behind(const struct replica *replica);
+
 /* Until when reads may be served, by the leases of the widest ISR (R15); UINT64_MAX: no one else can lead (R16). */
 uint64_t replica_lease_until_us(const struct replica *replica);
 

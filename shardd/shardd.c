@@ -211,6 +211,9 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         lane_stats(shardd->lanes[i], &one);
         sum.shards += one.shards;
         sum.leading += one.leading;
+        sum.applied += one.applied;
+        sum.unapplied += one.unapplied;
+        sum.behind += one.behind;
         sum.keys += one.keys;
         sum.expires += one.expires;
         sum.key_bytes += one.key_bytes;
@@ -225,9 +228,12 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         sum.disk_full = sum.disk_full || one.disk_full;
         sum.failed = sum.failed || one.failed;
     }
-    mp_write_map(buffer, 15);
+    mp_write_map(buffer, 18);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
+    write_stat(buffer, "applied", sum.applied);
+    write_stat(buffer, "unapplied", sum.unapplied);
+    write_stat(buffer, "behind", sum.behind);
     write_stat(buffer, "keys", sum.keys);
     write_stat(buffer, "expires", sum.expires);
     write_stat(buffer, "key_bytes", sum.key_bytes);

@@ -5,11 +5,23 @@ from harness import Cluster
 
 def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=24, help="crashes in each of the crash tests")
+    parser.addoption("--catch-up-keys", type=int, default=50_000, help="keys that change while a node is away")
+    parser.addoption("--fault-seconds", type=int, default=20, help="how long faults go on under the checked workload")
 
 
 @pytest.fixture
 def rounds(request):
     return request.config.getoption("--rounds")
+
+
+@pytest.fixture
+def catch_up_keys(request):
+    return request.config.getoption("--catch-up-keys")
+
+
+@pytest.fixture
+def fault_seconds(request):
+    return request.config.getoption("--fault-seconds")
 
 
 @pytest.fixture

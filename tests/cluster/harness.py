@@ -136,6 +136,10 @@ class Daemon:
         self.process = None
         return code
 
+    def port(self, flag):
+        """Of an address among the flags, as text."""
+        return self.flags[self.flags.index(flag) + 1].rsplit(":", 1)[1]
+
     def said(self, text):
         return text in self.log.read_text(errors="replace")
 

@@ -1,0 +1,113 @@
+"""What metad and the nodes say of shards and their replicas, and waiting for states of them."""
+
+import binascii
+import itertools
+import time
+
+import pynng
+
+from harness import Client, wait_for
+
+SLOTS = 16384
+
+
+def shard_of(key, shards):
+    """The shard of a key without a tag (docs/protocol.md)."""
+    return binascii.crc_hqx(key.encode(), 0) % SLOTS * shards // SLOTS
+
+
+def tag_of(shard, shards, prefix="t"):
+    """A key, or a tag in braces, whose slot is in that shard."""
+    return next(tag for tag in (f"{prefix}{i}" for i in itertools.count()) if shard_of(tag, shards) == shard)
+
+
+class Replicas:
+    """Of one cluster. Nodes are the harness's daemons; their ids, in metad's order of registration, are found by address."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+
+    def status(self):
+        """None when metad does not answer."""
+        try:
+            with Client(self.cluster.metad_address, timeout_ms=2000) as client:
+                error, status = client.ask("status")
+        except pynng.exceptions.NNGException:
+            return None
+        return status if error is None else None
+
+    def know(self):
+        return wait_for(self.status, "metad answers")
+
+    def node_of(self, status, node_id):
+        """The daemon with that id."""
+        address = next(node["frames_address"] for node in status["map"]["nodes"] if node["id"] == node_id)
+        return next(node for node in self.cluster.nodes if node.port("--frames-listen") == address.rsplit(":", 1)[1])
+
+    def id_of(self, status, daemon):
+        """The newest: a daemon whose disk was emptied comes back as another node."""
+        return max(node["id"] for node in status["map"]["nodes"] if self.node_of(status, node["id"]) is daemon)
+
+    def leader(self, shard):
+        status = self.know()
+        return self.node_of(status, status["map"]["shards"][shard]["leader"])
+
+    def followers(self, shard):
+        leader = self.leader(shard)
+        return [node for node in self.cluster.nodes if node is not leader]
+
+    def in_sync(self, status):
+        """Every shard is led by a process that lives, and all of its replicas are in sync."""
+        alive = {node["id"] for node in status["map"]["nodes"] if node["alive"]}
+        return all(shard["leader"] in alive and len(shard["isr"]) == len(shard["replicas"])
+                   for shard in status["map"]["shards"])
+
+    def wait_in_sync(self):
+        def look():
+            status = self.status()
+            return status if status and self.in_sync(status) else None
+        return wait_for(look, "every replica is in sync")
+
+    def wait_at_home(self):
+        """Every shard is led where metad wants it, so none will move by itself."""
+        def look():
+            status = self.status()
+            return status and self.in_sync(status) and all(
+                shard["leader"] == shard["replicas"][0][0] and shard["wanted_leader"] == 0
+                for shard in status["map"]["shards"])
+        wait_for(look, "every shard is led by its first replica")
+
+    def lead_everything_from(self, daemon):
+        """Hands every shard over to one node."""
+        status = self.know()
+        node_id = self.id_of(status, daemon)
+        with Client(self.cluster.metad_address) as metad:
+            def all_moved():
+                shards = self.know()["map"]["shards"]
+                left = [i for i, shard in enumerate(shards) if shard["leader"] != node_id]
+                for shard in left:
+                    if shards[shard]["wanted_leader"] != node_id:
+                        metad.ask("handover", shard, node_id)  # asked again if it was refused or given up
+                return not left
+            wait_for(all_moved, f"{daemon.name} leads everything")
+
+    def wait_level(self):
+        """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what
+        the nodes have told after this was called. Only for clusters in which every node has every shard."""
+        begin = time.monotonic()
+
+        def look():
+            asked = time.monotonic()
+            status = self.status()
+            if status is None or not self.in_sync(status):
+                return None
+            holders = {replica[0] for shard in status["map"]["shards"] for replica in shard["replicas"]}
+            stats = [status["stats"][node] for node in holders]
+            # figures are up to a tick older than the heartbeat
+            fresh = all(asked - status["ages_ms"][node] / 1000 > begin + 0.1 for node in holders)
+            if not fresh or any(one["unapplied"] or one["behind"] for one in stats):
+                return None
+            same = {tuple(one[name] for name in ("shards", "applied", "keys", "key_bytes", "value_bytes", "expires", "ids"))
+                    for one in stats}
+            return status if len(same) == 1 else None
+        return wait_for(look, "all replicas are level")

@@ -10,9 +10,10 @@
  *      +----------------------------------------+--------------------------------------------------+
  *   any role --FAIL, or a cut below what is committed (R7)--> FAILED (final, R23)
  *
- * A follower's log is a copy of its leader's once OPEN, which carries the leader's table of epochs, has been adopted:
- * epoch stored, tail cut, both durable. From then on entries simply continue, acknowledgements are cumulative, and what is
- * lost on the way is sent again.
+ * A leader stores its epoch and opens it at the others; its first entry follows once as many of them have opened it as a
+ * commit needs. A follower's log is a copy of its leader's once OPEN, which carries the leader's table of epochs, has been
+ * adopted: epoch stored, tail cut, both durable. From then on entries simply continue, acknowledgements are cumulative, and
+ * what is lost on the way is sent again.
  *
  *   leader                                     follower
  *     OPEN epoch, table            ───────>    ADOPT: store the epoch, cut behind the common point
@@ -144,10 +145,13 @@ enum replica_entry_kind { REPLICA_ENTRY_NONE, REPLICA_ENTRY_NOOP, REPLICA_ENTRY_
 /* What is to be done, in this order. What the shell cannot do now (a full buffer, a full disk) it leaves, feeds no event
  * for it, and the core asks again. */
 struct replica_effects {
-    int refused; /* WRITE, SWEEP, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later); CONFIG:
-                    SK_STALE_EPOCH, the log is of a later epoch than metad knows, SK_CONFLICT, a snapshot is being
-                    installed: it is to lead and does not; INSTALL: SK_STALE_EPOCH, SK_CONFLICT */
-    bool adopt; /* store `epoch` and cut behind `index` with one record of the log; then ADOPTED, later STORED */
+    /* WRITE, SWEEP, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later). CONFIG, if this replica
+     * is to lead and does not: SK_STALE_EPOCH, the log is of a later epoch than metad knows; SK_CONFLICT, a snapshot is
+     * being installed. INSTALL: SK_STALE_EPOCH, SK_CONFLICT. */
+    int refused;
+    /* Store `epoch` and cut behind `index` with one record of the log; then ADOPTED, later STORED. For its own epoch a
+     * leader cuts nothing. */
+    bool adopt;
     enum replica_entry_kind append; /* append this as `epoch`, `index`, `time_us`; then APPENDED */
     uint32_t take_skip,
         take_count; /* of the message's entries: leave out the first, append so many; APPENDED each */

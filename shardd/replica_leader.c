@@ -21,7 +21,35 @@ void leader_propose_entry(const struct replica *replica, const struct replica_ev
     effects->time_us = replica_time_us(replica, event->boot_us);
 }
 
-/* R5: the first entry of an epoch is empty, and nothing is served before it is committed. */
+static bool is_other(const struct replica *replica, uint32_t slot) {
+    return replica->config.replicas[slot].node != replica->node;
+}
+
+/* Whether as many replicas have opened the epoch as a commit needs. */
+static bool enough_follow(const struct replica *replica) {
+    uint32_t count = 1;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        if (is_other(replica, i) && replica->progress[i].state == PROGRESS_STREAM) count++;
+    }
+    return count >= replica->config.min_isr;
+}
+
+/* R5: the first entry of an epoch is empty, and nothing is served before it is committed. It waits until it can be: two
+ * replicas that lead in turns, without each other, would else grow apart by more epochs than are remembered (R7). Until
+ * then the epoch is stored by a record that cuts nothing (R1). */
+static void begin_log(const struct replica *replica, const struct replica_event *event,
+                      struct replica_effects *effects) {
+    if (replica->first_of_epoch != 0) return;
+    if (enough_follow(replica)) {
+        leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
+    } else if (replica->stored_epoch < replica->config.leader_epoch &&
+               replica->adopting_epoch != replica->config.leader_epoch) {
+        effects->adopt = true;
+        effects->epoch = replica->config.leader_epoch;
+        effects->index = replica->last_index;
+    }
+}
+
 void leader_begin_epoch(struct replica *replica, const struct replica_event *event,
                         struct replica_effects *effects) {
     uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->times.grace_us; /* R26 */
@@ -36,7 +64,7 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         progress_begin_epoch(&replica->progress[i], event->boot_us);
     }
-    leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
+    begin_log(replica, event, effects);
 }
 
 void leader_end_epoch(struct replica *replica) {
@@ -44,10 +72,6 @@ void leader_end_epoch(struct replica *replica) {
 }
 
 /* ---- what followers have ---- */
-
-static bool is_other(const struct replica *replica, uint32_t slot) {
-    return replica->config.replicas[slot].node != replica->node;
-}
 
 static bool is_in(uint32_t mask, uint32_t slot) { return (mask >> slot & 1) != 0; }
 
@@ -149,6 +173,7 @@ void leader_on_message(struct replica *replica, const struct replica_event *even
     on_has(replica, progress, event, effects);
     bool ours = message->type == REPLICA_PROMISE && message->sent_us <= event->boot_us;
     if (ours && message->sent_us > progress->answered_us) progress->answered_us = message->sent_us; /* R15 */
+    begin_log(replica, event, effects);
 }
 
 void leader_on_sent(struct replica *replica, const struct replica_event *event) {
@@ -170,14 +195,16 @@ void leader_on_peer_up(struct replica *replica, struct progress *progress) {
 
 static void send_open(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
     struct progress *progress = &replica->progress[slot];
-    bool stored = replica->first_of_epoch != 0 && replica->durable_index >= replica->first_of_epoch; /* R1 */
-    if (!stored || progress->down) return;
+    if (replica->stored_epoch < replica->config.leader_epoch || progress->down) return; /* R1 */
     if (progress->opened_us != 0 && now_us - progress->opened_us < replica->times.retry_us) return;
     progress->opened_us = now_us;
     struct replica_message *open = replica_send(replica, effects, REPLICA_OPEN, progress->node,
                                                 progress->replica_id, replica->config.leader_epoch);
     open->counted = is_counted(replica, slot);
     open->epochs = replica->epochs;
+    if (replica->first_of_epoch == 0) { /* where it will begin */
+        epochs_add(&open->epochs, replica->config.leader_epoch, replica->last_index + 1);
+    }
 }
 
 static void send_entries(struct replica *replica, uint32_t slot, struct replica_effects *effects) {
@@ -405,10 +432,9 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
     uint64_t now_us = event->boot_us;
     if (now_us - replica->tick_us > replica->times.beacon_us) replica->resumed_us = now_us;
     replica->tick_us = now_us;
-    if (replica->first_of_epoch == 0) { /* it could not be appended: a full disk or buffer */
-        leader_propose_entry(replica, event, REPLICA_ENTRY_NOOP, effects);
-        return;
-    }
+    begin_log(replica, event, effects);
+    bool cannot_append = effects->adopt || effects->append != REPLICA_ENTRY_NONE; /* a full disk, or buffer: */
+    if (cannot_append) return;                                                    /* let others lead (R22) */
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         if (!is_other(replica, i)) continue;
         struct progress *progress = &replica->progress[i];

@@ -93,6 +93,42 @@ static void test_r5_the_first_entry_is_asked_for_again(void **state) {
     world_free(world);
 }
 
+/* It is appended when enough others have opened the epoch; before that it could only make the logs differ. */
+static void test_r5_the_first_entry_waits_for_followers(void **state) {
+    (void)state;
+    struct world *world = world_new(3, 2);
+    struct replica *leader = world_replica(world, 1);
+    world->nodes[2].paused = world->nodes[3].paused = true;
+    world_publish(world);
+    world_pass(world, 1000000);
+    assert_int_equal(leader->last_index, 0);
+    assert_int_equal(leader->stored_epoch, 1);
+    world->nodes[2].paused = false;
+    world_pass(world, 100000);
+    assert_int_equal(leader->last_index, 1);
+    assert_int_equal(leader->first_of_epoch, 1);
+    world->nodes[3].paused =
+        false; /* the table that it was sent while nothing was appended said where it would begin */
+    world_pass(world, 1000000);
+    assert_int_equal(world_replica(world, 3)->last_index, 1);
+    world_free(world);
+}
+
+/* R22: a leader that cannot append it sends no beacons: others lead. */
+static void test_r5_who_cannot_append_it_does_not_lead_for_long(void **state) {
+    (void)state;
+    struct world *world = world_new(3, 2);
+    world_publish(world);
+    world_sync(world, 1);
+    world->nodes[1].full = true;
+    world_settle(world);
+    assert_int_equal(world_replica(world, 1)->progress[1].state, PROGRESS_STREAM);
+    assert_int_equal(world_replica(world, 1)->last_index, 0);
+    world_pass(world, 2000000);
+    assert_int_not_equal(world->record.leader, 1);
+    world_free(world);
+}
+
 /* R15 as well: whoever is made leader waits out its own promise before it commits, answers or takes anybody in. */
 static void test_r5_nothing_before_the_own_promise_has_run_out(void **state) {
     (void)state;
@@ -480,6 +516,26 @@ static void test_a_leader_whose_connection_is_gone_is_followed_sooner(void **sta
     world_free(world);
 }
 
+/* Two replicas that cannot reach each other, but metad: each claims after the other, again and again. Their logs may not
+ * grow apart by more epochs than are remembered, or none could ever follow the other again (R7). */
+static void test_r5_two_that_claim_in_turns_find_together_again(void **state) {
+    (void)state;
+    struct world *world = world_serving(2, 2);
+    world_write(world, 1);
+    world_cut_off(world, 1, 2);
+    world_pass(world, 120000000);
+    assert_true(world->record.leader_epoch > 2 * EPOCHS_MAX);
+    world_join(world, 1, 2);
+    world_pass(world, 3000000);
+    assert_null(world->nodes[1].failed);
+    assert_null(world->nodes[2].failed);
+    assert_int_equal(world_replica(world, world->record.leader)->role, REPLICA_LEADER);
+    assert_int_equal(world_write(world, world->record.leader), SK_OK);
+    world_settle(world);
+    world_assert_agree(world);
+    world_free(world);
+}
+
 /* R18: a claim names the record that it was decided on, and is not asked for in every tick. */
 static void test_r18_claims_name_their_record(void **state) {
     (void)state;
@@ -861,6 +917,8 @@ int main(void) {
         cmocka_unit_test(test_r5_the_first_entry_comes_before_service),
         cmocka_unit_test(test_r5_old_entries_wait_for_the_new_epoch),
         cmocka_unit_test(test_r5_the_first_entry_is_asked_for_again),
+        cmocka_unit_test(test_r5_the_first_entry_waits_for_followers),
+        cmocka_unit_test(test_r5_who_cannot_append_it_does_not_lead_for_long),
         cmocka_unit_test(test_r5_nothing_before_the_own_promise_has_run_out),
         cmocka_unit_test(test_r6_only_the_named_process_leads),
         cmocka_unit_test(test_r6_a_restarted_leader_begins_a_new_epoch),
@@ -882,6 +940,7 @@ int main(void) {
         cmocka_unit_test(test_a_silent_leader_is_followed_by_another),
         cmocka_unit_test(test_a_leader_that_dies_again_and_again_is_followed),
         cmocka_unit_test(test_a_leader_whose_connection_is_gone_is_followed_sooner),
+        cmocka_unit_test(test_r5_two_that_claim_in_turns_find_together_again),
         cmocka_unit_test(test_r18_claims_name_their_record),
         cmocka_unit_test(test_r11_who_may_claim),
         cmocka_unit_test(test_r22_a_hanging_disk_claims_nothing),

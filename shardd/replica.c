@@ -32,6 +32,7 @@ void replica_init(struct replica *replica, uint32_t shard, uint64_t replica_id, 
         .first_index = 1,
         .heard_us = start_us,
         .promise_until_us = start_us + times->grace_us, /* R15: as if it had promised at its start */
+        .time_is_old = true,
     };
 }
 

@@ -40,6 +40,10 @@ struct replica_times {
     uint64_t retry_us;  /* what was not answered is asked again */
 };
 
+/* The leader's time goes to disk every second at least (the shell's task): what a process finds there when it starts may
+ * be so much older than what was shown last (R26). */
+#define REPLICA_TIME_AGE_US 1500000u
+
 #define REPLICA_TIMES_DEFAULT                                                                                     \
     (struct replica_times) {                                                                                      \
         .beacon_us = 100000, .lease_us = 500000, .grace_us = 700000, .lag_us = 400000, .retry_us = 100000         \
@@ -197,6 +201,7 @@ struct replica {
 
     /* time in the state machine, microseconds since 1970 (R26) */
     uint64_t last_time_us;  /* highest stamp seen */
+    bool time_is_old;       /* it is from the disk: no leader was heard since this process began */
     uint64_t epoch_wall_us; /* leader: the time at which its epoch began, */
     uint64_t epoch_boot_us; /* and CLOCK_BOOTTIME then: within an epoch time advances by it */
 

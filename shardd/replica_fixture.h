@@ -52,6 +52,7 @@ struct node {
     struct record disk[WORLD_RECORDS];
     uint32_t records, synced;
     struct entry log[WORLD_ENTRIES]; /* by index */
+    uint64_t time_us, time_at_us;    /* the leader's time on disk, and when it went there */
 
     /* what it has asked for so far */
     struct replica_change asked; /* last */
@@ -413,6 +414,12 @@ static inline void world_tick(struct world *world) {
         const struct node *node = &world->nodes[id];
         if (node->up && !node->paused) world_tell(world, id, (struct replica_event){.type = REPLICA_TICK});
     }
+    for (uint32_t id = 1; id <= world->count; id++) {
+        struct node *node = &world->nodes[id];
+        if (!node->up || node->paused || world->now_us - node->time_at_us < 1000000) continue;
+        node->time_us = node->replica.last_time_us;
+        node->time_at_us = world->now_us;
+    }
 }
 
 static inline void world_pass(struct world *world, uint64_t us) {
@@ -440,6 +447,7 @@ static inline void world_start(struct world *world, uint32_t id) {
                                                record->entry.commit_index),
                          SK_OK);
     }
+    replica_restore_time(&node->replica, node->time_us);
     node->incarnation = world->next_incarnation++;
     node->up = true;
     node->asks_now = node->paused = false;

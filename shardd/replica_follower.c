@@ -110,6 +110,7 @@ static void on_beacon(struct replica *replica, const struct replica_event *event
     follower_advance_commit(replica);
     if (message->keep_index > replica->keep_index) replica->keep_index = message->keep_index;
     if (message->time_us > replica->last_time_us) replica->last_time_us = message->time_us;
+    replica->time_is_old = false;
     uint64_t until_us = event->boot_us + replica->times.grace_us;
     if (until_us > replica->promise_until_us) replica->promise_until_us = until_us;
     replica->promised_epoch = message->epoch;

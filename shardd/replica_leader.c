@@ -52,8 +52,10 @@ static void begin_log(const struct replica *replica, const struct replica_event 
 
 void leader_begin_epoch(struct replica *replica, const struct replica_event *event,
                         struct replica_effects *effects) {
-    uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->times.grace_us; /* R26 */
     replica->role = REPLICA_STARTING;
+    uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->times.grace_us; /* R26 */
+    if (least_us > 0 && replica->time_is_old) least_us += REPLICA_TIME_AGE_US;
+    replica->time_is_old = false;
     replica->epoch_wall_us = event->wall_us > least_us ? event->wall_us : least_us;
     replica->epoch_boot_us = event->boot_us;
     replica->opened_epoch = replica->adopting_epoch = 0;
@@ -432,6 +434,7 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
     uint64_t now_us = event->boot_us;
     if (now_us - replica->tick_us > replica->times.beacon_us) replica->resumed_us = now_us;
     replica->tick_us = now_us;
+    replica->last_time_us = replica_time_us(replica, now_us); /* R26: what goes to disk every second is that */
     begin_log(replica, event, effects);
     bool cannot_append = effects->adopt || effects->append != REPLICA_ENTRY_NONE; /* a full disk, or buffer: */
     if (cannot_append) return;                                                    /* let others lead (R22) */

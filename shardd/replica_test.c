@@ -871,6 +871,32 @@ static void test_r26_reads_of_an_idle_leader_show_nothing_twice(void **state) {
     world_free(world);
 }
 
+/* Also when all of them restart, and only the disk says what time it was: it went there a second ago. The promise that a
+ * restart counts as may be over before the map comes. */
+static void test_r26_after_a_restart_of_all(void **state) {
+    (void)state;
+    struct world *world = world_serving(1, 1);
+    struct node *node = &world->nodes[1];
+    world_pass(world, 3000000);
+    while (node->time_at_us != world->now_us) world_pass(world, TICK_US);
+    world_pass(world, 990000);
+    assert_true(node->time_at_us < world->now_us);
+    struct replica_effects *effects = world_tell(world, 1, (struct replica_event){.type = REPLICA_READ});
+    assert_int_equal(effects->refused, SK_OK);
+    uint64_t shown_us = effects->time_us;
+    world_crash(world, 1);
+    node->wall_offset_us = -3600000000;
+    world_start(world, 1);
+    world_wait(world, 1000000);
+    record_set_leader(world, 1);
+    world_decree(world);
+    world_settle(world);
+    effects = world_tell(world, 1, (struct replica_event){.type = REPLICA_READ});
+    assert_int_equal(effects->refused, SK_OK);
+    assert_true(effects->time_us >= shown_us);
+    world_free(world);
+}
+
 /* ---- R29: maps ---- */
 
 static void test_r29_older_maps_are_ignored(void **state) {
@@ -957,6 +983,7 @@ int main(void) {
         cmocka_unit_test(test_r26_time_never_goes_back),
         cmocka_unit_test(test_r26_a_new_leader_starts_behind_what_was_shown),
         cmocka_unit_test(test_r26_reads_of_an_idle_leader_show_nothing_twice),
+        cmocka_unit_test(test_r26_after_a_restart_of_all),
         cmocka_unit_test(test_r29_older_maps_are_ignored),
         cmocka_unit_test(test_r29_a_log_of_a_later_epoch_than_metad_knows),
     };

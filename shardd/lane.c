@@ -311,7 +311,7 @@ static int open_log(struct lane *lane, struct replay *replay, char *text, size_t
     int err = store_step_begin(lane->store);
     if (err != SK_OK) return err;
     err = wal_open(&lane->wal, &options, replay->synced, replay_entry_cb, replay, &report);
-    if (err == SK_OK) replay_finish(replay);
+    if (err == SK_OK) err = replay_finish(replay);
     store_step_end(lane->store);
     if (err == SK_OK) err = drop_leftovers(lane, replay);
     if (err != SK_OK && store_fault_text(lane->store)[0] != 0) { /* replaying met what is wrong in the store */

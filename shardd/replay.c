@@ -104,6 +104,7 @@ static int on_entry(struct replay *replay, struct shard *shard, const struct wal
     int err = log_index_add(&shard->log, logged->index, position);
     if (err != SK_OK || logged->index <= shard->replica.applied_index) return err;
     err = add_entry(shard, logged);
+    if (err == SK_STALE_EPOCH) return SK_OK;
     while (err == SK_OK) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
@@ -132,11 +133,12 @@ int replay_entry_cb(void *arg, const struct wal_entry *logged, wal_position posi
     }
 }
 
-void replay_finish(struct replay *replay) {
+int replay_finish(struct replay *replay) {
     for (uint32_t i = 0; i < replay->table->slot_count; i++) {
         struct shard *shard = replay->table->slots[i];
         if (shard == NULL) continue;
         struct replica_effects none;
+        if (replica_restore_end(&shard->replica) != SK_OK) return SK_ECORRUPT;
         /* A log that was not synced may have lost what the store has. */
         if (log_index_last(&shard->log) != shard->replica.last_index) log_index_clear(&shard->log);
         uint64_t first = log_index_first(&shard->log);
@@ -145,6 +147,7 @@ void replay_finish(struct replay *replay) {
         replica_restore_time(&shard->replica, replay->time_us);
         replica_step(&shard->replica, &event, &none);
     }
+    return SK_OK;
 }
 
 void replay_deinit(struct replay *replay) { buffer_deinit(&replay->scratch); }

@@ -23,7 +23,7 @@ int replay_load_shards(struct replay *replay);
 /* Then for every entry of the log, in order: wal_open's replay_cb with the replay as `arg`. */
 int replay_entry_cb(void *replay, const struct wal_entry *logged, wal_position position);
 
-/* At the end of the log: what every shard must know. */
-void replay_finish(struct replay *replay);
+/* At the end of the log: what every shard must know. SK_OK, SK_ECORRUPT (entries are missing). */
+int replay_finish(struct replay *replay);
 
 void replay_deinit(struct replay *replay);

@@ -54,8 +54,12 @@ void replica_restore_state(struct replica *replica, uint64_t applied_index, cons
 
 int replica_restore_entry(struct replica *replica, uint64_t index, uint64_t epoch, uint64_t time_us,
                           uint64_t commit_index) {
-    if (index != replica->last_index + 1 || epoch < replica->last_epoch || commit_index >= index)
-        return SK_ECORRUPT;
+    bool continues = index == replica->last_index + 1 && epoch >= replica->last_epoch;
+    if (commit_index >= index || (continues && replica->left_out != 0)) return SK_ECORRUPT;
+    if (!continues) {
+        if (replica->left_out == 0 || index < replica->left_out) replica->left_out = index;
+        return SK_STALE_EPOCH;
+    }
     epochs_add(&replica->epochs, epoch, index);
     replica->last_index = replica->durable_index = index;
     replica->last_epoch = epoch;
@@ -66,10 +70,12 @@ int replica_restore_entry(struct replica *replica, uint64_t index, uint64_t epoc
     return SK_OK;
 }
 
-/* A record from before the checkpoint may name an index below what the checkpoint holds; it cut what was above. */
+/* A record from before the checkpoint may name an index below what the checkpoint holds; it cut what was above. That was
+ * left out if it did not happen to continue the state. */
 int replica_restore_adopted(struct replica *replica, uint64_t epoch, uint64_t index) {
     uint64_t keep = index > replica->applied_index ? index : replica->applied_index;
     if (keep < replica->commit_index) return SK_ECORRUPT;
+    if (index < replica->left_out) replica->left_out = 0;
     if (keep < replica->last_index) {
         epochs_cut(&replica->epochs, keep);
         replica->last_index = replica->durable_index = keep;
@@ -83,6 +89,8 @@ int replica_restore_adopted(struct replica *replica, uint64_t epoch, uint64_t in
 void replica_restore_time(struct replica *replica, uint64_t time_us) {
     if (time_us > replica->last_time_us) replica->last_time_us = time_us;
 }
+
+int replica_restore_end(const struct replica *replica) { return replica->left_out == 0 ? SK_OK : SK_ECORRUPT; }
 
 /* ---- what the parts share ---- */
 

@@ -197,6 +197,7 @@ struct replica {
     uint64_t first_index;   /* the oldest entry that the log still has; last_index + 1 if none */
     uint64_t keep_index;    /* what is not above it every replica has: the log need not keep it */
     uint64_t stored_epoch;  /* highest durable epoch (R1) */
+    uint64_t left_out;      /* opening: the first index of what was left out, and has to be cut; 0 = nothing */
     uint64_t unsynced_us;   /* since when something waits for its sync; 0 = nothing does (R22) */
 
     /* time in the state machine, microseconds since 1970 (R26) */
@@ -238,13 +239,16 @@ void replica_init(struct replica *replica, uint32_t shard, uint64_t replica_id, 
 void replica_identify(struct replica *replica, uint32_t node, uint64_t incarnation);
 
 /* Opening a store: the state after applied_index, then what the log holds behind it, in order. All of it is durable;
- * whether an entry is committed is known up to `commit_index`. SK_ECORRUPT if they do not follow each other. */
+ * whether an entry is committed is known up to `commit_index`. The log may begin before the state, with entries that were
+ * cut since and lie behind applied_index too: SK_STALE_EPOCH, such an entry is left out. SK_ECORRUPT if what is there does
+ * not follow each other; restore_end: if what was left out was not cut. */
 void replica_restore_state(struct replica *replica, uint64_t applied_index, const struct epochs *epochs,
                            uint64_t stored_epoch, uint64_t time_us);
 int replica_restore_entry(struct replica *replica, uint64_t index, uint64_t epoch, uint64_t time_us,
                           uint64_t commit_index);
 int replica_restore_adopted(struct replica *replica, uint64_t epoch, uint64_t index);
 void replica_restore_time(struct replica *replica, uint64_t time_us);
+int replica_restore_end(const struct replica *replica);
 
 void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects);
 

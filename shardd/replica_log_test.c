@@ -353,6 +353,61 @@ static void test_r7_a_new_leaders_commit_index_starts_anew(void **state) {
     world_free(world);
 }
 
+/* A store is opened whose checkpoint has 105 entries, the last five of epoch 7. The log is kept for followers and begins
+ * before that, with entries of epoch 6 that were cut at 100 when epoch 7 was adopted. */
+static struct replica opened_at_105(void) {
+    struct replica replica;
+    struct epochs epochs = {0};
+    replica_init(&replica, SHARD, 12, &story_times, BEGIN_US);
+    epochs_add(&epochs, 6, 1);
+    epochs_add(&epochs, 7, 101);
+    replica_restore_state(&replica, 105, &epochs, 7, WALL_ZERO_US);
+    return replica;
+}
+
+static void test_r7_a_tail_from_before_the_checkpoint_is_left_out(void **state) {
+    (void)state;
+    struct replica replica = opened_at_105();
+    for (uint64_t index = 106; index <= 110; index++) { /* those before it the shell leaves out */
+        assert_int_equal(replica_restore_entry(&replica, index, 6, WALL_ZERO_US, 99), SK_STALE_EPOCH);
+    }
+    assert_int_equal(replica_restore_end(&replica), SK_ECORRUPT); /* it has to have been cut */
+    assert_int_equal(replica_restore_adopted(&replica, 7, 100), SK_OK);
+    assert_int_equal(replica_restore_end(&replica), SK_OK);
+    assert_int_equal(replica_restore_entry(&replica, 106, 7, WALL_ZERO_US, 105), SK_OK);
+    assert_int_equal(replica.last_index, 106);
+    assert_int_equal(replica.last_epoch, 7);
+    assert_int_equal(replica_restore_end(&replica), SK_OK);
+}
+
+/* Where segments were recycled the log may begin amid such a tail; and nothing of this epoch need be there. */
+static void test_r7_a_log_that_begins_amid_a_tail(void **state) {
+    (void)state;
+    struct replica replica = opened_at_105();
+    assert_int_equal(replica_restore_entry(&replica, 109, 7, WALL_ZERO_US, 99), SK_STALE_EPOCH);
+    assert_int_equal(replica_restore_entry(&replica, 110, 7, WALL_ZERO_US, 99), SK_STALE_EPOCH);
+    assert_int_equal(replica_restore_adopted(&replica, 8, 105), SK_OK);
+    assert_int_equal(replica_restore_end(&replica), SK_OK);
+    assert_int_equal(replica_restore_entry(&replica, 106, 8, WALL_ZERO_US, 105), SK_OK);
+    assert_int_equal(replica.stored_epoch, 8);
+}
+
+/* But entries that are missing are damage, not a tail (R24). */
+static void test_r24_missing_entries_are_damage(void **state) {
+    (void)state;
+    struct replica replica = opened_at_105();
+    assert_int_equal(replica_restore_entry(&replica, 107, 7, WALL_ZERO_US, 105), SK_STALE_EPOCH);
+    assert_int_equal(replica_restore_end(&replica), SK_ECORRUPT);
+    assert_int_equal(replica_restore_adopted(&replica, 8, 107), SK_OK); /* cuts behind it */
+    assert_int_equal(replica_restore_end(&replica), SK_ECORRUPT);
+    assert_int_equal(replica_restore_entry(&replica, 106, 7, WALL_ZERO_US, 105), SK_ECORRUPT);
+    replica = opened_at_105();
+    assert_int_equal(replica_restore_entry(&replica, 106, 7, WALL_ZERO_US, 106), SK_ECORRUPT);
+    assert_int_equal(replica_restore_entry(&replica, 106, 7, WALL_ZERO_US, 105), SK_OK);
+    assert_int_equal(replica_restore_entry(&replica, 107, 7, WALL_ZERO_US, 106), SK_OK);
+    assert_int_equal(replica_restore_adopted(&replica, 8, 105), SK_ECORRUPT); /* below what is committed */
+}
+
 /* ---- R10: once ---- */
 
 /* What is sent again is not appended again: an entry is executed once however often it arrives. */
@@ -712,6 +767,9 @@ int main(void) {
         cmocka_unit_test(test_r7_an_uncounted_copy_is_cut_at_what_is_committed),
         cmocka_unit_test(test_r7_the_sync_of_a_cut_entry_counts_for_nothing),
         cmocka_unit_test(test_r7_a_new_leaders_commit_index_starts_anew),
+        cmocka_unit_test(test_r7_a_tail_from_before_the_checkpoint_is_left_out),
+        cmocka_unit_test(test_r7_a_log_that_begins_amid_a_tail),
+        cmocka_unit_test(test_r24_missing_entries_are_damage),
         cmocka_unit_test(test_r10_repeated_entries_are_taken_once),
         cmocka_unit_test(test_r27_a_gap_is_told_and_filled),
         cmocka_unit_test(test_r27_a_lost_end_is_sent_again),

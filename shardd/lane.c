@@ -367,6 +367,7 @@ static void lane_free(struct lane *lane) {
     }
     mailbox_free(lane->mailbox);
     pthread_mutex_destroy(&lane->stats_lock);
+    free(lane->directory);
     free(lane);
 }
 
@@ -374,6 +375,7 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     struct lane *lane = calloc(1, sizeof *lane);
     if (lane == NULL) return SK_ENOMEM;
     lane->options = *options;
+    lane->options.directory = lane->directory = strdup(options->directory);
     lane->synced_mail.kind = MAIL_SYNCED;
     lane->checkpointed_mail.kind = MAIL_CHECKPOINTED;
     lane->exported_mail.kind = MAIL_EXPORTED;
@@ -382,8 +384,9 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->shards = (struct shard_table){.lane = options->number, .lane_count = options->lane_count};
     lane->peer_outbox.peers = options->peers;
     lane->now_us = lane->start_us = lane->checkpoint_us = clock_boottime_us();
-    int err = mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
+    int err = lane->directory == NULL ? SK_ENOMEM : mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
     if (err != SK_OK) {
+        free(lane->directory);
         free(lane);
         return err;
     }

@@ -15,7 +15,7 @@
 struct lane;
 
 struct lane_options {
-    const char *directory; /* the lane's own: log/ and LMDB file */
+    const char *directory; /* the lane's own: log/, store/ and snapshots; borrowed for lane_open */
     uint32_t number, lane_count;
     uint64_t segment_bytes, memtable_bytes;
     uint64_t checkpoint_interval_ms; /* a memtable that is not empty is checkpointed after this */

@@ -68,6 +68,7 @@ struct snapshot_out {
     uint64_t index; /* what it holds; known when it is made */
     int fd;         /* of its file; -1: none */
     struct snapshot_sender sender;
+    uint8_t piece[SNAPSHOT_PIECE_BYTES]; /* of the file, being sent */
 };
 
 /* A snapshot from a leader. */
@@ -88,6 +89,7 @@ struct snapshot_in {
 
 struct lane {
     struct lane_options options;
+    char *directory; /* owned; the options point to it */
     struct mailbox *mailbox;
     pthread_t thread;
     /* each in the mailbox once at a time */

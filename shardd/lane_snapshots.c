@@ -107,12 +107,12 @@ void lane_on_exported(struct lane *lane) {
 }
 
 static bool send_piece(struct lane *lane, const struct snapshot_extent *extent) {
-    static uint8_t bytes[SNAPSHOT_PIECE_BYTES];
     struct snapshot_out *out = &lane->out;
-    ssize_t got = pread(out->fd, bytes, extent->bytes, (off_t)extent->offset);
+    ssize_t got = pread(out->fd, out->piece, extent->bytes, (off_t)extent->offset);
     if (got != (ssize_t)extent->bytes) return false;
-    struct snapshot_piece piece = {
-        .transfer = out->sender.begin.transfer, .offset = extent->offset, .bytes = slice_of(bytes, extent->bytes)};
+    struct snapshot_piece piece = {.transfer = out->sender.begin.transfer,
+                                   .offset = extent->offset,
+                                   .bytes = slice_of(out->piece, extent->bytes)};
     peer_outbox_add_piece(&lane->peer_outbox, out->node, &piece);
     return true;
 }

@@ -145,7 +145,8 @@ class Daemon:
 
 
 class Cluster:
-    def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None):
+    def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
+                 lanes=(1,)):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         ports = free_ports(5 + 2 * nodes)
@@ -164,7 +165,8 @@ class Cluster:
         for i in range(nodes):
             data = data_of(i) if data_of else self.directory / f"shardd-{i}"
             self.nodes.append(Daemon(self, "shardd", f"shardd-{i}", [
-                "--data-dir", str(data), *here, *metad, "--lanes", "1",
+                "--data-dir", str(data), *here, *metad,
+                "--lanes", str(lanes[i % len(lanes)]),
                 "--frames-listen", f"tcp://127.0.0.1:{ports[5 + 2 * i]}",
                 "--replication-listen", f"tcp://127.0.0.1:{ports[6 + 2 * i]}", *shardd_flags]))
 

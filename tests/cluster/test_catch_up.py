@@ -121,7 +121,7 @@ def test_from_the_log(make_cluster, catch_up_keys):
 
 
 def test_by_snapshots(make_cluster, catch_up_keys):
-    cluster = make_cluster(shardd_flags=SHORT_LOG)
+    cluster = make_cluster(shardd_flags=SHORT_LOG, lanes=(1, 2, 3))  # snapshots of several lanes at once
     data = Data(cluster)
     replicas, victim = come_back(cluster, data, catch_up_keys)
     assert victim.said("snapshot_installed")

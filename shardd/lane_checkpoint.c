@@ -63,10 +63,11 @@ void lane_release_log(struct lane *lane) {
 }
 
 static void start_checkpoint(struct lane *lane) {
+    uint64_t time_us = lane_time_us(lane); /* records of it leave the log with the rest */
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
         struct shard *shard = lane->shards.slots[i];
         if (shard == NULL || !shard->changed) continue;
-        int err = shard_save(shard, wal_synced(lane->wal));
+        int err = shard_save(shard, wal_synced(lane->wal), time_us);
         if (err != SK_OK) lane_die(lane, shard, err, "save_shard");
     }
     lane->checkpoint_next = oldest_pending(lane);

@@ -112,7 +112,7 @@ struct lane {
     struct shard *ended; /* owned: not in the table any more, and still in the store */
     struct replica_effects effects,
         inner;               /* of the step under way, and of the events that carrying it out feeds */
-    uint64_t stored_time_us; /* the highest leader time that the log has (R26) */
+    uint64_t stored_time_us; /* the highest leader time that the lane has stored (R26) */
     wal_position durable;
     wal_position checkpoint_keep,
         checkpoint_next; /* the store needs the log from here; will, when the checkpoint is done */
@@ -175,6 +175,7 @@ void lane_apply_map(struct lane *lane);
 void lane_flush_shards(struct lane *lane);   /* what is to be sent to peers */
 void lane_execute_shards(struct lane *lane); /* what is committed; bounded */
 void lane_tick_shards(struct lane *lane);
+uint64_t lane_time_us(const struct lane *lane); /* the highest leader time that any of its shards has seen (R26) */
 void lane_fail_shards(struct lane *lane);
 void lane_drop_ended(struct lane *lane); /* not in a step of the store */
 void lane_mark_dirty(struct lane *lane, struct shard *shard);

@@ -58,7 +58,6 @@ int lane_append_entry(struct lane *lane, struct shard *shard, const struct wal_e
     struct replica_event event = {
         .type = REPLICA_APPENDED, .index = logged->index, .epoch = logged->epoch, .time_us = logged->time_us};
     lane_step_inner(lane, shard, &event);
-    if (logged->time_us > lane->stored_time_us) lane->stored_time_us = logged->time_us;
     lane_mark_dirty(lane, shard);
     return SK_OK;
 }
@@ -370,13 +369,18 @@ static void sweep(struct lane *lane, struct shard *shard) {
     (void)lane_drive(lane, shard, &event);
 }
 
-/* R26: what a leader has shown as expired must stay so under the next, also when all of them have restarted. */
-static void store_time(struct lane *lane) {
-    uint64_t time_us = 0;
+uint64_t lane_time_us(const struct lane *lane) {
+    uint64_t time_us = lane->stored_time_us;
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
         const struct shard *shard = lane->shards.slots[i];
         if (shard != NULL && shard->replica.last_time_us > time_us) time_us = shard->replica.last_time_us;
     }
+    return time_us;
+}
+
+/* R26: what a leader has shown as expired must stay so under the next, also when all of them have restarted. */
+static void store_time(struct lane *lane) {
+    uint64_t time_us = lane_time_us(lane);
     wal_position position;
     struct wal_entry record = {.type = WAL_TIME, .time_us = time_us};
     if (time_us <= lane->stored_time_us || wal_append(lane->wal, &record, &position) != SK_OK) return;

@@ -97,15 +97,30 @@ static void executed_cb(void *arg, struct shard *shard, const struct pending *pe
     (void)arg, (void)shard, (void)pending, (void)err, (void)body;
 }
 
+/* R7: the store may have the state of a later time than the entry's. Where that has another epoch the entry was cut, by a
+ * record that is yet to come. */
+static bool is_cut_later(const struct replica *replica, const struct wal_entry *logged) {
+    if (logged->index <= replica->applied_index) {
+        uint64_t epoch = epochs_at(&replica->epochs, logged->index);
+        return epoch != 0 && epoch != logged->epoch;
+    }
+    return replica->last_index == replica->applied_index && logged->epoch < replica->last_epoch;
+}
+
+static int note_position(struct shard *shard, uint64_t index, wal_position position) {
+    uint64_t last = log_index_last(&shard->log);
+    if (last != 0 && index != last + 1) log_index_clear(&shard->log);
+    return log_index_add(&shard->log, index, position);
+}
+
 static int on_entry(struct replay *replay, struct shard *shard, const struct wal_entry *logged,
                     wal_position position) {
-    uint64_t last = log_index_last(&shard->log);
-    if (last != 0 && logged->index != last + 1) log_index_clear(&shard->log);
-    int err = log_index_add(&shard->log, logged->index, position);
-    if (err != SK_OK || logged->index <= shard->replica.applied_index) return err;
-    err = add_entry(shard, logged);
+    if (is_cut_later(&shard->replica, logged)) return SK_OK;
+    bool is_new = logged->index > shard->replica.applied_index;
+    int err = is_new ? add_entry(shard, logged) : SK_OK;
     if (err == SK_STALE_EPOCH) return SK_OK;
-    while (err == SK_OK) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
+    if (err == SK_OK) err = note_position(shard, logged->index, position);
+    while (err == SK_OK && is_new) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
@@ -133,19 +148,29 @@ int replay_entry_cb(void *arg, const struct wal_entry *logged, wal_position posi
     }
 }
 
+static void finish_shard(const struct replay *replay, struct shard *shard) {
+    struct replica_effects none;
+    /* A log that was not synced may have lost what the store has. */
+    if (log_index_last(&shard->log) != shard->replica.last_index) log_index_clear(&shard->log);
+    uint64_t first = log_index_first(&shard->log);
+    struct replica_event event = {.type = REPLICA_RELEASED,
+                                  .index = first == 0 ? shard->replica.last_index + 1 : first};
+    replica_restore_time(&shard->replica, replay->time_us);
+    replica_step(&shard->replica, &event, &none);
+}
+
 int replay_finish(struct replay *replay) {
     for (uint32_t i = 0; i < replay->table->slot_count; i++) {
-        struct shard *shard = replay->table->slots[i];
+        const struct shard *shard = replay->table->slots[i];
         if (shard == NULL) continue;
-        struct replica_effects none;
-        if (replica_restore_end(&shard->replica) != SK_OK) return SK_ECORRUPT;
-        /* A log that was not synced may have lost what the store has. */
-        if (log_index_last(&shard->log) != shard->replica.last_index) log_index_clear(&shard->log);
-        uint64_t first = log_index_first(&shard->log);
-        struct replica_event event = {.type = REPLICA_RELEASED,
-                                      .index = first == 0 ? shard->replica.last_index + 1 : first};
-        replica_restore_time(&shard->replica, replay->time_us);
-        replica_step(&shard->replica, &event, &none);
+        if (shard->replica.last_time_us > replay->time_us) replay->time_us = shard->replica.last_time_us;
+        if (replica_restore_end(&shard->replica) == SK_OK) continue;
+        log_event(LOG_ERROR, "log_has_hole", "shard=%u last_index=%llu", shard->id,
+                  (unsigned long long)shard->replica.last_index);
+        return SK_ECORRUPT;
+    }
+    for (uint32_t i = 0; i < replay->table->slot_count; i++) {
+        if (replay->table->slots[i] != NULL) finish_shard(replay, replay->table->slots[i]);
     }
     return SK_OK;
 }

@@ -145,7 +145,7 @@ void shard_free(struct shard *shard) {
 
 /* ---- the record ---- */
 
-int shard_save(struct shard *shard, wal_position synced) {
+int shard_save(struct shard *shard, wal_position synced, uint64_t time_us) {
     struct buffer buffer;
     buffer_init(&buffer);
     const struct exec_counters *counters = &shard->exec.counters;
@@ -154,7 +154,7 @@ int shard_save(struct shard *shard, wal_position synced) {
         .replica_id = shard->replica.replica_id,
         .applied_index = shard->replica.applied_index,
         .stored_epoch = shard->replica.stored_epoch,
-        .time_us = shard->replica.last_time_us,
+        .time_us = time_us > shard->replica.last_time_us ? time_us : shard->replica.last_time_us,
         .synced = synced,
         .log_from = shard->log_from,
         .shard_count = shard->exec.shard_count,

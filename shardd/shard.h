@@ -74,9 +74,10 @@ int shard_new(struct shard **shard, const struct shard_options *options);
 void shard_free(struct shard *shard); /* with what is pending */
 
 /* The shard's own record: applied index, epochs, time, counters and names, in the state itself, so that a checkpoint
- * holds all of it in one transaction (R25). `synced`: where the log was synced when the record was put.
+ * holds all of it in one transaction (R25). `synced`: where the log was synced when the record was put; `time_us`: the
+ * highest leader time that the lane has seen (R26).
  * shard_load: SK_OK, SK_NOT_FOUND (no record), SK_ECORRUPT, SK_EVERSION or a fault. */
-int shard_save(struct shard *shard, wal_position synced);
+int shard_save(struct shard *shard, wal_position synced, uint64_t time_us);
 int shard_load(struct shard *shard, wal_position *synced);
 
 /* After a snapshot was installed: what lies in memory is made anew from what the store has now. Nothing of the old log

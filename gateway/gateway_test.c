@@ -618,6 +618,33 @@ static void a_refusal_after_a_lost_attempt_is_not_definite(void **state) {
     assert_int_equal(strncmp(reply.error, "TIMEOUT ", 8), 0);
 }
 
+/* A leader that stepped down does not know what becomes of a write in its log: the next one is asked, under the same name. */
+static void what_a_leader_has_lost_the_next_one_is_asked(void **state) {
+    struct cluster *cluster = *state;
+    struct taken first, second;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "SET a 1");
+    take(cluster, 1, &first);
+    answer(cluster, 1, &first, 0, SK_LOST, "", 0);
+    set_map(cluster, 2, 2);
+    take(cluster, 2, &second);
+    assert_int_equal(second.items[0].number, first.items[0].number);
+    answer(cluster, 1, &first, 0, SK_LOST, "", 0); /* an older attempt's says nothing about this one */
+    answer(cluster, 2, &second, 0, SK_OK, OK_STATUS, 3);
+    drop(&first);
+    drop(&second);
+    expect_result(cluster->client, 1, OK_STATUS, 3);
+
+    send_words(cluster->client, 2, 1500, "SET a 1");
+    take(cluster, 2, &first);
+    answer(cluster, 2, &first, 0, SK_LOST, "", 0);
+    drop(&first);
+    assert_true(refuse_until_quiet(cluster, 2, (int[]){SK_UNAVAILABLE, SK_NOT_LEADER}, 2) > 1);
+    struct reply reply;
+    read_reply(cluster->client, &reply);
+    assert_int_equal(strncmp(reply.error, "TIMEOUT ", 8), 0);
+}
+
 /* A read has not been served if its last attempt was refused, though one before was lost. */
 static void a_busy_read_is_unavailable(void **state) {
     struct cluster *cluster = *state;
@@ -990,6 +1017,7 @@ int main(void) {
         TEST(frames_that_are_not_taken_are_sent_again),
         TEST(the_deadline_tells_unknown_from_not_done),
         TEST(a_refusal_after_a_lost_attempt_is_not_definite),
+        TEST(what_a_leader_has_lost_the_next_one_is_asked),
         TEST(a_busy_read_is_unavailable),
         TEST(nothing_is_asked_again_for_who_has_gone),
         TEST(split_commands_are_joined),

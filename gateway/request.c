@@ -436,6 +436,7 @@ static enum verdict judge(const struct part *part, int err) {
     case SK_RETRY:
         return VERDICT_REFUSED;
     case SK_TIMEOUT:
+    case SK_LOST: /* the next leader knows, or takes it as new */
         return VERDICT_UNKNOWN;
     case SK_UNAVAILABLE:
     case SK_OVERLOADED:

@@ -1,0 +1,60 @@
+/* What goes wrong, when, for how long: drawn from the seed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* X(symbol, name, what it is) */
+#define FAULTS(X)                                                                                                 \
+    X(LOSS, "loss", "single messages are lost")                                                                   \
+    X(DOUBLE, "double", "messages come twice")                                                                    \
+    X(LATE, "late", "messages of a broken connection come after it")                                              \
+    X(DELAY, "delay", "messages take long")                                                                       \
+    X(BREAK, "break", "connections break")                                                                        \
+    X(CUT, "cut", "nodes are cut off from each other, in both directions")                                        \
+    X(ONEWAY, "oneway", "one direction is cut")                                                                   \
+    X(CRASH, "crash", "processes die and come back")                                                              \
+    X(POWER, "power", "all die at once")                                                                          \
+    X(PAUSE, "pause", "processes stand still")                                                                    \
+    X(SLOW, "slow", "disks take long")                                                                            \
+    X(FULL, "full", "disks are full for a while")                                                                 \
+    X(FSYNC, "fsync", "a sync fails for good")                                                                    \
+    X(WIPE, "wipe", "disks are replaced by empty ones")                                                           \
+    X(CLOCK, "clock", "clocks run at different rates and jump")                                                   \
+    X(METAD, "metad", "metad is down, or not reached by some")                                                    \
+    X(RELEASE, "release", "logs are released before all have them, so that snapshots are needed")                 \
+    X(INSTALL, "install", "transfers and installations of snapshots fail")                                        \
+    X(HANDOVER, "handover", "metad wants another leader")                                                         \
+    X(CLIENT, "client", "requests and answers of clients are lost")
+
+enum fault {
+#define X(symbol, name, text) FAULT_##symbol,
+    FAULTS(X)
+#undef X
+        FAULT_COUNT
+};
+
+#define FAULTS_ALL ((1u << FAULT_COUNT) - 1)
+
+struct faults {
+    uint32_t active;                         /* by bit: which may happen in this run */
+    uint64_t mean_us;                        /* between two */
+    uint32_t kinds[FAULT_COUNT], kind_count; /* those of `active` that happen at a moment */
+    bool stopped;
+    uint32_t dead; /* stopped: a host that does not come back; HOSTS_MAX: all do */
+};
+
+struct sim;
+
+void faults_init(struct sim *sim);
+void faults_start(struct sim *sim);
+
+/* No more: everything that may come back does, but for one host now and then whose absence the others must bear. */
+void faults_stop(struct sim *sim);
+
+/* Whether it may happen now; whether it may have happened. */
+bool faults_has(const struct sim *sim, enum fault fault);
+bool faults_may(const struct sim *sim, enum fault fault);
+
+/* A mask of names separated by commas, "all" or "none"; false: one is unknown. */
+bool faults_parse(const char *text, uint32_t *mask);

@@ -1,0 +1,132 @@
+/* skerry-sim: runs seeds and says which fail. */
+#include "tests/sim/sim.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] = "usage: skerry-sim [--seed N | --seeds FROM..TO] [--events N] [--faults "
+                            "all|none|LIST] [--plant BUG] [--verbose]\n"
+                            "  --seed N          one seed (1)\n"
+                            "  --seeds FROM..TO  all of these\n"
+                            "  --events N        events before the faults stop and all must recover (20000)\n"
+                            "  --faults LIST     which faults may be drawn, separated by commas:";
+
+struct arguments {
+    struct sim_options options;
+    uint64_t from, to;
+};
+
+static void print_usage(FILE *file) {
+    fprintf(file, "%s\n", usage);
+#define X(symbol, name, text) fprintf(file, "                      %-10s %s\n", name, text);
+    FAULTS(X)
+#undef X
+    fprintf(file, "  --plant BUG       plants a bug, to see that it is found:\n");
+#define X(symbol, name, text) fprintf(file, "                      %-18s %s\n", name, text);
+    PLANTS(X)
+#undef X
+    fprintf(file, "  --verbose         a line for everything that happens\n"
+                  "Prints a line for each seed that fails, and exits with 1 if one did.\n");
+}
+
+static bool parse_number(const char *text, uint64_t *number) {
+    char *end;
+    *number = strtoull(text, &end, 10);
+    return end != text && *end == '\0';
+}
+
+static bool parse_range(char *text, uint64_t *from, uint64_t *to) {
+    char *dots = strstr(text, "..");
+    if (dots == NULL) return false;
+    *dots = '\0';
+    return parse_number(text, from) && parse_number(dots + 2, to) && *from <= *to;
+}
+
+static bool parse(int count, char **texts, struct arguments *arguments) {
+    static const struct option options[] = {
+        {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'r'},
+        {"events", required_argument, NULL, 'e'}, {"faults", required_argument, NULL, 'f'},
+        {"plant", required_argument, NULL, 'p'},  {"verbose", no_argument, NULL, 'v'},
+        {"help", no_argument, NULL, 'h'},         {0}};
+    *arguments = (struct arguments){.options = {.events = 20000, .faults = FAULTS_ALL}, .from = 1, .to = 1};
+    for (int option; (option = getopt_long(count, texts, "", options, NULL)) != -1;) {
+        bool good = true;
+        switch (option) {
+        case 's':
+            good = parse_number(optarg, &arguments->from);
+            arguments->to = arguments->from;
+            break;
+        case 'r':
+            good = parse_range(optarg, &arguments->from, &arguments->to);
+            break;
+        case 'e':
+            good = parse_number(optarg, &arguments->options.events);
+            break;
+        case 'f':
+            good = faults_parse(optarg, &arguments->options.faults);
+            break;
+        case 'p':
+            good = plant_parse(optarg, &arguments->options.plant);
+            break;
+        case 'v':
+            arguments->options.verbose = true;
+            break;
+        case 'h':
+            print_usage(stdout);
+            exit(0);
+        default:
+            return false;
+        }
+        if (!good) return false;
+    }
+    return optind == count;
+}
+
+/* An assertion of the core ends the process: it says so, with the seed. */
+static volatile uint64_t running_seed;
+
+static void on_abort(int signal_number) {
+    (void)signal_number;
+    char text[64];
+    int length = snprintf(text, sizeof text, "seed %" PRIu64 ": an assertion failed\n", running_seed);
+    if (write(STDOUT_FILENO, text, (size_t)length) < 0) _exit(3);
+    _exit(1);
+}
+
+int main(int count, char **texts) {
+    struct arguments arguments;
+    if (!parse(count, texts, &arguments)) {
+        print_usage(stderr);
+        return 2;
+    }
+    signal(SIGABRT, on_abort);
+    setvbuf(stdout, NULL, arguments.options.verbose ? _IOFBF : _IOLBF, 1u << 16);
+    uint64_t failed = 0, limits = 0;
+    for (uint64_t seed = arguments.from;; seed++) {
+        struct sim_report report;
+        arguments.options.seed = running_seed = seed;
+        if (!sim_run(&arguments.options, &report)) {
+            failed++;
+            printf("seed %" PRIu64 ": %s (at %" PRIu64 " us, event %" PRIu64 ")\n", seed, report.text,
+                   report.at_us, report.events);
+        } else if (arguments.from == arguments.to) {
+            printf("seed %" PRIu64 ": %s: %" PRIu64 " events, %" PRIu64 " us, %" PRIu64 " writes, %" PRIu64
+                   " reads, %" PRIu64 " unknown, %" PRIu64 " epochs, %" PRIu64 " snapshots, digest %016" PRIx64
+                   "\n",
+                   seed, report.limit == NULL ? "good" : report.limit, report.events, report.at_us, report.writes,
+                   report.reads, report.unknown, report.epochs, report.snapshots, report.digest);
+        }
+        limits += report.limit != NULL;
+        if (seed == arguments.to) break;
+    }
+    if (limits > 0) printf("%" PRIu64 " ended early at a known limit\n", limits);
+    if (arguments.from != arguments.to) {
+        printf("%" PRIu64 " passed, %" PRIu64 " failed\n", arguments.to - arguments.from + 1 - failed, failed);
+    }
+    return failed > 0 ? 1 : 0;
+}

@@ -1,0 +1,30 @@
+/* Bugs that can be planted into the simulated shell, to prove that the simulator finds such. */
+#pragma once
+
+#include <stdbool.h>
+
+/* X(symbol, name, what it does, breaks which rule) */
+#define PLANTS(X)                                                                                                 \
+    X(NONE, "none", "")                                                                                           \
+    X(EARLY_SYNC, "early-sync", "what was appended counts as synced at once (R6, R23)")                           \
+    X(KEPT_LEASE, "kept-lease", "a check of the lease is kept until the next tick (R14)")                         \
+    X(SAME_INCARNATION, "same-incarnation", "a restarted process is taken for its predecessor (R6)")              \
+    X(FORGET_ADOPTED, "forget-adopted", "a restart forgets which epochs were adopted and what was cut (R1, R7)")  \
+    X(FORGET_PROMISE, "forget-promise", "a restart forgets that its predecessor may have promised (R15)")         \
+    X(SHORT_GRACE, "short-grace", "promises last no longer than leases (R15)")                                    \
+    X(NO_COMPARE, "no-compare", "metad takes changes decided on an older record (R18)")                           \
+    X(FORGET_NAMES, "forget-names", "snapshots are without the names of writes (R10)")                            \
+    X(HALF_INSTALL, "half-install",                                                                               \
+      "a crash amid an install leaves some of the new state with the old log (R30)")                              \
+    X(CLAIM_KEEPS_EPOCH, "claim-keeps-epoch", "metad changes the leader without raising the epoch (R1)")          \
+    X(KEEP_TAIL, "keep-tail", "an adopted epoch is stored but the tail is not cut on disk (R7)")
+
+enum plant {
+#define X(symbol, name, text) PLANT_##symbol,
+    PLANTS(X)
+#undef X
+        PLANT_COUNT
+};
+
+bool plant_parse(const char *text, enum plant *plant);
+const char *plant_name(enum plant plant);

@@ -1,0 +1,228 @@
+#include "tests/sim/sim.h"
+
+#include "libcommon/check.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WHOLE_US 60000000u /* the cluster is whole again this long after faults have stopped */
+#define LOOK_US  50000u    /* how often that is looked at */
+
+/* ---- for the parts ---- */
+
+void sim_print(const struct sim *sim, const char *format, ...) {
+    va_list arguments;
+    printf("%4" PRIu64 ".%06" PRIu64 " ", sim->now_us / 1000000, sim->now_us % 1000000);
+    va_start(arguments, format);
+    vprintf(format, arguments);
+    va_end(arguments);
+    putchar('\n');
+}
+
+void sim_fail(struct sim *sim, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(sim->report->text, sizeof sim->report->text, format, arguments);
+    va_end(arguments);
+    sim_trace(sim, "FAILED %s", sim->report->text);
+    sim->report->failed = true;
+    longjmp(sim->ended, 1);
+}
+
+void sim_end(struct sim *sim, const char *limit) {
+    sim_trace(sim, "ends early: %s", limit);
+    sim->report->limit = limit;
+    longjmp(sim->ended, 1);
+}
+
+void sim_after(struct sim *sim, uint64_t delay_us, void (*run)(struct sim *sim, const struct event *event),
+               uint64_t a, uint64_t b, void *data) {
+    queue_put(&sim->queue,
+              (struct event){.at_us = sim->now_us + delay_us, .run = run, .a = a, .b = b, .data = data});
+}
+
+uint32_t sim_add_entry(struct sim *sim, const struct sim_entry *entry) {
+    if (sim->entry_count + 1 >= sim->entry_room) {
+        sim->entry_room = sim->entry_room == 0 ? 1024 : sim->entry_room * 2;
+        sim->entries = realloc(sim->entries, sim->entry_room * sizeof *sim->entries);
+        sk_assert(sim->entries != NULL);
+    }
+    sim->entries[++sim->entry_count] = *entry; /* 0 is no entry */
+    return sim->entry_count;
+}
+
+/* ---- what the world is like ---- */
+
+static uint32_t draw_replicas(struct chance *chance) {
+    static const uint8_t by_weight[] = {3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 3, 1, 2, 2, 4, 4, 5, 5, 5};
+    return by_weight[chance_below(chance, sizeof by_weight)];
+}
+
+static void draw_rates(struct sim *sim) {
+    struct sim_weather *weather = &sim->weather;
+    struct chance *chance = &sim->chance;
+    uint32_t spike = (uint32_t)chance_spread(chance, 1000, 50000);
+    uint64_t spike_us = chance_spread(chance, 10000, 2000000);
+    uint32_t loss = (uint32_t)chance_spread(chance, 500, 50000),
+             twice = (uint32_t)chance_spread(chance, 500, 50000);
+    uint32_t late = (uint32_t)chance_between(chance, 100000, 900000);
+    uint32_t release = (uint32_t)chance_between(chance, 300000, CHANCE_ALWAYS);
+    uint32_t client = (uint32_t)chance_spread(chance, 1000, 30000);
+    if (faults_has(sim, FAULT_DELAY)) weather->spike_ppm = spike;
+    weather->spike_us_max = spike_us;
+    if (faults_has(sim, FAULT_LOSS)) weather->loss_ppm = loss;
+    if (faults_has(sim, FAULT_DOUBLE)) weather->double_ppm = twice;
+    if (faults_has(sim, FAULT_LATE)) weather->late_ppm = late;
+    if (faults_has(sim, FAULT_RELEASE)) weather->release_ppm = release;
+    if (faults_has(sim, FAULT_INSTALL)) weather->install_fails_ppm = CHANCE_ALWAYS / 4;
+    if (faults_has(sim, FAULT_CLIENT)) weather->client_loss_ppm = client;
+}
+
+static void draw_weather(struct sim *sim) {
+    struct sim_weather *weather = &sim->weather;
+    struct chance *chance = &sim->chance;
+    weather->replicas = draw_replicas(chance);
+    weather->times = REPLICA_TIMES_DEFAULT;
+    if (sim->options.plant == PLANT_SHORT_GRACE) weather->times.grace_us = weather->times.lease_us / 2;
+    weather->net_us_min = chance_between(chance, 20, 200);
+    weather->net_us_max = weather->net_us_min + chance_spread(chance, 20, 2000);
+    weather->sync_us_min = chance_between(chance, 50, 200);
+    weather->sync_us_max = weather->sync_us_min + chance_spread(chance, 100, 5000);
+    weather->step_us_max = chance_spread(chance, 1, 500);
+    weather->checkpoint_us = chance_spread(chance, 100000, 3000000);
+    weather->think_us_max = chance_spread(chance, 1000, 100000);
+    weather->batch_max = (uint32_t)chance_spread(chance, 1, BATCH_MAX);
+    weather->execute_max = (uint32_t)chance_spread(chance, 1, 256);
+    weather->flying_max = (uint32_t)chance_spread(chance, 1, 8);
+    weather->appends_max = (uint32_t)chance_between(chance, 1, 8);
+    weather->two_streams = chance_happens(chance, CHANCE_ALWAYS / 2);
+    weather->bulk_waits = chance_happens(chance, CHANCE_ALWAYS / 2);
+    weather->durable_once = chance_happens(chance, CHANCE_ALWAYS / 2);
+    weather->durable_of_cut = chance_happens(chance, CHANCE_ALWAYS / 2);
+    weather->replay_all = chance_happens(chance, CHANCE_ALWAYS / 2);
+    draw_rates(sim);
+}
+
+static void begin(struct sim *sim, const struct sim_options *options, struct sim_report *report) {
+    *report = (struct sim_report){0};
+    *sim = (struct sim){.options = *options, .report = report};
+    chance_init(&sim->chance, options->seed);
+    queue_init(&sim->queue);
+    parcel_pool_init(&sim->parcels);
+    history_init(&sim->history);
+    faults_init(sim);
+    draw_weather(sim);
+    network_init(sim);
+    sim_metad_init(sim);
+    ledger_init(sim);
+    clients_init(sim);
+    sim->host_count = sim->weather.replicas;
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        host_init(sim, i);
+        host_start(sim, &sim->hosts[i]);
+    }
+    clients_start(sim);
+    faults_start(sim);
+}
+
+static void end(struct sim *sim) {
+    struct sim_report *report = sim->report;
+    report->at_us = sim->now_us;
+    report->events = sim->events;
+    report->digest = sim->digest;
+    report->writes = sim->clients.writes_done;
+    report->reads = sim->clients.reads_done;
+    report->unknown = sim->clients.unknown;
+    report->epochs = sim->metad.record.leader_epoch;
+    report->snapshots = sim->snapshots;
+    for (uint32_t i = 0; i < sim->host_count; i++) host_deinit(&sim->hosts[i]);
+    history_deinit(&sim->history);
+    ledger_deinit(&sim->ledger);
+    parcel_pool_deinit(&sim->parcels);
+    queue_deinit(&sim->queue);
+    free(sim->entries);
+}
+
+/* ---- the course of a run ---- */
+
+static void run_event(struct sim *sim) {
+    struct event event = queue_take(&sim->queue);
+    sim->now_us = event.at_us;
+    sim->events++;
+    sim->digest = (sim->digest ^ event.at_us ^ event.a << 40 ^ event.b << 20) * 0x9e3779b97f4a7c15u;
+    event.run(sim, &event);
+    ledger_check(sim);
+}
+
+/* Whether somebody who may lead still has a store: else there is nothing to recover from. */
+static bool may_recover(const struct sim *sim) {
+    const struct map_shard *record = &sim->metad.record;
+    if (!sim->metad.created) return true;
+    for (uint32_t i = 0; i < record->replica_count; i++) {
+        uint32_t node = record->replicas[i].node;
+        if (sim_metad_may_lead(sim, node) && sim_metad_is_intact(sim, node)) return true;
+    }
+    return false;
+}
+
+/* What is missing until the cluster is whole; NULL: nothing. */
+static const char *what_is_missing(const struct sim *sim, uint64_t stopped_us) {
+    const struct map_shard *record = &sim->metad.record;
+    if (!sim->metad.created) return "the shard is not created";
+    if (sim->clients.last_write_begin_us < stopped_us) return "no write has succeeded";
+    for (uint32_t i = 0; i < record->replica_count; i++) {
+        uint32_t node = record->replicas[i].node;
+        bool away = !sim_metad_is_intact(sim, node) || sim_metad_host_of(sim, node) == sim->faults.dead;
+        if (sim_metad_may_lead(sim, node) == away)
+            return away ? "a dead replica is in the in-sync set" : "a replica is not in the in-sync set";
+    }
+    uint32_t leader = sim_metad_host_of(sim, record->leader);
+    if (leader == HOSTS_MAX || sim->hosts[leader].replica.role != REPLICA_LEADER) return "nobody leads";
+    if (!host_may_serve(sim, &sim->hosts[leader])) return "the leader does not serve reads";
+    if (!sim->clients.stopped) return NULL;
+    for (uint32_t i = 0; i < record->replica_count; i++) {
+        uint32_t host = sim_metad_host_of(sim, record->replicas[i].node);
+        if (host == sim->faults.dead || (host == HOSTS_MAX && sim->faults.dead < HOSTS_MAX)) continue;
+        if (host == HOSTS_MAX || !sim->hosts[host].has_replica) return "a replica is missing";
+        if (sim->hosts[host].machine.applied_index != sim->hosts[leader].replica.last_index) {
+            return "not all replicas are level";
+        }
+    }
+    return NULL;
+}
+
+/* Faults are over. Within WHOLE_US a write succeeds, all replicas are in the in-sync set, and, when clients have stopped,
+ * all have executed the same. */
+static void run_until_whole(struct sim *sim) {
+    uint64_t stopped_us = sim->now_us, look_us = sim->now_us;
+    if (!may_recover(sim)) return;
+    for (;;) {
+        while (sim->now_us < look_us) run_event(sim);
+        look_us = sim->now_us + LOOK_US;
+        const char *missing = what_is_missing(sim, stopped_us);
+        if (missing == NULL && sim->clients.stopped) return;
+        if (missing == NULL) sim->clients.stopped = true;
+        if (sim->now_us > stopped_us + WHOLE_US) sim_fail(sim, "not whole after the faults: %s", missing);
+    }
+}
+
+static void run(struct sim *sim) {
+    while (sim->events < sim->options.events) run_event(sim);
+    faults_stop(sim);
+    run_until_whole(sim);
+    char text[FAULT_TEXT / 2];
+    if (!history_judge(&sim->history, text, sizeof text)) sim_fail(sim, "not linearizable: %s", text);
+}
+
+bool sim_run(const struct sim_options *options, struct sim_report *report) {
+    struct sim *sim = malloc(sizeof *sim);
+    sk_assert(sim != NULL);
+    begin(sim, options, report);
+    if (setjmp(sim->ended) == 0) run(sim);
+    end(sim);
+    free(sim);
+    return !report->failed;
+}

@@ -603,6 +603,35 @@ static void the_deadline_tells_unknown_from_not_done(void **state) {
     assert_int_equal(strncmp(reply.error, "UNAVAILABLE ", 12), 0);
 }
 
+/* R8, R9: what was in the log of a leader that leads no more may have happened; the next one knows its name. And a shard
+ * that cannot serve now mostly can a little later. Neither is the client's business before its deadline. */
+static void what_a_leader_has_lost_is_asked_for_again(void **state) {
+    struct cluster *cluster = *state;
+    struct taken first, next;
+    struct reply reply;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "INCR a");
+    take(cluster, 1, &first);
+    answer(cluster, 1, &first, 0, SK_LOST, "", 0);
+    take(cluster, 1, &next);
+    assert_int_equal(next.items[0].number, first.items[0].number);
+    answer(cluster, 1, &next, 0, SK_UNAVAILABLE, "", 0);
+    drop(&next);
+    take(cluster, 1, &next);
+    assert_int_equal(next.items[0].number, first.items[0].number);
+    answer(cluster, 1, &next, 0, SK_OK, "\x01", 1);
+    expect_result(cluster->client, 1, "\x01", 1);
+    drop(&next);
+    drop(&first);
+    send_words(cluster->client, 2, 300, "INCR a");
+    take(cluster, 1, &first);
+    answer(cluster, 1, &first, 0, SK_LOST, "", 0);
+    drop(&first);
+    assert_true(refuse_until_quiet(cluster, 1, (int[]){SK_NOT_LEADER, SK_UNAVAILABLE}, 2) > 0);
+    read_reply(cluster->client, &reply);
+    assert_int_equal(strncmp(reply.error, "TIMEOUT ", 8), 0);
+}
+
 /* An attempt whose fate is open, then refusals: the write may have happened. */
 static void a_refusal_after_a_lost_attempt_is_not_definite(void **state) {
     struct cluster *cluster = *state;
@@ -1012,6 +1041,7 @@ int main(void) {
         TEST(local_commands_need_no_map),
         TEST(requests_wait_for_the_first_map),
         TEST(not_leader_is_tried_again_under_the_same_number),
+        TEST(what_a_leader_has_lost_is_asked_for_again),
         TEST(a_lost_connection_sends_again),
         TEST(lost_answers_are_asked_for_again),
         TEST(frames_that_are_not_taken_are_sent_again),

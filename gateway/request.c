@@ -434,11 +434,12 @@ static enum verdict judge(const struct part *part, int err) {
     case SK_STALE_EPOCH:
     case SK_BUSY:
     case SK_RETRY:
+    case SK_UNAVAILABLE: /* until the deadline: a shard comes back by itself, and mostly within a second */
         return VERDICT_REFUSED;
+    case SK_LOST: /* it was in the log of a leader that leads no more: the next one knows (R8) */
     case SK_TIMEOUT:
     case SK_LOST: /* the next leader knows, or takes it as new */
         return VERDICT_UNKNOWN;
-    case SK_UNAVAILABLE:
     case SK_OVERLOADED:
     case SK_DISKFULL:
         /* True of this attempt only. With another whose fate is open the write may still have happened (R9), so

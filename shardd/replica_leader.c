@@ -339,9 +339,14 @@ static struct replica_change new_change(const struct replica *replica, enum repl
 
 static void ask_for_isr(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
     uint32_t isr = replica_isr(replica), wanted = choose_isr(replica, now_us);
-    /* Somebody was proposed who should not join any more: another change takes the version away from that proposal. */
     bool withdrawn = (replica->proposed & ~isr & ~wanted) != 0;
     if (wanted == isr && !withdrawn) return;
+    if (wanted == isr) {
+        /* Somebody was proposed who should not join any more: a change of nothing takes the version away from that. */
+        struct replica_change nothing = new_change(replica, REPLICA_CHANGE_STAY, 0);
+        ask(replica, &nothing, now_us, effects);
+        return;
+    }
     struct replica_change change = new_change(replica, REPLICA_CHANGE_ISR, 0);
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         if (!is_in(wanted, i)) continue;
@@ -430,6 +435,13 @@ static void tick_handover(struct replica *replica, uint64_t now_us, struct repli
 
 /* ---- time ---- */
 
+/* R30: nobody counts on what it has. And it is there: who does not answer would only keep others from theirs. */
+static bool wants_snapshot(const struct replica *replica, uint32_t slot, uint64_t now_us) {
+    const struct progress *progress = &replica->progress[slot];
+    bool answers = progress->answered_us != 0 && now_us - progress->answered_us <= replica->times.grace_us;
+    return progress->state == PROGRESS_SNAPSHOT && !progress->down && answers && !is_counted(replica, slot);
+}
+
 void leader_tick(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
     uint64_t now_us = event->boot_us;
     if (now_us - replica->tick_us > replica->times.beacon_us) replica->resumed_us = now_us;
@@ -443,7 +455,7 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
         struct progress *progress = &replica->progress[i];
         progress_tick(progress, replica->last_index, now_us);
         if (progress->state == PROGRESS_PROBE) send_open(replica, i, now_us, effects);
-        if (progress->state == PROGRESS_SNAPSHOT && !is_counted(replica, i)) effects->snapshot_to = progress->node;
+        if (wants_snapshot(replica, i, now_us)) effects->snapshot_to = progress->node;
     }
     leader_advance_commit(replica, now_us);
     advance_keep(replica);

@@ -160,7 +160,8 @@ static void test_r3_a_proposal_is_superseded(void **state) {
     world_write(world, 1);
     world_pass(world, 300000);
     assert_int_equal(leader->commit_index, leader->last_index - 1);
-    assert_true(asks_for_isr(world, 1, 1, 2, 0));
+    assert_int_equal(world->nodes[1].asked.kind,
+                     REPLICA_CHANGE_STAY); /* metad refuses the set that is there already */
     world->nodes[1].mute = false;
     world_pass(world, 300000);
     assert_int_equal(leader->commit_index, leader->last_index);

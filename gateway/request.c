@@ -438,7 +438,6 @@ static enum verdict judge(const struct part *part, int err) {
         return VERDICT_REFUSED;
     case SK_LOST: /* it was in the log of a leader that leads no more: the next one knows (R8) */
     case SK_TIMEOUT:
-    case SK_LOST: /* the next leader knows, or takes it as new */
         return VERDICT_UNKNOWN;
     case SK_OVERLOADED:
     case SK_DISKFULL:

@@ -194,6 +194,15 @@ static bool idle(const struct lane *lane) {
            !lane->more_to_execute && !store_checkpoint_running(lane->store);
 }
 
+/* What is not committed by now is unknown to who has asked for it. */
+static void release_all_waiters(struct lane *lane) {
+    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
+        struct shard *shard = lane->shards.slots[i];
+        if (shard != NULL) lane_release_waiters(lane, shard, shard->replica.applied_index);
+    }
+    outbox_flush(&lane->outbox);
+}
+
 static void *lane_main(void *arg) {
     struct lane *lane = arg;
     while (!lane->stopping || !idle(lane)) {
@@ -202,6 +211,7 @@ static void *lane_main(void *arg) {
         uint64_t deadline_us = busy ? 0 : lane->next_tick_us;
         step(lane, mailbox_take(lane->mailbox, deadline_us));
     }
+    release_all_waiters(lane);
     return NULL;
 }
 

@@ -8,9 +8,12 @@
 
 /* ---- checkpoints ---- */
 
-/* The log is needed from the oldest entry that is not executed: the store gets the state before it. */
+/* The log is needed from the oldest entry that is not executed: the store gets the state before it. And from the oldest
+ * record that is not durable: what that changes is not in the store either (R1). */
 static wal_position oldest_pending(const struct lane *lane) {
     wal_position oldest = wal_end(lane->wal), position;
+    const struct unsynced_ring *unsynced = &lane->unsynced;
+    if (unsynced->count > 0) oldest = unsynced->slots[unsynced->head].position;
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
         const struct shard *shard = lane->shards.slots[i];
         if (shard == NULL) continue;

@@ -8,9 +8,14 @@
 
 #include <stdlib.h>
 
-#define TAKE_US          2000u   /* taking commands in one step */
-#define WAITING_MAX      100000u /* commands that wait for the log or a checkpoint; beyond: BUSY */
+#define TAKE_US          2000u /* taking commands in one step */
+#define WAITING_MAX      100000u /* commands that wait for the log or a checkpoint, or behind entries; beyond: BUSY */
 #define RESULT_BYTES_MAX (MESSAGE_BYTES_MAX - 1024u)
+
+/* What a leader has of entries that are not executed, since followers are slow or metad is silent; beyond: BUSY. */
+#define SHARD_BYTES_MAX   (32u * 1024 * 1024)
+#define SHARD_ENTRIES_MAX 65536u
+#define LANE_BYTES_MAX    (256u * 1024 * 1024)
 
 /* ---- answers ---- */
 
@@ -53,12 +58,14 @@ void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pend
     if (pending->frame != NULL) answer_write(lane, shard, pending, err, body);
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
         take_read(lane, shard, read->frame, &read->item);
+        lane->after_reads--;
     }
 }
 
 void lane_release_waiter(struct lane *lane, struct pending *pending) {
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
         answer(lane, read->frame, read->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
+        lane->after_reads--;
     }
     pending_free_reads(pending);
     if (pending->frame == NULL) return;
@@ -126,6 +133,11 @@ static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *f
     return err;
 }
 
+static bool has_room(const struct lane *lane, const struct shard *shard) {
+    return shard->payload_bytes <= SHARD_BYTES_MAX && shard->pending.count < SHARD_ENTRIES_MAX &&
+           lane->pending_bytes <= LANE_BYTES_MAX;
+}
+
 /* Takes a write as far as the log's buffer, or answers why not. SK_BUSY: it has to wait; nothing was answered. */
 static int take_write(struct lane *lane, struct shard *shard, struct frame *frame,
                       const struct request_item *item) {
@@ -150,6 +162,10 @@ static int take_write(struct lane *lane, struct shard *shard, struct frame *fram
     if (answer_repeat(lane, shard, frame, item, &entry.name, time_us) != SK_NOT_FOUND) return SK_OK;
     if (item->id.size > 0 && dedup_id_count(shard->dedup) >= lane->options.ids_max) {
         answer_text(lane, frame, item->number, SK_OVERLOADED, "the shard remembers as many ids as it may");
+        return SK_OK;
+    }
+    if (!has_room(lane, shard)) { /* not in the order of the others: these may wait for long */
+        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return SK_OK;
     }
     if (err == SK_OK) {
@@ -200,15 +216,16 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     }
 }
 
-/* A read that must see the writes of its shard before it: at once if all are executed, else behind the last. */
+/* A read that must see the writes of its shard before it: at once if all are executed, else behind the last. Where nobody
+ * leads, what is behind the last may never be executed. */
 static void take_read_after(struct lane *lane, struct shard *shard, struct frame *frame,
                             const struct request_item *item) {
     struct pending *last = shard_last_pending(shard);
-    if (last == NULL || lane->failed) { /* after a failure nothing behind the last is executed any more */
+    if (last == NULL || !replica_leads(&shard->replica)) {
         take_read(lane, shard, frame, item);
         return;
     }
-    struct after_read *read = malloc(sizeof *read);
+    struct after_read *read = lane->after_reads < WAITING_MAX ? malloc(sizeof *read) : NULL;
     if (read == NULL) {
         answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
@@ -220,6 +237,7 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
         last->last_read->next = read;
     }
     last->last_read = read;
+    lane->after_reads++;
 }
 
 static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {

@@ -129,6 +129,7 @@ struct lane {
     int take_err;                            /* why not all of them could be taken */
     bool peer_down[MAP_NODES_MAX + 1];
     size_t pending_bytes; /* of all shards: payloads of entries not executed */
+    uint32_t after_reads; /* of all shards: reads that wait behind such entries */
     struct snapshot_out out;
     struct snapshot_in in;
     uint64_t transfers; /* snapshots sent so far */
@@ -182,9 +183,12 @@ void lane_mark_dirty(struct lane *lane, struct shard *shard);
 void lane_mark_all_dirty(struct lane *lane);
 
 void lane_step_inner(struct lane *lane, struct shard *shard, struct replica_event *event);
-/* An entry, ours or a leader's, into the log's buffer and everywhere that knows of it. */
+/* An entry, ours or a leader's, into the log's buffer and everywhere that knows of it. As lane_append, and SK_EPROTO: it is
+ * malformed. */
 int lane_append_entry(struct lane *lane, struct shard *shard, const struct wal_entry *logged, struct frame *frame,
                       uint64_t number);
+/* Whether committed entries wait for their turn or for the store. Nobody but this lane keeps them waiting. */
+bool lane_waits_to_execute(const struct lane *lane);
 
 /* ---- lane_peers.c ---- */
 

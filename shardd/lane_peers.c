@@ -10,7 +10,7 @@
 
 #define TAKE_US           2000u               /* taking what peers have sent, in one step */
 #define APPENDS_MAX       8u                  /* to one follower of one shard in a step */
-#define PENDING_BYTES_MAX (64u * 1024 * 1024) /* of entries not executed; beyond, what peers send waits */
+#define PENDING_BYTES_MAX (64u * 1024 * 1024) /* of entries; beyond, what peers send waits for execution */
 
 /* ---- sending ---- */
 
@@ -75,6 +75,12 @@ void lane_send(struct lane *lane, struct shard *shard, const struct replica_effe
 
 /* ---- receiving ---- */
 
+static void log_refused_entry(const struct lane *lane, const struct wal_entry *entry, int err) {
+    log_event(LOG_ERROR, "entry_refused", "shard=%u node=%u index=%llu epoch=%llu type=%u reason=%s",
+              lane->item->shard, lane->item->is.message.from, (unsigned long long)entry->index,
+              (unsigned long long)entry->epoch, entry->type, error_name(err));
+}
+
 /* SK_OK: the entries are in the log's buffer, or are refused for good. Else some must wait: the same message fed again
  * goes on where this stopped. */
 int lane_take_entries(struct lane *lane, struct shard *shard, uint32_t skip, uint32_t count) {
@@ -86,15 +92,17 @@ int lane_take_entries(struct lane *lane, struct shard *shard, uint32_t skip, uin
         if (taken++ < skip) continue;
         bool known = entry.type == WAL_COMMAND || entry.type == WAL_NOOP || entry.type == WAL_SWEEP;
         if (!known || entry.epoch < last_epoch || entry.epoch > lane->item->is.message.epoch) {
-            log_event(LOG_ERROR, "entry_refused", "shard=%u node=%u index=%llu epoch=%llu type=%u", shard->id,
-                      lane->item->is.message.from, (unsigned long long)entry.index,
-                      (unsigned long long)entry.epoch, entry.type);
+            log_refused_entry(lane, &entry, SK_EPROTO);
             return SK_OK;
         }
         entry.shard = shard->id;
         entry.replica_id = shard->replica.replica_id;
         last_epoch = entry.epoch;
         int err = lane_append_entry(lane, shard, &entry, NULL, 0);
+        if (err == SK_EPROTO || err == SK_TOOLARGE) { /* never: those behind it must not wait for that */
+            log_refused_entry(lane, &entry, err);
+            return SK_OK;
+        }
         if (err != SK_OK) return err;
     }
     return SK_OK;
@@ -161,7 +169,8 @@ void lane_drop_peer_frame(struct lane *lane) {
     free(mail);
 }
 
-/* Bulk items, oldest first. One that has to wait holds up those behind it, of all peers: they want the same log. */
+/* Bulk items, oldest first. One that has to wait holds up those behind it, of all peers: they want the same log. What is not
+ * committed makes nobody wait, for its leader may wait for just these items: leaders bound what they have of that. */
 void lane_take_peer_items(struct lane *lane) {
     lane->peer_waits = false;
     for (uint32_t taken = 0; lane->peer_head != NULL; taken++) {
@@ -172,7 +181,7 @@ void lane_take_peer_items(struct lane *lane) {
             lane_drop_peer_frame(lane);
             continue;
         }
-        bool full = lane->pending_bytes > PENDING_BYTES_MAX;
+        bool full = lane->pending_bytes > PENDING_BYTES_MAX && lane_waits_to_execute(lane);
         if (full || take_item(lane, &item, lane->peer_head->peer_frame->header.from) != SK_OK) {
             lane->peer_waits = true;
             return;

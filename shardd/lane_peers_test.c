@@ -152,6 +152,130 @@ static void test_r30_a_snapshot_instead_of_the_log(void **state) {
     expect(cluster, "key", "third");
 }
 
+/* Bytes from peers are not trusted: an entry that makes no sense is refused for good and holds up nobody. */
+static void test_malformed_entries_hold_up_nobody(void **state) {
+    struct cluster *cluster = *state;
+    start_node(cluster, 1);
+    make_puppet_leader(cluster, 2);
+    for (uint32_t shard = 0; shard < SHARDS; shard++) puppet_open(cluster, 2, 1, shard, 50);
+    uint64_t commit_index = 1;
+    puppet_append_payload(cluster, 2, 1, 0, 50, 0, WAL_COMMAND, slice_of_text("nonsense"));
+    puppet_append_payload(cluster, 2, 1, 0, 50, 0, WAL_NOOP, slice_of(&commit_index, sizeof commit_index));
+    const char *other = shard_of("a") == 1 ? "a" : "b";
+    assert_int_equal(shard_of(other), 1);
+    puppet_append(cluster, 2, 1, other, 50, 0, 0);
+    wait_until(cluster, cluster->passed[1][2][1][REPLICA_ACK].last.durable_index == 1);
+    const char *same = shard_of("a") == 0 ? "a" : "b";
+    puppet_append(cluster, 2, 1, same, 50, 0, 0);
+    wait_until(cluster, cluster->passed[1][2][0][REPLICA_ACK].last.durable_index == 1);
+    restart_node(cluster, 1);
+    assert_int_equal(stats_of(cluster, 1).failed, false);
+}
+
+/* R1: an epoch that was acknowledged stays the lowest that is accepted, when the record of it has left the log, too. */
+static void test_r1_an_epoch_outlives_its_record(void **state) {
+    struct cluster *cluster = *state;
+    struct lane_options *options = &cluster->nodes[1].options;
+    options->segment_bytes = 64 * 1024;
+    options->log_keep_bytes = 0;
+    options->checkpoint_interval_ms = 1;
+    const char *key = shard_of("a") == 1 ? "a" : "b";
+    start_node(cluster, 1);
+    make_puppet_leader(cluster, 2);
+    puppet_open(cluster, 2, 1, 1, 50);
+    puppet_append(cluster, 2, 1, key, 50, 0, 10);
+    puppet_beacon(cluster, 2, 1, 1, 50, 1);
+    wait_until(cluster, stats_of(cluster, 1).memtable_bytes == 0 && stats_of(cluster, 1).applied == 1);
+    puppet_open(cluster, 2, 1, 0, 50); /* behind the checkpoint; nothing of that shard changes from here on */
+    for (uint64_t index = 1; index < 20; index++) puppet_append(cluster, 2, 1, key, 50, index, 20000);
+    wait_until(cluster, cluster->passed[1][2][1][REPLICA_ACK].last.durable_index == 20);
+    for (uint64_t index = 2; index <= 20; index++) { /* one checkpoint after the other */
+        puppet_beacon(cluster, 2, 1, 1, 50, index);
+        wait_until(cluster, stats_of(cluster, 1).applied == index && stats_of(cluster, 1).memtable_bytes == 0);
+    }
+    wait_until(cluster, stats_of(cluster, 1).log_bytes <= 4 * 64 * 1024);
+    restart_node(cluster, 1);
+    struct replica_message open = puppet_message(cluster, 3, 1, 0, REPLICA_OPEN, 49);
+    open.epochs = (struct epochs){.count = 1, .starts = {{.epoch = 49, .index = 1}}};
+    do {
+        puppet_send(cluster, &open); /* until the node has its map */
+        wait_until(cluster, true);
+    } while (cluster->passed[1][3][0][REPLICA_REFUSAL].count + cluster->passed[1][3][0][REPLICA_ACK].count == 0);
+    assert_int_equal(cluster->passed[1][3][0][REPLICA_ACK].count, 0);
+    assert_int_equal(cluster->passed[1][3][0][REPLICA_REFUSAL].last.epoch, 50);
+}
+
+/* A replica that does not lead has entries that nobody may ever commit: a read does not wait for them. */
+static void test_a_follower_answers_at_once(void **state) {
+    struct cluster *cluster = *state;
+    start_node(cluster, 1);
+    make_puppet_leader(cluster, 2);
+    puppet_open(cluster, 2, 1, shard_of("a"), 50);
+    puppet_append(cluster, 2, 1, "a", 50, 0, 10);
+    wait_until(cluster, cluster->passed[1][2][shard_of("a")][REPLICA_ACK].last.durable_index == 1);
+    uint64_t number = next_number(cluster);
+    ask_node(cluster, 1, number, shard_of("a"), REQUEST_AFTER, "GET a", 0);
+    assert_int_equal(await(cluster, number, NULL), SK_NOT_LEADER);
+}
+
+/* Node 1 leads and goes on leading, but nobody's acknowledgements reach it and metad is silent: nothing is committed. */
+static void start_without_acknowledgements(struct cluster *cluster) {
+    start_all(cluster);
+    set(cluster, "a", "first");
+    set(cluster, "b", "first");
+    wait_until(cluster, isr_count_is(cluster, NODES) && all_are_level(cluster));
+    assert_true(leads_all(cluster, 1));
+    silence_metad(cluster, true);
+    for (uint32_t id = 2; id <= NODES; id++) lose(cluster, id, 1, 1u << REPLICA_ACK | 1u << REPLICA_PROMISE);
+}
+
+/* Whoever waits when the lane ends is told. */
+static void test_nobody_waits_for_a_lane_that_ends(void **state) {
+    struct cluster *cluster = *state;
+    start_without_acknowledgements(cluster);
+    uint64_t write = next_number(cluster), read = next_number(cluster);
+    ask_node(cluster, 1, write, shard_of("a"), REQUEST_WRITE, "SET a second", 0);
+    ask_node(cluster, 1, read, shard_of("a"), REQUEST_AFTER, "GET a", 0);
+    wait_until(cluster, stats_of(cluster, 1).unapplied == 1);
+    stop_node(cluster, 1);
+    assert_int_equal(await(cluster, write, NULL), SK_LOST);
+    assert_int_equal(await(cluster, read, NULL), SK_NOT_LEADER);
+    assert_int_equal(cluster->asked[write].answers, 1);
+    assert_int_equal(cluster->asked[read].answers, 1);
+}
+
+/* What waits for its commit is bounded: beyond that a write is refused, and the other shards go on. */
+static void test_writes_that_are_not_committed_are_bounded(void **state) {
+    struct cluster *cluster = *state;
+    enum { WRITES = 100 };
+    start_without_acknowledgements(cluster);
+    uint64_t first = cluster->numbers + 1;
+    for (int i = 0; i < WRITES; i++) {
+        ask_node(cluster, 1, next_number(cluster), shard_of("a"), REQUEST_WRITE, "SET a", 1 << 20);
+    }
+    assert_int_equal(await(cluster, first + WRITES - 1, NULL), SK_BUSY);
+    for (uint32_t id = 2; id <= NODES; id++) lose(cluster, id, 1, 0);
+    unsigned taken = 0;
+    for (int i = 0; i < WRITES; i++) {
+        int err = await(cluster, first + (uint64_t)i, NULL);
+        assert_true(err == SK_OK || err == SK_BUSY);
+        taken += err == SK_OK;
+    }
+    assert_true(taken > 10 && taken < 70);
+    set(cluster, "a", "third");
+}
+
+/* A follower takes what is not committed however much it is: its leader may wait for just that. */
+static void test_a_follower_takes_what_is_not_committed(void **state) {
+    struct cluster *cluster = *state;
+    enum { ENTRIES = 80 };
+    start_node(cluster, 1);
+    make_puppet_leader(cluster, 2);
+    puppet_open(cluster, 2, 1, shard_of("a"), 50);
+    for (uint64_t index = 0; index < ENTRIES; index++) puppet_append(cluster, 2, 1, "a", 50, index, 1 << 20);
+    wait_until(cluster, cluster->passed[1][2][shard_of("a")][REPLICA_ACK].last.durable_index == ENTRIES);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_cluster, teardown_cluster)
 
 int main(int argc, char **argv) {
@@ -161,6 +285,12 @@ int main(int argc, char **argv) {
         TEST(test_r7_a_tail_is_cut),
         TEST(test_r10_once_through_losses),
         TEST(test_r30_a_snapshot_instead_of_the_log),
+        TEST(test_malformed_entries_hold_up_nobody),
+        TEST(test_r1_an_epoch_outlives_its_record),
+        TEST(test_a_follower_answers_at_once),
+        TEST(test_nobody_waits_for_a_lane_that_ends),
+        TEST(test_writes_that_are_not_committed_are_bounded),
+        TEST(test_a_follower_takes_what_is_not_committed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

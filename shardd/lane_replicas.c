@@ -38,8 +38,9 @@ int lane_append_entry(struct lane *lane, struct shard *shard, const struct wal_e
     struct pending *pending;
     wal_position position;
     bool room = ring_reserve(&lane->unsynced) == SK_OK && log_index_reserve(&shard->log) == SK_OK;
-    if (!room || pending_new(&pending, logged) != SK_OK) return SK_BUSY;
-    int err = wal_append(lane->wal, logged, &position);
+    int err = room ? pending_new(&pending, logged) : SK_ENOMEM;
+    if (err != SK_OK) return err == SK_ENOMEM ? SK_BUSY : err;
+    err = pending->entry.commit_index < logged->index ? wal_append(lane->wal, logged, &position) : SK_EPROTO;
     if (err != SK_OK) {
         pending_free(pending);
         return err == SK_ENOMEM ? SK_BUSY : err;
@@ -108,6 +109,7 @@ void lane_note_durable(struct lane *lane) {
                                       .index = record.index,
                                       .epoch = record.epoch};
         lane_step_inner(lane, shard, &event);
+        if (!record.is_entry) shard->changed = true; /* R1: its epoch outlives this record of the log */
         lane_mark_dirty(lane, shard);
     }
 }
@@ -209,11 +211,15 @@ void lane_flush_shards(struct lane *lane) {
     }
 }
 
-/* A checkpoint takes long, and followers cannot tell their leader to wait: entries wait in memory instead. */
+/* A checkpoint takes long, or fails and is tried again, and followers cannot tell their leader to wait: entries wait in
+ * memory instead. */
 static bool store_may_grow(const struct lane *lane) {
-    return !store_memtable_full(lane->store) || !store_checkpoint_running(lane->store) ||
+    bool makes_room = store_checkpoint_running(lane->store) || store_checkpoint_failed(lane->store);
+    return !store_memtable_full(lane->store) || !makes_room ||
            store_memtable_bytes(lane->store) < 2 * lane->options.memtable_bytes;
 }
+
+bool lane_waits_to_execute(const struct lane *lane) { return lane->more_to_execute || !store_may_grow(lane); }
 
 /* Executes what is committed, shard by shard, at most EXECUTE_BUDGET entries; who is not done stays in the list. */
 void lane_execute_shards(struct lane *lane) {

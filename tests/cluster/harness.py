@@ -22,6 +22,7 @@ BINARIES = {
     "shardd": BUILD / "shardd" / "shardd",
     "gateway": BUILD / "gateway" / "gateway",
     "skerry": BUILD / "cli" / "skerry",
+    "skerry-check": BUILD / "tests" / "check" / "skerry-check",
 }
 PATIENCE_S = 60  # a state that has not come by then never will
 

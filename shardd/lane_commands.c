@@ -104,13 +104,6 @@ static struct entry_name name_of(const struct lane *lane, const struct frame *fr
     };
 }
 
-/* What a read is told that the core has refused. A leader whose lease has run out (R15) has it again soon, or another leads:
- * then the gateway asks again, and no client sees that a follower was late. */
-static int read_refusal(const struct shard *shard, int refused) {
-    bool lapsed = refused == SK_UNAVAILABLE && shard->replica.role == REPLICA_LEADER;
-    return lapsed ? SK_RETRY : refused;
-}
-
 /* A repeat of what has been executed already is answered without an entry of its own. SK_NOT_FOUND: it is new. */
 static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *frame,
                          const struct request_item *item, const struct entry_name *name, uint64_t time_us) {
@@ -120,7 +113,7 @@ static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *f
         struct replica_event event = {.type = REPLICA_READ};
         const struct replica_effects *effects = lane_drive(lane, shard, &event);
         if (effects->refused != SK_OK) {
-            answer(lane, frame, item->number, read_refusal(shard, effects->refused), slice_of(NULL, 0));
+            answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
             return SK_OK;
         }
         answer(lane, frame, item->number, earlier.err, earlier.body);
@@ -196,7 +189,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     struct replica_event event = {.type = REPLICA_READ};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
-        answer(lane, frame, item->number, read_refusal(shard, effects->refused), slice_of(NULL, 0));
+        answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
         return;
     }
     if (!frontend_has_room(frame->link)) {

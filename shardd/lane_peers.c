@@ -202,7 +202,12 @@ void lane_on_peer(struct lane *lane, uint32_t node, bool up) {
         (void)lane_drive(lane, shard, &event);
         lane_mark_dirty(lane, shard);
     }
-    if (up) lane_on_snapshot_peer_up(lane, node);
+    if (up) {
+        lane_on_snapshot_peer_up(lane, node);
+    } else {
+        lane->next_tick_us =
+            lane->now_us; /* writes wait for who is gone: it leaves the in-sync set in this step */
+    }
 }
 
 /* A shard that was made, or got another record, after a connection broke. */

@@ -1,3 +1,5 @@
+import random
+
 import pytest
 
 from harness import Cluster
@@ -7,6 +9,7 @@ def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=24, help="crashes in each of the crash tests")
     parser.addoption("--catch-up-keys", type=int, default=50_000, help="keys that change while a node is away")
     parser.addoption("--fault-seconds", type=int, default=20, help="how long faults go on under the checked workload")
+    parser.addoption("--fault-seed", type=int, default=None, help="of the faults and the workload; random unless given")
 
 
 @pytest.fixture
@@ -22,6 +25,12 @@ def catch_up_keys(request):
 @pytest.fixture
 def fault_seconds(request):
     return request.config.getoption("--fault-seconds")
+
+
+@pytest.fixture
+def fault_seed(request):
+    seed = request.config.getoption("--fault-seed")
+    return random.SystemRandom().randrange(1 << 32) if seed is None else seed
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ effect once or not at all, whatever happened to the first.
 A history has one line for each operation, in the form that tests/check/history_file.h describes. What was in flight when
 the workload ended is written down as unknown, so that a history is complete however it ended."""
 
+import collections
 import json
 import random
 import secrets
@@ -29,6 +30,8 @@ MIXES = {
 NOT_DONE = {"UNAVAILABLE", "OVERLOADED", "DISKFULL"}  # surely not; the same may succeed later
 REFUSED = {"BADVALUE", "WRONGTYPE", "TOOLARGE"}  # surely not, and never will
 PAUSE_S = 0.005  # before the same is asked again
+OLD_WRITES = 200  # of each worker; one of them is asked for again
+REPEAT_ONE_IN = 20  # operations
 
 
 def microseconds():
@@ -44,6 +47,8 @@ class Recorder:
         self.in_flight = {}  # the operation of each client
         self.done = 0  # operations with a known outcome
         self.unknown = 0
+        self.written_us = None  # when the last write was acknowledged
+        self.longest_gap_us = 0  # between two of these
 
     def begin(self, client, key, op, **arguments):
         operation = {"client": client, "key": key, "op": op, **arguments, "begin": microseconds()}
@@ -59,9 +64,16 @@ class Recorder:
             if outcome == "done":
                 operation["end"] = end
                 operation["result"] = result
+                if operation["op"] != "get":
+                    self.note_write(end)
             else:
                 operation["outcome"] = outcome
             self.write(operation)
+
+    def note_write(self, now_us):
+        if self.written_us is not None:
+            self.longest_gap_us = max(self.longest_gap_us, now_us - self.written_us)
+        self.written_us = now_us
 
     def write(self, operation):
         self.file.write(json.dumps(operation) + "\n")
@@ -84,7 +96,10 @@ def text_of(result):
 
 
 class Worker(threading.Thread):
-    def __init__(self, number, make_client, recorder, keys, seed, timeout_ms):
+    """resolves: after TIMEOUT it asks again under the same id until it knows, and now and then it asks for an old write
+    again, which must get the old answer. Else such a write is left unknown."""
+
+    def __init__(self, number, make_client, recorder, keys, seed, timeout_ms, resolves=False):
         super().__init__(daemon=True)
         self.number = number
         self.make_client = make_client
@@ -93,8 +108,11 @@ class Worker(threading.Thread):
         self.keys = keys  # [(key, kind)]
         self.chance = random.Random(seed)
         self.timeout_ms = timeout_ms
+        self.resolves = resolves
+        self.old_writes = collections.deque(maxlen=OLD_WRITES)  # [(command, name, result)]
         self.name_of_run = secrets.token_hex(4)  # ids of other runs are other ids
         self.count = 0
+        self.errors = collections.Counter()  # by code
         self.last_seen = {}  # of each key
         self.stopping = threading.Event()
         self.failure = None
@@ -103,6 +121,8 @@ class Worker(threading.Thread):
         try:
             while not self.stopping.is_set():
                 self.do_something()
+                if self.resolves and self.old_writes and self.chance.randrange(REPEAT_ONE_IN) == 0:
+                    self.repeat(*self.chance.choice(self.old_writes))
         except BaseException as failure:  # told by the thread that waits
             self.failure = failure
         finally:
@@ -130,9 +150,18 @@ class Worker(threading.Thread):
             new = None if self.chance.randrange(8) == 0 else value
             self.perform(key, op, ["CAS", key, expected, new], expected=expected, value=new)
 
+    def repeat(self, command, name, result):
+        """What has been done is not done again, and its answer stays."""
+        outcome, again = self.ask(command, name)
+        assert (outcome, again) == ("done", result) or self.stopping.is_set(), \
+            f"{command} with id {name} was answered {result} and then {outcome} {again}"
+
     def perform(self, key, op, command, **arguments):
+        name = None if op == "get" else f"{self.name_of_run}-{self.number}-{self.count}"
         self.recorder.begin(self.number, key, op, **arguments)
-        outcome, result = self.ask(command, None if op == "get" else f"{self.name_of_run}-{self.number}-{self.count}")
+        outcome, result = self.ask(command, name)
+        if outcome == "done" and op != "get":
+            self.old_writes.append((command, name, result))
         if outcome == "done" and op == "get":
             result = self.last_seen[key] = text_of(result)
         if outcome == "done" and op == "set":
@@ -147,11 +176,12 @@ class Worker(threading.Thread):
             error, result = self.ask_once(command, options)
             if error is None:
                 return "done", result
+            self.errors[error] += 1
             if error in REFUSED:
                 return "failed", None
-            if error == "LOST":
+            if error == "LOST" or (error == "TIMEOUT" and (self.resolves or name is None)):
                 may_have_happened = True
-            elif error not in NOT_DONE:  # TIMEOUT, FORGOTTEN, INTERNAL, DONE
+            elif error not in NOT_DONE:  # FORGOTTEN, INTERNAL, DONE
                 return "unknown", None
             if self.stopping.wait(PAUSE_S):
                 return ("unknown" if may_have_happened else "failed"), None
@@ -173,16 +203,20 @@ class Worker(threading.Thread):
 class Workload:
     """Workers against a gateway, and their history in `path`. Between start and stop the test does its worst."""
 
-    def __init__(self, address, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000):
+    def __init__(self, address, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
+                 resolves=lambda number: False):
         self.path = path
+        self.make_client = lambda: Client(address, timeout_ms=timeout_ms + 3000)
         self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         print("workload seed", self.seed)
         self.recorder = Recorder(path)
         # A history begins with keys that are not there, so no other run may have had them.
         prefix = secrets.token_hex(4)
-        keys = [(f"{prefix}:{kind}:{i}", kind) for kind in MIXES for i in range(keys_of_each_kind)]
-        self.workers = [Worker(i, lambda: Client(address, timeout_ms=timeout_ms + 3000), self.recorder, keys,
-                               self.seed * 1000 + i, timeout_ms) for i in range(workers)]
+        self.keys = [(f"{prefix}:{kind}:{i}", kind) for kind in MIXES for i in range(keys_of_each_kind)]
+        self.workers = [self.make_worker(i, resolves(i), timeout_ms) for i in range(workers)]
+
+    def make_worker(self, number, resolves, timeout_ms):
+        return Worker(number, self.make_client, self.recorder, self.keys, self.seed * 1000 + number, timeout_ms, resolves)
 
     def start(self):
         for worker in self.workers:
@@ -203,13 +237,28 @@ class Workload:
             self.operations()
             time.sleep(0.05)
 
-    def stop(self):
+    def rest(self):
+        """Nobody asks any more; the history stays open."""
         for worker in self.workers:
             worker.stopping.set()
         for worker in self.workers:
             worker.join(worker.timeout_ms / 1000 + 60)
-        self.recorder.close()
         self.operations()
+
+    def read_back(self):
+        """Reads every key, for the history, after rest()."""
+        reader = self.make_worker(len(self.workers), False, 60000)
+        for key, _ in self.keys:
+            reader.perform(key, "get", ["GET", key])
+        reader.client.close()
+
+    def stop(self):
+        self.rest()
+        self.recorder.close()
+
+    def errors(self):
+        """How often which code was answered."""
+        return sum((worker.errors for worker in self.workers), collections.Counter())
 
     def judge(self):
         return judge(self.path)

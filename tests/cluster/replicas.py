@@ -77,19 +77,28 @@ class Replicas:
                 for shard in status["map"]["shards"])
         wait_for(look, "every shard is led by its first replica")
 
+    def hand_over(self, shard, node_id):
+        """Asks for it; the error's code if metad refuses or does not answer."""
+        try:
+            with Client(self.cluster.metad_address, timeout_ms=2000) as metad:
+                error, _ = metad.ask("handover", shard, node_id)
+        except pynng.exceptions.NNGException:
+            return "LOST"
+        return None if error is None else error[0]
+
     def lead_everything_from(self, daemon):
         """Hands every shard over to one node."""
         status = self.know()
         node_id = self.id_of(status, daemon)
-        with Client(self.cluster.metad_address) as metad:
-            def all_moved():
-                shards = self.know()["map"]["shards"]
-                left = [i for i, shard in enumerate(shards) if shard["leader"] != node_id]
-                for shard in left:
-                    if shards[shard]["wanted_leader"] != node_id:
-                        metad.ask("handover", shard, node_id)  # asked again if it was refused or given up
-                return not left
-            wait_for(all_moved, f"{daemon.name} leads everything")
+
+        def all_moved():
+            shards = self.know()["map"]["shards"]
+            left = [i for i, shard in enumerate(shards) if shard["leader"] != node_id]
+            for shard in left:
+                if shards[shard]["wanted_leader"] != node_id:
+                    self.hand_over(shard, node_id)  # asked again if it was refused or given up
+            return not left
+        wait_for(all_moved, f"{daemon.name} leads everything")
 
     def wait_level(self):
         """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what

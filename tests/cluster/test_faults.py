@@ -1,12 +1,19 @@
-"""Faults under clients: after one alone none of them sees an error."""
+"""Faults under clients: after one alone none of them sees an error, and after many nothing is lost or done twice."""
 
+import collections
+import random
+import shutil
 import signal
 import threading
+import time
 
 import pytest
 
-from harness import Client, wait_for
-from replicas import Replicas, tag_of
+from faults import Faults
+from harness import BUILD, Client, wait_for
+from history import Workload
+from replicas import Replicas, shard_of, tag_of
+from test_catch_up import SHORT_LOG
 
 SHARDS = 16
 CLIENTS = 8
@@ -129,3 +136,150 @@ def test_no_client_sees_an_error_for_a_single_fault(make_cluster, fault):
         counter.stop()
     replicas.wait_level()
     cluster.stop()
+
+
+class Adder(threading.Thread):
+    """Increments the key it shares with others. What it does not know it asks for again, under the same id."""
+
+    def __init__(self, cluster, name, key):
+        super().__init__(daemon=True)
+        self.client = cluster.client()
+        self.name = name
+        self.key = key
+        self.acknowledged = 0
+        self.resolved = 0  # of these, how many were unknown for a while
+        self.stopping = threading.Event()
+        self.failure = None
+
+    def add(self):
+        unknown = False
+        while True:
+            error, _ = self.client.ask("INCR", self.key, id=f"{self.name}:{self.acknowledged}", timeout_ms=300)
+            if error is None:
+                break
+            assert error[0] in ("UNAVAILABLE", "TIMEOUT"), error
+            unknown = unknown or error[0] == "TIMEOUT"
+        self.acknowledged += 1
+        self.resolved += unknown
+
+    def run(self):
+        try:
+            while not self.stopping.is_set():
+                self.add()
+        except BaseException as failure:  # told by the test's own thread
+            self.failure = failure
+
+
+def test_one_counter_through_many_failovers(make_cluster, rounds):
+    """It ends at what was acknowledged, with what was unknown and asked again."""
+    cluster = make_cluster(shards=SHARDS).start()
+    replicas = Replicas(cluster)
+    replicas.wait_in_sync()
+    adders = [Adder(cluster, f"adder{i}", "counter") for i in range(CLIENTS)]
+    for adder in adders:
+        adder.start()
+
+    def epoch(shard=shard_of("counter", SHARDS)):
+        return replicas.know()["map"]["shards"][shard]["leader_epoch"]
+
+    def total():
+        for adder in adders:
+            if adder.failure is not None:
+                raise adder.failure
+        return sum(adder.acknowledged for adder in adders)
+
+    for turn in range(max(1, rounds // 3)):
+        before, leader = epoch(), replicas.leader(shard_of("counter", SHARDS))
+        leader.signal(signal.SIGSTOP) if turn % 2 else leader.kill()
+        wait_for(lambda: epoch() > before, "another leads")
+        enough = total() + 50
+        wait_for(lambda: total() > enough, "it counts")
+        leader.signal(signal.SIGCONT) if turn % 2 else leader.start()
+        replicas.wait_in_sync()
+    for adder in adders:
+        adder.stopping.set()
+    for adder in adders:
+        adder.join()
+    with cluster.client() as client:
+        assert int(client("GET", "counter")) == total()
+    assert sum(adder.resolved for adder in adders) > 0
+    replicas.wait_level()
+    cluster.stop()
+
+
+# ---- many faults, and the judge ----
+
+ROUND_S_MAX = 45  # longer histories take the judge longer
+NEVER = {"INTERNAL", "FORGOTTEN", "DONE", "BADREQUEST"}  # what no fault may bring about
+
+
+class Trial:
+    """Rounds of faults against one cluster. Every round has a history of its own, over keys of its own; it ends with the
+    faults undone, the replicas level, and every key read from each node in turn."""
+
+    def __init__(self, cluster, seed):
+        self.cluster = cluster
+        self.replicas = Replicas(cluster)
+        self.chance = random.Random(seed)
+        self.faults = Faults(cluster, self.chance, cluster.directory / "faults.log")
+        self.rounds = 0
+        self.totals = collections.Counter()
+        self.errors = collections.Counter()
+        self.longest_gap_us = 0
+
+    def round(self, seconds):
+        self.rounds += 1
+        workload = Workload(self.cluster.address, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
+                            keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
+                            resolves=lambda number: number % 2 == 0)
+        workload.start()
+        self.faults.run(seconds, workload.operations)
+        enough = workload.operations() + 200
+        wait_for(lambda: workload.operations() > enough, "operations go on")
+        self.replicas.wait_in_sync()
+        workload.rest()
+        self.replicas.wait_level()
+        for node in self.cluster.nodes:
+            self.replicas.lead_everything_from(node)
+            workload.read_back()
+        workload.stop()
+        workload.judge()
+        self.count(workload)
+        workload.path.unlink()
+
+    def count(self, workload):
+        self.errors += workload.errors()
+        assert not NEVER & set(self.errors), self.errors
+        self.totals += {"operations": workload.recorder.done, "unknown": workload.recorder.unknown}
+        self.longest_gap_us = max(self.longest_gap_us, workload.recorder.longest_gap_us)
+
+    def report(self):
+        def listed(counts):
+            return " ".join(f"{name}={count}" for name, count in sorted(counts.items()))
+        return (f"rounds={self.rounds} {listed(self.totals)} longest_gap_ms={self.longest_gap_us // 1000}\n"
+                f"  faults: {listed(self.faults.counts)}\n  errors: {listed(self.errors)}")
+
+
+VARIANTS = {
+    "one_lane": {},
+    "lanes_and_snapshots": {"shardd_flags": SHORT_LOG, "lanes": (1, 2, 3)},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_many_faults(make_cluster, fault_seconds, fault_seed, variant, capsys):
+    """Each variant has its part of the time. What is left of a failed run lies where it says."""
+    directory = BUILD / "faults" / f"{variant}-{fault_seed}"
+    shutil.rmtree(directory, ignore_errors=True)
+    told = f"seed {fault_seed}, logs and histories in {directory}"
+    trial = Trial(make_cluster(directory, shards=SHARDS, **VARIANTS[variant]).start(), f"{variant}-{fault_seed}")
+    try:
+        end = time.monotonic() + fault_seconds / len(VARIANTS)
+        while time.monotonic() < end:
+            trial.round(min(ROUND_S_MAX, max(1, end - time.monotonic())))
+        trial.cluster.stop()
+    except BaseException as failure:
+        raise AssertionError(f"{told}\n{trial.report()}") from failure
+    with capsys.disabled():
+        print(f"\n{variant}, seed {fault_seed}: {trial.report()}")
+    shutil.rmtree(directory)

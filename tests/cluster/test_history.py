@@ -6,6 +6,7 @@ import threading
 import pynng
 import pytest
 
+import history
 from harness import wait_for
 from history import Recorder, Worker, Workload, judge, microseconds
 
@@ -142,11 +143,11 @@ class ScriptedClient:
 LOST = pynng.exceptions.Timeout("lost", 5)
 
 
-def play(tmp_path, kind, op, script):
+def play(tmp_path, kind, op, script, resolves=False):
     """What one operation asks when it is answered so, and what is written down."""
     recorder = Recorder(tmp_path / "history.jsonl")
     client = ScriptedClient(list(script))
-    worker = Worker(7, lambda: client, recorder, [("k", kind)], 1, 100)
+    worker = Worker(7, lambda: client, recorder, [("k", kind)], 1, 100, resolves)
     client.worker = worker
     worker.count = 1
     commands = {"get": ["GET", "k"], "incr": ["INCRBY", "k", 1], "set": ["SET", "k", "v"]}
@@ -171,6 +172,43 @@ def test_an_outcome_that_is_not_known(tmp_path, code):
     client, line = play(tmp_path, "counter", "incr", [[[code, ""], None]])
     assert len(client.asked) == 1
     assert line["outcome"] == "unknown" and "end" not in line and "result" not in line
+
+
+def test_a_timeout_is_resolved(tmp_path):
+    script = [[["TIMEOUT", ""], None], [["UNAVAILABLE", ""], None], [None, 5]]
+    client, line = play(tmp_path, "counter", "incr", script, resolves=True)
+    assert len(client.asked) == 3 and len(set(client.asked)) == 1
+    assert line["result"] == 5
+    _, line = play(tmp_path, "counter", "incr", script[:2], resolves=True)  # stopped before it was
+    assert line["outcome"] == "unknown"
+    client, line = play(tmp_path, "counter", "get", [script[0], [None, b"5"]])  # a read can always be asked again
+    assert line["result"] == "5"
+
+
+def repeat(tmp_path, script):
+    client = ScriptedClient([*script, [None, "not asked for"]])
+    client.worker = worker = Worker(7, lambda: client, Recorder(tmp_path / "history.jsonl"), [], 1, 100, True)
+    worker.repeat(["INCRBY", "k", 1], "name", 5)
+    assert {asked[2] for asked in client.asked} == {"name"}
+
+
+def test_an_old_write_has_its_old_answer(tmp_path):
+    repeat(tmp_path, [LOST, [["TIMEOUT", ""], None], [None, 5]])
+    with pytest.raises(AssertionError, match="answered 5 and then done 6"):
+        repeat(tmp_path, [[None, 6]])
+    with pytest.raises(AssertionError, match="and then unknown"):
+        repeat(tmp_path, [[["FORGOTTEN", ""], None]])
+
+
+def test_the_longest_time_without_a_write(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "history.jsonl")
+    for op, outcome, now in [("set", "done", 10), ("set", "done", 30), ("get", "done", 60), ("incr", "unknown", 70),
+                             ("incr", "done", 90), ("cas", "done", 100)]:
+        monkeypatch.setattr(history, "microseconds", lambda: now)
+        recorder.begin(1, "k", op)
+        recorder.end(1, outcome)
+    assert recorder.longest_gap_us == 60  # from 30 to 90
+    recorder.close()
 
 
 @pytest.mark.parametrize("code", ["BADVALUE", "WRONGTYPE", "TOOLARGE"])

@@ -19,7 +19,6 @@
 #define TICK_US              20000u
 #define MAILBOX_CAPACITY     4096u
 #define GROUP_BYTES_MAX      (4u * 1024 * 1024)
-#define MAP_BYTES            (1ull << 40) /* LMDB's map: 1 TiB of addresses */
 #define CHECKPOINT_TXN_BYTES (4u * 1024 * 1024)
 #define FAULT_QUOTED_BYTES   600u
 
@@ -264,7 +263,7 @@ static int open_store(struct lane *lane, struct replay *replay, char *text, size
     char directory[PATH_MAX];
     snprintf(directory, sizeof directory, "%s/store", lane->options.directory);
     struct store_options options = {.directory = directory,
-                                    .map_bytes = MAP_BYTES,
+                                    .map_bytes = lane->options.map_bytes,
                                     .memtable_bytes = lane->options.memtable_bytes,
                                     .txn_bytes = CHECKPOINT_TXN_BYTES,
                                     .checkpointed_cb = checkpointed_cb,

@@ -338,6 +338,15 @@ static inline struct map_shard record_of(struct cluster *cluster, uint32_t shard
     return record;
 }
 
+/* What has passed of a kind of message. */
+static inline struct passed passed_of(struct cluster *cluster, uint32_t from, uint32_t to, uint32_t shard,
+                                      enum replica_message_type type) {
+    pthread_mutex_lock(&cluster->lock);
+    struct passed passed = cluster->passed[from][to][shard][type];
+    pthread_mutex_unlock(&cluster->lock);
+    return passed;
+}
+
 static inline bool in_isr(const struct map_shard *record, uint32_t node) {
     for (uint32_t i = 0; i < record->isr_count; i++) {
         if (record->isr[i] == node) return true;
@@ -442,6 +451,7 @@ static inline int setup_cluster(void **state) {
                                               .lane_count = 1,
                                               .segment_bytes = 4 << 20,
                                               .memtable_bytes = 4 << 20,
+                                              .map_bytes = 1 << 30,
                                               .checkpoint_interval_ms = 3600 * 1000,
                                               .id_window_ms = 600 * 1000,
                                               .ids_max = 1000,

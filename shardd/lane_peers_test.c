@@ -197,12 +197,15 @@ static void test_r1_an_epoch_outlives_its_record(void **state) {
     restart_node(cluster, 1);
     struct replica_message open = puppet_message(cluster, 3, 1, 0, REPLICA_OPEN, 49);
     open.epochs = (struct epochs){.count = 1, .starts = {{.epoch = 49, .index = 1}}};
+    struct passed refusal, ack;
     do {
         puppet_send(cluster, &open); /* until the node has its map */
         wait_until(cluster, true);
-    } while (cluster->passed[1][3][0][REPLICA_REFUSAL].count + cluster->passed[1][3][0][REPLICA_ACK].count == 0);
-    assert_int_equal(cluster->passed[1][3][0][REPLICA_ACK].count, 0);
-    assert_int_equal(cluster->passed[1][3][0][REPLICA_REFUSAL].last.epoch, 50);
+        refusal = passed_of(cluster, 1, 3, 0, REPLICA_REFUSAL);
+        ack = passed_of(cluster, 1, 3, 0, REPLICA_ACK);
+    } while (refusal.count + ack.count == 0);
+    assert_int_equal(ack.count, 0);
+    assert_int_equal(refusal.last.epoch, 50);
 }
 
 /* A replica that does not lead has entries that nobody may ever commit: a read does not wait for them. */
@@ -224,7 +227,7 @@ static void start_without_acknowledgements(struct cluster *cluster) {
     set(cluster, "a", "first");
     set(cluster, "b", "first");
     wait_until(cluster, isr_count_is(cluster, NODES) && all_are_level(cluster));
-    assert_true(leads_all(cluster, 1));
+    wait_until(cluster, leads_all(cluster, 1));
     silence_metad(cluster, true);
     for (uint32_t id = 2; id <= NODES; id++) lose(cluster, id, 1, 1u << REPLICA_ACK | 1u << REPLICA_PROMISE);
 }

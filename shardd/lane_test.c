@@ -131,6 +131,7 @@ static int setup(void **state) {
                                              .lane_count = 1,
                                              .segment_bytes = 1 << 20,
                                              .memtable_bytes = 1 << 20,
+                                             .map_bytes = 1 << 30,
                                              .checkpoint_interval_ms = 3600 * 1000,
                                              .id_window_ms = 600 * 1000,
                                              .ids_max = 1000,

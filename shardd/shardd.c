@@ -20,9 +20,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LANES_MAX    64u
-#define HEARTBEAT_MS 200u
-#define FLUSH_MS     1000u
+#define LANE_MAP_BYTES (1ull << 40) /* 1 TiB */
+#define LANES_MAX      64u
+#define HEARTBEAT_MS   200u
+#define FLUSH_MS       1000u
 
 struct shardd {
     struct shardd_options options;
@@ -310,6 +311,7 @@ static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .lane_count = shardd->lane_count,
                                     .segment_bytes = options->segment_bytes,
                                     .memtable_bytes = options->memtable_bytes,
+                                    .map_bytes = LANE_MAP_BYTES,
                                     .checkpoint_interval_ms = options->checkpoint_interval_ms,
                                     .sync_interval_ms = options->sync_interval_ms,
                                     .id_window_ms = options->id_window_ms,

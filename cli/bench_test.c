@@ -14,11 +14,6 @@
 
 #include <cmocka.h>
 
-/* nng 1.5.2 now and then keeps a message for ever whose connection breaks just as it takes it: the send succeeded, so
- * the message is nng's. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:flight_send\n"; }
-
 static void keys_are_sixteen_bytes(void **state) {
     (void)state;
     uint8_t key[KEYS_BYTES];

@@ -1033,11 +1033,6 @@ static void bad_addresses_say_what_and_where(void **state) {
     assert_non_null(strstr(text, "nonsense"));
 }
 
-/* nng frees closed connections by and by on a thread of its own, and on a busy machine has not when the process ends. What
- * it allocated itself is no leak of ours. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libnng.so\n"; }
-
 int main(void) {
     log_init("gateway", LOG_ERROR);
     const struct CMUnitTest tests[] = {

@@ -709,10 +709,6 @@ static void test_bad_addresses(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
-/* nng 1.5.2 does not free a connection whose socket is closed during the handshake, and here many are. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libnng.so"; }
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_registers_and_gets_the_map),

@@ -207,11 +207,6 @@ static void test_what_is_no_address(void **state) {
     fixture->pipeline = pipeline;
 }
 
-/* nng frees closed connections by and by on a thread of its own, and on a busy machine has not when the process ends. What
- * it allocated itself is no leak of ours. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libnng.so\n"; }
-
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {

@@ -132,7 +132,9 @@ static int teardown(void **state) {
 
 static wal_position append(struct fixture *fixture, const struct wal_entry *entry) {
     wal_position position;
-    assert_int_equal(wal_append(fixture->wal, entry, &position), SK_OK);
+    int err;
+    while ((err = wal_append(fixture->wal, entry, &position)) == SK_BUSY) wait_for(fixture, &fixture->synced);
+    assert_int_equal(err, SK_OK);
     wal_flush(fixture->wal);
     do {
         wait_for(fixture, &fixture->synced);

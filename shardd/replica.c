@@ -296,7 +296,7 @@ static void on_write(struct replica *replica, const struct replica_event *event,
                      struct replica_effects *effects) {
     effects->refused = refusal(replica);
     if (effects->refused != SK_OK) return;
-    if (replica->handover_to != 0) { /* R20 */
+    if (replica->handover_to != 0 && !replica->wants_to_stay) { /* R20 */
         effects->refused = SK_NOT_LEADER;
     } else if (replica->config.isr_count < replica->config.min_isr) { /* R11 */
         effects->refused = SK_UNAVAILABLE;

@@ -226,7 +226,7 @@ struct replica {
     struct replica_change open;   /* the last change asked for under this config_version */
     uint64_t open_us;             /* when it was asked for */
     uint64_t tick_us, resumed_us; /* last tick, last time that ticks had stopped */
-    uint32_t handover_to;         /* writes have stopped for it (R20); 0 = none */
+    uint32_t handover_to;         /* writes have stopped for it, but for wants_to_stay (R20); 0 = none */
     uint64_t handover_us;         /* since when */
     bool may_have_left;           /* the hand-over was asked for and its outcome is not known */
     bool wants_to_stay;           /* the wish to hand over is to be given up */

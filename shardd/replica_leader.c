@@ -423,7 +423,8 @@ static void tick_handover(struct replica *replica, uint64_t now_us, struct repli
     if (replica->handover_to == 0) begin_handover(replica, now_us);
     if (replica->handover_to == 0) return;
     if (now_us - replica->handover_us > HANDOVER_US) {
-        /* Asked for already, it may still happen: then writes stay refused until metad's record says. */
+        /* Asked for already it may still happen, and only metad's record will tell. That may take long, when metad is
+         * down, and nobody is released before; so writes go on (R21): they commit if it has not happened. */
         replica->wants_to_stay = true;
         if (!replica->may_have_left) replica->handover_to = 0;
     } else if (replica->may_have_left || all_are_level(replica)) {

@@ -744,6 +744,35 @@ static void test_r20_an_unknown_outcome_releases_nothing(void **state) {
     world_free(world);
 }
 
+/* R21: metad goes away while the hand-over is asked for. What came of it is not known for long; writes go on all the
+ * same. When it shows that it has happened, the epoch ends as it would have. */
+static void test_r20_an_outage_of_metad_stops_no_writes(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    wish(world, 2);
+    world_pass(world, 50000);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_HANDOVER);
+    struct replica_change handover = world->nodes[1].asked;
+    assert_int_equal(world_write(world, 1), SK_NOT_LEADER);
+    world_pass(world, 600000);
+    assert_int_equal(world_write(world, 1), SK_OK);
+    world_settle(world);
+    struct replica *old = world_replica(world, 1), *next = world_replica(world, 2);
+    assert_int_equal(old->commit_index, old->last_index);
+    assert_int_equal(world_read(world, 1), SK_OK);
+    assert_true(next->promise_until_us > world->now_us);
+    assert_true(world_change(world, 1, &handover));
+    world->nodes[1].asks_now = false;
+    world_publish(world);
+    world_settle(world);
+    world_pass(world, TICK_US);
+    assert_int_equal(old->role, REPLICA_FOLLOWER);
+    assert_int_equal(next->role, REPLICA_LEADER);
+    world_assert_agree(world);
+    world_free(world);
+}
+
 /* A record that shows another's reign than the one that was asked for releases nothing. */
 static void test_r20_only_the_own_hand_over_releases(void **state) {
     (void)state;
@@ -977,6 +1006,7 @@ int main(void) {
         cmocka_unit_test(test_r20_given_up_if_metad_refuses),
         cmocka_unit_test(test_r20_given_up_after_a_while),
         cmocka_unit_test(test_r20_an_unknown_outcome_releases_nothing),
+        cmocka_unit_test(test_r20_an_outage_of_metad_stops_no_writes),
         cmocka_unit_test(test_r20_only_the_own_hand_over_releases),
         cmocka_unit_test(test_r20_a_release_ends_the_epoch),
         cmocka_unit_test(test_r20_a_late_release_frees_no_later_promise),

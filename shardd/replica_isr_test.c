@@ -111,6 +111,8 @@ static void test_r3_a_proposal_stays_open(void **state) {
     peer_is(world, 1, 3, false);
     world_write(world, 1);
     world_pass(world, 5000000);
+    peer_is(world, 1, 3, true);
+    world_pass(world, 100000);
     assert_int_equal(leader->commit_index, leader->last_index - 1);
     assert_int_equal(world->record.config_version, first.config_version);
     world->record.config_version++; /* something else came first: now it can no more be applied */

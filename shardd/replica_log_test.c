@@ -124,12 +124,21 @@ static void test_r1_the_sync_of_an_older_epoch_opens_nothing(void **state) {
     node_tell_only(world, 2, (struct replica_event){.type = REPLICA_STORED, .epoch = 6});
     assert_int_equal(world_replica(world, 2)->stored_epoch, 6);
     assert_int_equal(world_replica(world, 2)->opened_epoch, 0);
+    assert_false(
+        world_hand_message(world, open_of(world, 1, 2, 7, last + 1))->adopt); /* 7 is under way as before */
     world_flush(world, 2);
     assert_int_equal(world->mails, 0);
     node_tell_only(world, 2, (struct replica_event){.type = REPLICA_STORED, .epoch = 7});
     world_flush(world, 2);
     struct mail ack = world_expect(world, 2, 1, REPLICA_ACK);
     assert_int_equal(ack.message.epoch, 7);
+    /* nor does the sync of one that metad's record has overtaken */
+    assert_true(world_hand_message(world, open_of(world, 1, 2, 8, last + 1))->adopt);
+    world->record.leader = 3;
+    world->record.leader_epoch = 9;
+    world_decree(world);
+    node_tell_only(world, 2, (struct replica_event){.type = REPLICA_STORED, .epoch = 8});
+    assert_int_equal(world_replica(world, 2)->opened_epoch, 0);
     world_free(world);
 }
 

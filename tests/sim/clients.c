@@ -135,16 +135,21 @@ static void begin(struct sim *sim, struct client *client) {
     attempt(sim, client);
 }
 
-static void end(struct sim *sim, struct client *client, bool unknown, const struct result *result) {
+/* The judge knows no time to live, and nothing of what the state refused. Of an unknown read nothing follows. */
+static void note(struct sim *sim, const struct client *client, bool unknown, const struct result *result) {
     struct history_item item = {.command = client->command,
                                 .result = *result,
                                 .unknown = unknown,
                                 .begin_us = client->begin_us,
                                 .end_us = sim->now_us};
-    client->busy = false;
     bool read = client->command.op == COMMAND_GET;
     bool counts = client->command.key != MACHINE_EXPIRES && !result->refused && !(read && unknown);
     if (counts) history_add(&sim->history, &item);
+}
+
+static void end(struct sim *sim, struct client *client, bool unknown, const struct result *result) {
+    client->busy = false;
+    note(sim, client, unknown, result);
     set_timer(sim, client, chance_below(&sim->chance, sim->weather.think_us_max + 1), on_begin);
 }
 
@@ -271,6 +276,14 @@ void clients_answer(struct sim *sim, uint32_t host, uint32_t client, const struc
     struct parcel *parcel = parcel_new(&sim->parcels);
     parcel->answer = *answer;
     sim_after(sim, draw_delay(sim), on_answer, client, 0, parcel);
+}
+
+void clients_end(struct sim *sim) {
+    for (uint32_t i = 0; i < sim->clients.count; i++) {
+        struct client *client = &sim->clients.clients[i];
+        if (client->busy) note(sim, client, true, &(struct result){0});
+        client->busy = false;
+    }
 }
 
 void clients_start(struct sim *sim) {

@@ -42,3 +42,6 @@ void clients_publish(struct sim *sim);
 
 /* A node's answer to `client`. */
 void clients_answer(struct sim *sim, uint32_t host, uint32_t client, const struct parcel_answer *answer);
+
+/* The run is over: what is under way has an unknown outcome. */
+void clients_end(struct sim *sim);

@@ -391,6 +391,7 @@ void faults_stop(struct sim *sim) {
     sim->metad.down = false;
     calm_weather(&sim->weather);
     uint32_t dead = draw_victim(sim)->number;
-    if (chance_happens(&sim->chance, DEAD_PPM) && can_do_without(sim, dead)) sim->faults.dead = dead;
+    bool may_die = (sim->options.faults >> FAULT_CRASH & 1) != 0 && chance_happens(&sim->chance, DEAD_PPM);
+    if (may_die && can_do_without(sim, dead)) sim->faults.dead = dead;
     for (uint32_t i = 0; i < sim->host_count; i++) recover(sim, &sim->hosts[i]);
 }

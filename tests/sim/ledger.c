@@ -45,6 +45,7 @@ static struct ledger_name *name_of(struct sim *sim, const struct command *comman
 
 /* An index and an epoch name one entry: an epoch has one leader, which appends each index once (R6). */
 void ledger_on_created(struct sim *sim, uint32_t number) {
+    if (sim->options.judge_alone) return;
     struct sim_entry *entry = &sim->entries[number];
     struct ledger_index *at = index_at(sim, entry->index);
     for (uint32_t other = at->newest; other != 0; other = sim->entries[other].older) {
@@ -80,6 +81,7 @@ static void check_committed(struct sim *sim, const struct host *host, uint64_t i
 }
 
 void ledger_on_step(struct sim *sim, const struct host *host) {
+    if (sim->options.judge_alone) return;
     uint64_t *checked = &sim->ledger.checked[host->number], commit = host->replica.commit_index;
     if (commit < *checked) sim_fail(sim, "the commit index of h%u goes back to %" PRIu64, host->number, commit);
     for (; *checked < commit; ++*checked) check_committed(sim, host, *checked + 1);
@@ -88,6 +90,7 @@ void ledger_on_step(struct sim *sim, const struct host *host) {
 /* Who leads an epoch has everything that was committed when metad made it leader: all of it, as long as no later epoch has
  * begun. And no epoch is led by two processes (R6). */
 void ledger_on_became_leader(struct sim *sim, const struct host *host) {
+    if (sim->options.judge_alone) return;
     struct ledger *ledger = &sim->ledger;
     uint64_t epoch = host->replica.config.leader_epoch;
     ledger->epochs = grown(ledger->epochs, &ledger->epoch_room, epoch, sizeof *ledger->epochs);
@@ -111,6 +114,7 @@ void ledger_on_became_leader(struct sim *sim, const struct host *host) {
 
 /* Equal logs lead to equal states; a name is executed once (R10), and never after a client was told that it was not. */
 void ledger_on_executed(struct sim *sim, const struct host *host, uint32_t number, enum machine_outcome outcome) {
+    if (sim->options.judge_alone) return;
     const struct sim_entry *entry = &sim->entries[number];
     struct ledger_index *at = index_at(sim, entry->index);
     if (at->digest != 0 && at->digest != host->machine.digest) {
@@ -140,6 +144,7 @@ struct ledger_floor ledger_floor(const struct ledger *ledger) {
  * process that has restarted since knows the time only as recorded, and clocks that run apart or back show that. */
 void ledger_on_answered(struct sim *sim, const struct command *command, const struct ledger_floor *floor,
                         const struct parcel_answer *answer) {
+    if (sim->options.judge_alone) return;
     struct ledger *ledger = &sim->ledger;
     uint64_t index = answer->index, time_us = answer->time_us;
     if (command->op != COMMAND_GET) {
@@ -167,6 +172,7 @@ void ledger_on_answered(struct sim *sim, const struct command *command, const st
 }
 
 void ledger_on_refused(struct sim *sim, const struct command *command) {
+    if (sim->options.judge_alone) return;
     struct ledger_name *name = name_of(sim, command);
     if (name->index != 0) {
         sim_fail(sim, "write %" PRIu64 " of client %u is executed but the client is told that it is surely not",
@@ -207,6 +213,7 @@ static void check_holds_all(struct sim *sim, uint32_t node) {
 }
 
 void ledger_check(struct sim *sim) {
+    if (sim->options.judge_alone) return;
     const struct map_shard *record = &sim->metad.record;
     check_one_serves(sim);
     for (uint32_t i = 0; i < record->isr_count; i++) check_holds_all(sim, record->isr[i]);

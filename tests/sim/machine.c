@@ -126,7 +126,7 @@ enum machine_outcome machine_execute(struct machine *machine, const struct machi
         machine->keys[MACHINE_EXPIRES] = (struct value){0};
     }
     if (step->command != NULL) {
-        outcome = machine_find(machine, step->command, result);
+        if (!step->nameless) outcome = machine_find(machine, step->command, result);
         if (outcome == MACHINE_DONE) { /* R10: checked and stored in the step that executes */
             *result = run(machine, step->time_us, step->command);
             machine->sessions[step->command->client] = (struct session){step->command->number, *result};

@@ -57,6 +57,7 @@ bool value_equal(const struct value *a, const struct value *b);
 struct machine_step {
     uint64_t index, epoch, time_us;
     bool sweep;                    /* removes what has expired */
+    bool nameless;                 /* a planted bug: names are not looked at */
     const struct command *command; /* NULL: none */
 };
 

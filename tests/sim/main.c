@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 static const char usage[] = "usage: skerry-sim [--seed N | --seeds FROM..TO] [--events N] [--faults "
-                            "all|none|LIST] [--plant BUG] [--verbose]\n"
+                            "all|none|LIST]\n"
+                            "                  [--plant BUG] [--judge-alone] [--first] [--verbose]\n"
                             "  --seed N          one seed (1)\n"
                             "  --seeds FROM..TO  all of these\n"
                             "  --events N        events before the faults stop and all must recover (20000)\n"
@@ -19,6 +20,7 @@ static const char usage[] = "usage: skerry-sim [--seed N | --seeds FROM..TO] [--
 struct arguments {
     struct sim_options options;
     uint64_t from, to;
+    bool first; /* ends with the first seed that fails */
 };
 
 static void print_usage(FILE *file) {
@@ -30,7 +32,9 @@ static void print_usage(FILE *file) {
 #define X(symbol, name, text) fprintf(file, "                      %-18s %s\n", name, text);
     PLANTS(X)
 #undef X
-    fprintf(file, "  --verbose         a line for everything that happens\n"
+    fprintf(file, "  --judge-alone     no invariants: what clients were told decides alone\n"
+                  "  --first           ends with the first seed that fails\n"
+                  "  --verbose         a line for everything that happens\n"
                   "Prints a line for each seed that fails, and exits with 1 if one did.\n");
 }
 
@@ -52,6 +56,7 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
         {"seed", required_argument, NULL, 's'},   {"seeds", required_argument, NULL, 'r'},
         {"events", required_argument, NULL, 'e'}, {"faults", required_argument, NULL, 'f'},
         {"plant", required_argument, NULL, 'p'},  {"verbose", no_argument, NULL, 'v'},
+        {"judge-alone", no_argument, NULL, 'j'},  {"first", no_argument, NULL, '1'},
         {"help", no_argument, NULL, 'h'},         {0}};
     *arguments = (struct arguments){.options = {.events = 20000, .faults = FAULTS_ALL}, .from = 1, .to = 1};
     for (int option; (option = getopt_long(count, texts, "", options, NULL)) != -1;) {
@@ -73,6 +78,12 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
         case 'p':
             good = plant_parse(optarg, &arguments->options.plant);
             break;
+        case 'j':
+            arguments->options.judge_alone = true;
+            break;
+        case '1':
+            arguments->first = true;
+            break;
         case 'v':
             arguments->options.verbose = true;
             break;
@@ -87,14 +98,17 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
     return optind == count;
 }
 
-/* An assertion of the core ends the process: it says so, with the seed. */
-static volatile uint64_t running_seed;
+/* An assertion of the core ends the process: it says so, with the seed. Made ready before each run, since little may be
+ * called in a handler. */
+static char last_words[64];
+
+static void prepare_last_words(uint64_t seed) {
+    snprintf(last_words, sizeof last_words, "seed %" PRIu64 ": an assertion failed\n", seed);
+}
 
 static void on_abort(int signal_number) {
     (void)signal_number;
-    char text[64];
-    int length = snprintf(text, sizeof text, "seed %" PRIu64 ": an assertion failed\n", running_seed);
-    if (write(STDOUT_FILENO, text, (size_t)length) < 0) _exit(3);
+    if (write(STDOUT_FILENO, last_words, strlen(last_words)) < 0) _exit(3);
     _exit(1);
 }
 
@@ -106,10 +120,11 @@ int main(int count, char **texts) {
     }
     signal(SIGABRT, on_abort);
     setvbuf(stdout, NULL, arguments.options.verbose ? _IOFBF : _IOLBF, 1u << 16);
-    uint64_t failed = 0, limits = 0;
+    uint64_t runs = 0, failed = 0, limits = 0;
     for (uint64_t seed = arguments.from;; seed++) {
         struct sim_report report;
-        arguments.options.seed = running_seed = seed;
+        arguments.options.seed = seed;
+        prepare_last_words(seed);
         if (!sim_run(&arguments.options, &report)) {
             failed++;
             printf("seed %" PRIu64 ": %s (at %" PRIu64 " us, event %" PRIu64 ")\n", seed, report.text,
@@ -121,12 +136,13 @@ int main(int count, char **texts) {
                    seed, report.limit == NULL ? "good" : report.limit, report.events, report.at_us, report.writes,
                    report.reads, report.unknown, report.epochs, report.snapshots, report.digest);
         }
+        runs++;
         limits += report.limit != NULL;
-        if (seed == arguments.to) break;
+        if (seed == arguments.to || (failed > 0 && arguments.first)) break;
     }
     if (limits > 0) printf("%" PRIu64 " ended early at a known limit\n", limits);
     if (arguments.from != arguments.to) {
-        printf("%" PRIu64 " passed, %" PRIu64 " failed\n", arguments.to - arguments.from + 1 - failed, failed);
+        printf("%" PRIu64 " passed, %" PRIu64 " failed\n", runs - failed, failed);
     }
     return failed > 0 ? 1 : 0;
 }

@@ -206,6 +206,10 @@ void network_on_host_up(struct sim *sim, uint32_t host) {
         connect_later(sim, pack(host, other));
         connect_later(sim, pack(other, host));
     }
+    for (uint32_t other = 0; other < sim->host_count; other++) { /* one that never came is missed as well */
+        const struct link *link = &sim->network.links[host][other];
+        if (other != host) sim_after(sim, NOTICE_US, on_notice, pack(host, other), link->session, NULL);
+    }
 }
 
 void network_cut(struct sim *sim, uint32_t from, uint32_t to) {

@@ -8,6 +8,8 @@
     X(NONE, "none", "")                                                                                           \
     X(EARLY_SYNC, "early-sync", "what was appended counts as synced at once (R6, R23)")                           \
     X(KEPT_LEASE, "kept-lease", "a check of the lease is kept until the next tick (R14)")                         \
+    X(NO_LEASE, "no-lease", "whoever takes itself for the leader serves reads (R14, R15)")                        \
+    X(NO_NAMES, "no-names", "a write that comes again is executed again (R10)")                                   \
     X(SAME_INCARNATION, "same-incarnation", "a restarted process is taken for its predecessor (R6)")              \
     X(FORGET_ADOPTED, "forget-adopted", "a restart forgets which epochs were adopted and what was cut (R1, R7)")  \
     X(FORGET_PROMISE, "forget-promise", "a restart forgets that its predecessor may have promised (R15)")         \

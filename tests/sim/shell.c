@@ -298,6 +298,7 @@ static void start_snapshot(struct sim *sim, struct host *host, uint32_t node);
 static void on_failed(struct sim *sim, const struct host *host, const char *why) {
     const struct replica *replica = &host->replica;
     uint64_t known_epoch = epochs_at(&replica->epochs, replica->commit_index);
+    if (sim->options.judge_alone) return;
     if (replica->seen_epoch - known_epoch >= EPOCHS_MAX) sim_end(sim, "beyond the table of epochs");
     sim_fail(sim, "the core of h%u stops: %s", host->number, why);
 }
@@ -344,6 +345,7 @@ static void execute_next(struct sim *sim, struct host *host) {
                                 .epoch = entry->epoch,
                                 .time_us = entry->time_us,
                                 .sweep = entry->kind == REPLICA_ENTRY_SWEEP,
+                                .nameless = sim->options.plant == PLANT_NO_NAMES,
                                 .command = entry->kind == REPLICA_ENTRY_COMMAND ? &entry->command : NULL};
     struct result result;
     enum machine_outcome outcome = machine_execute(&host->machine, &todo, &result);
@@ -369,7 +371,8 @@ static void take_read(struct sim *sim, struct host *host, const struct parcel_re
     struct parcel_answer body = {.number = request->command.number, .attempt = request->attempt};
     struct replica_event event = {.type = REPLICA_READ};
     struct replica_effects effects = {.time_us = replica_time_us(&host->replica, host_boot_us(sim, host))};
-    if (!host->lease_kept || host->replica.role != REPLICA_LEADER) {
+    bool asks = !host->lease_kept && sim->options.plant != PLANT_NO_LEASE;
+    if (asks || host->replica.role != REPLICA_LEADER) {
         step(sim, host, &event, &effects);
         body.code = effects.refused;
     }
@@ -391,7 +394,8 @@ static void take_write(struct sim *sim, struct host *host, const struct parcel_r
     step(sim, host, &event, &effects);
     body.code = effects.refused;
     enum machine_outcome outcome = MACHINE_DONE;
-    if (body.code == SK_OK) outcome = machine_find(&host->machine, command, &body.result);
+    bool looks = sim->options.plant != PLANT_NO_NAMES;
+    if (body.code == SK_OK && looks) outcome = machine_find(&host->machine, command, &body.result);
     if (outcome == MACHINE_REPEAT) { /* that it was executed is read here, so the lease must hold (R5, R14) */
         event.type = REPLICA_READ;
         step(sim, host, &event, &effects);
@@ -847,7 +851,7 @@ static void tick(struct sim *sim, struct host *host) {
 
 static void take_peer(struct sim *sim, struct host *host, const struct mail *mail) {
     bool up = mail->kind == MAIL_PEER_UP;
-    if (up) host->peers[mail->other] = sim->hosts[mail->other].drive.node;
+    if (up || host->peers[mail->other] == 0) host->peers[mail->other] = sim->hosts[mail->other].drive.node;
     host->peer_down[mail->other] = !up;
     uint32_t node = host->peers[mail->other];
     if (node == 0 || !host->has_replica) return;

@@ -30,7 +30,8 @@ struct sim_options {
     uint64_t events; /* before faults stop */
     uint32_t faults; /* mask of enum fault: which may be drawn */
     enum plant plant;
-    bool verbose; /* a line for everything that happens, to stdout */
+    bool judge_alone; /* no invariants: what clients were told decides alone, as if nobody could look inside */
+    bool verbose;     /* a line for everything that happens, to stdout */
 };
 
 /* What became of a run. */
@@ -104,7 +105,7 @@ bool sim_run(const struct sim_options *options, struct sim_report *report);
 
 /* ---- for the parts of the simulation ---- */
 
-/* Ends the run: an invariant is broken. */
+/* Ends the run: an invariant is broken, or (judge_alone) it cannot go on, and only the judge fails it. */
 _Noreturn void sim_fail(struct sim *sim, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Ends the run early: it has come to a known limit, and has proved nothing more. */

@@ -12,7 +12,7 @@
 #define APPENDS_MAX  8u
 #define LATER_US_MAX 500000u
 #define SUSPECTS_MAX 2u       /* at a time */
-#define DEAD_PPM     300000u  /* how often one host stays away in the end */
+#define DEAD_PPM     300000u  /* how often a host stays away in the end */
 #define PERSON_US    1500000u /* how often a person looks */
 
 static const char *const names[] = {
@@ -27,6 +27,8 @@ static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,  
                                        FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER};
 
 bool faults_may(const struct sim *sim, enum fault fault) { return (sim->faults.active >> fault & 1) != 0; }
+
+bool faults_is_dead(const struct sim *sim, uint32_t host) { return (sim->faults.dead >> host & 1) != 0; }
 
 bool faults_has(const struct sim *sim, enum fault fault) { return !sim->faults.stopped && faults_may(sim, fault); }
 
@@ -53,7 +55,7 @@ bool faults_parse(const char *text, uint32_t *mask) {
 /* Each run has its own mixture: a few faults that happen often find more than all of them seldom. */
 void faults_init(struct sim *sim) {
     struct faults *faults = &sim->faults;
-    *faults = (struct faults){.dead = HOSTS_MAX, .mean_us = chance_spread(&sim->chance, MEAN_US_MIN, MEAN_US_MAX)};
+    *faults = (struct faults){.mean_us = chance_spread(&sim->chance, MEAN_US_MIN, MEAN_US_MAX)};
     uint32_t share = (uint32_t)chance_between(&sim->chance, CHANCE_ALWAYS / 10, CHANCE_ALWAYS * 9 / 10);
     for (uint32_t i = 0; i < FAULT_COUNT; i++) {
         bool drawn = chance_happens(&sim->chance, share);
@@ -93,7 +95,7 @@ static bool others_hold_all(const struct sim *sim, uint32_t node) {
 /* ---- processes ---- */
 
 static void on_start(struct sim *sim, const struct event *event) {
-    if (event->a != sim->faults.dead) host_start(sim, &sim->hosts[event->a]);
+    if (!faults_is_dead(sim, (uint32_t)event->a)) host_start(sim, &sim->hosts[event->a]);
 }
 
 static void start_later(struct sim *sim, const struct host *host) {
@@ -358,21 +360,29 @@ static void calm_weather(struct sim_weather *weather) {
     weather->appends_max = weather->flying_max = APPENDS_MAX;
 }
 
-/* Whether the cluster goes on without `host`: enough others, one of which may lead. */
-static bool can_do_without(const struct sim *sim, uint32_t host) {
+/* Whether the cluster goes on without `hosts`: enough others, one of which may lead. */
+static bool can_do_without(const struct sim *sim, uint32_t hosts) {
     const struct map_shard *record = &sim->metad.record;
     uint32_t others = 0, leaders = 0;
     for (uint32_t i = 0; i < record->replica_count; i++) {
         uint32_t node = record->replicas[i].node;
-        if (!sim_metad_is_intact(sim, node) || sim_metad_host_of(sim, node) == host) continue;
+        if (!sim_metad_is_intact(sim, node) || (hosts >> sim_metad_host_of(sim, node) & 1) != 0) continue;
         others++;
         leaders += sim_metad_may_lead(sim, node);
     }
     return sim->metad.created && others >= record->min_isr && leaders > 0;
 }
 
+static void draw_dead(struct sim *sim) {
+    if ((sim->options.faults >> FAULT_CRASH & 1) == 0) return;
+    for (uint32_t i = 0; i < sim->host_count / 2; i++) {
+        uint32_t hosts = sim->faults.dead | 1u << draw_victim(sim)->number;
+        if (chance_happens(&sim->chance, DEAD_PPM) && can_do_without(sim, hosts)) sim->faults.dead = hosts;
+    }
+}
+
 static void recover(struct sim *sim, struct host *host) {
-    if (host->number == sim->faults.dead) {
+    if (faults_is_dead(sim, host->number)) {
         host_crash(sim, host, true);
         return;
     }
@@ -390,8 +400,6 @@ void faults_stop(struct sim *sim) {
     sim->faults.stopped = true;
     sim->metad.down = false;
     calm_weather(&sim->weather);
-    uint32_t dead = draw_victim(sim)->number;
-    bool may_die = (sim->options.faults >> FAULT_CRASH & 1) != 0 && chance_happens(&sim->chance, DEAD_PPM);
-    if (may_die && can_do_without(sim, dead)) sim->faults.dead = dead;
+    draw_dead(sim);
     for (uint32_t i = 0; i < sim->host_count; i++) recover(sim, &sim->hosts[i]);
 }

@@ -41,7 +41,7 @@ struct faults {
     uint64_t mean_us;                        /* between two */
     uint32_t kinds[FAULT_COUNT], kind_count; /* those of `active` that happen at a moment */
     bool stopped;
-    uint32_t dead; /* stopped: a host that does not come back; HOSTS_MAX: all do */
+    uint32_t dead; /* stopped, by bit: hosts that do not come back */
 };
 
 struct sim;
@@ -49,8 +49,11 @@ struct sim;
 void faults_init(struct sim *sim);
 void faults_start(struct sim *sim);
 
-/* No more: everything that may come back does, but for one host now and then whose absence the others must bear. */
+/* No more: everything that may come back does, but for hosts now and then whose absence the others must bear. */
 void faults_stop(struct sim *sim);
+
+/* Whether a host stays away for good. */
+bool faults_is_dead(const struct sim *sim, uint32_t host);
 
 /* Whether it may happen now; whether it may have happened. */
 bool faults_has(const struct sim *sim, enum fault fault);

@@ -15,11 +15,13 @@ static const char usage[] = "usage: skerry-sim [--seed N | --seeds FROM..TO] [--
                             "  --seed N          one seed (1)\n"
                             "  --seeds FROM..TO  all of these\n"
                             "  --events N        events before the faults stop and all must recover (20000)\n"
+                            "  --events LOW..HIGH  each seed has its own number of them\n"
                             "  --faults LIST     which faults may be drawn, separated by commas:";
 
 struct arguments {
     struct sim_options options;
     uint64_t from, to;
+    uint64_t events_min, events_max;
     bool first; /* ends with the first seed that fails */
 };
 
@@ -44,9 +46,14 @@ static bool parse_number(const char *text, uint64_t *number) {
     return end != text && *end == '\0';
 }
 
+/* N, or FROM..TO. */
 static bool parse_range(char *text, uint64_t *from, uint64_t *to) {
     char *dots = strstr(text, "..");
-    if (dots == NULL) return false;
+    if (dots == NULL) {
+        if (!parse_number(text, from)) return false;
+        *to = *from;
+        return true;
+    }
     *dots = '\0';
     return parse_number(text, from) && parse_number(dots + 2, to) && *from <= *to;
 }
@@ -58,7 +65,8 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
         {"plant", required_argument, NULL, 'p'},  {"verbose", no_argument, NULL, 'v'},
         {"judge-alone", no_argument, NULL, 'j'},  {"first", no_argument, NULL, '1'},
         {"help", no_argument, NULL, 'h'},         {0}};
-    *arguments = (struct arguments){.options = {.events = 20000, .faults = FAULTS_ALL}, .from = 1, .to = 1};
+    *arguments = (struct arguments){
+        .options = {.faults = FAULTS_ALL}, .from = 1, .to = 1, .events_min = 20000, .events_max = 20000};
     for (int option; (option = getopt_long(count, texts, "", options, NULL)) != -1;) {
         bool good = true;
         switch (option) {
@@ -70,7 +78,7 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
             good = parse_range(optarg, &arguments->from, &arguments->to);
             break;
         case 'e':
-            good = parse_number(optarg, &arguments->options.events);
+            good = parse_range(optarg, &arguments->events_min, &arguments->events_max);
             break;
         case 'f':
             good = faults_parse(optarg, &arguments->options.faults);
@@ -95,7 +103,14 @@ static bool parse(int count, char **texts, struct arguments *arguments) {
         }
         if (!good) return false;
     }
-    return optind == count;
+    return optind == count && arguments->events_min > 0;
+}
+
+/* As many events as the seed says, small numbers as likely as large ones; what happens in them does not depend on it. */
+static uint64_t draw_events(const struct arguments *arguments, uint64_t seed) {
+    struct chance chance;
+    chance_init(&chance, ~seed);
+    return chance_spread(&chance, arguments->events_min, arguments->events_max);
 }
 
 /* An assertion of the core ends the process: it says so, with the seed. Made ready before each run, since little may be
@@ -124,6 +139,7 @@ int main(int count, char **texts) {
     for (uint64_t seed = arguments.from;; seed++) {
         struct sim_report report;
         arguments.options.seed = seed;
+        arguments.options.events = draw_events(&arguments, seed);
         prepare_last_words(seed);
         if (!sim_run(&arguments.options, &report)) {
             failed++;

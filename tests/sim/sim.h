@@ -47,7 +47,7 @@ struct sim_report {
 
 /* What this run's world is like. */
 struct sim_weather {
-    uint32_t replicas;
+    uint32_t replicas, min_isr;
     struct replica_times times;
     uint64_t net_us_min, net_us_max; /* a message takes so long, */
     uint32_t spike_ppm;              /* sometimes */

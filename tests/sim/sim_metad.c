@@ -131,6 +131,7 @@ static void create_shard(struct sim *sim) {
     uint32_t replicas = sim->weather.replicas;
     for (uint32_t i = 0; i < replicas; i++) nodes[i] = &metad->nodes[i];
     shard_record_start(&metad->record, nodes, replicas, metad->next_replica_id);
+    metad->record.min_isr = sim->weather.min_isr;
     metad->next_replica_id += replicas;
     metad->created = true;
     publish(sim);

@@ -43,7 +43,7 @@ static enum exit_code judge(const struct check *check) {
                    [CHECK_UNDECIDED] = {"undecided", EXIT_UNDECIDED}};
     struct check_report report;
     check_run(check, &report);
-    fwrite(report.text.data, 1, report.text.size, stdout);
+    if (report.text.size > 0) fwrite(report.text.data, 1, report.text.size, stdout);
     printf("keys=%" PRIu64 " operations=%" PRIu64 " unknown=%" PRIu64 " states=%" PRIu64 " result=%s\n",
            report.keys, report.operations, report.unknown, report.states, results[report.verdict].word);
     enum exit_code code = results[report.verdict].code;

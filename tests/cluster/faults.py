@@ -1,6 +1,7 @@
 """Faults to a cluster of real processes, one after the other and some at once: kill -9, SIGSTOP, hand-overs."""
 
 import collections
+import datetime
 import signal
 import time
 
@@ -13,7 +14,7 @@ NO_MAJORITY = 0.2  # how often a second node of three may be hit while one is il
 
 # What may happen, and how often.
 KINDS = {"kill_leader": 6, "kill_follower": 4, "kill_gateway": 2, "kill_metad": 2, "kill_everything": 1,
-         "stop_leader": 5, "stop_follower": 4, "stop_gateway": 1, "stop_metad": 1, "hand_over": 2}
+         "stop_leader": 5, "stop_follower": 4, "stop_gateway": 1, "stop_metad": 1, "hand_over": 2, "leader_ahead": 2}
 
 
 class Faults:
@@ -25,11 +26,8 @@ class Faults:
         self.replicas = Replicas(cluster)
         self.chance = chance
         self.file = open(log, "a", encoding="utf-8", buffering=1)
-        self.ends = []  # (monotonic seconds, daemon, what undoes the fault)
+        self.plan = []  # of what has begun, the rest: (monotonic seconds, daemon, what happens to it)
         self.counts = collections.Counter()
-
-    def say(self, *words):
-        self.file.write(time.strftime("%Y-%m-%dT%H:%M:%S ", time.gmtime()) + " ".join(words) + "\n")
 
     def run(self, seconds, look=lambda: None):
         """Faults for so long; then everything runs again. `look` is called now and then, and may raise."""
@@ -39,11 +37,11 @@ class Faults:
             if time.monotonic() >= next_fault:
                 self.begin(self.chance.choices(list(KINDS), list(KINDS.values()))[0])
                 next_fault = time.monotonic() + self.chance.uniform(0, PAUSE_S_MAX)
-            self.undo_until(time.monotonic())
+            self.go_on(time.monotonic())
             self.check()
             look()
             time.sleep(0.01)
-        self.undo_until(float("inf"))
+        self.go_on(float("inf"))
         self.check()
 
     def begin(self, kind):
@@ -53,33 +51,45 @@ class Faults:
         status = self.status()
         if kind == "hand_over":
             self.hand_over(status)
-            return
-        daemon = self.target(kind, status)
+        elif kind == "leader_ahead":
+            self.let_leader_be_ahead(status)
+        else:
+            self.hit_one(kind, self.target(kind, status))
+
+    def hit_one(self, kind, daemon):
         if not self.may_hit(daemon):
             return
         self.note(kind, daemon)
         if kind.startswith("stop"):
-            daemon.signal(signal.SIGSTOP)
-            self.later(self.chance.uniform(*STOPPED_S), daemon, lambda: daemon.signal(signal.SIGCONT))
+            self.stop(daemon)
+            self.later(self.chance.uniform(*STOPPED_S), daemon, self.resume)
         else:
             daemon.kill()
-            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, daemon.start)
-
-    def note(self, kind, *daemons):
-        self.counts[kind] += 1
-        self.say(kind, *(daemon.name for daemon in daemons))
+            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, self.start)
 
     def kill_everything(self):
         self.note("kill_everything")
-        self.ends = []
+        self.plan = []
         self.cluster.kill_all()
         for daemon in self.cluster.daemons():
-            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, daemon.start)
+            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, self.start)
 
-    def status(self):
-        """None if metad cannot be asked now, or knows no shards yet."""
-        status = self.replicas.status() if self.is_well(self.cluster.metad) else None
-        return status if status is not None and status["map"]["shards"] else None
+    def let_leader_be_ahead(self, status):
+        """A leader goes on alone while the other nodes are stopped; then all are killed, so that what is on its way to the
+        others is gone, and the leader is started last. Nobody may have been told that anything was written since."""
+        if status is None or not all(self.is_well(node) for node in self.cluster.nodes):
+            return
+        leader = self.target("leader", status)
+        others = [node for node in self.cluster.nodes if node is not leader]
+        self.note("leader_ahead", leader)
+        for node in others:
+            self.stop(node)
+        killed_s = self.chance.uniform(0, 0.5)
+        for node in self.cluster.nodes:
+            self.later(killed_s, node, self.kill)
+        for node in others:
+            self.later(killed_s + self.chance.uniform(0, 0.5), node, self.start)
+        self.later(killed_s + self.chance.uniform(0.5, DOWN_S_MAX), leader, self.start)
 
     def hand_over(self, status):
         """Of a random shard to somebody in sync; metad may refuse, and the leader may give up."""
@@ -94,22 +104,27 @@ class Faults:
         self.note("hand_over")
         self.replicas.hand_over(shard, to)
 
+    # ---- who ----
+
+    def status(self):
+        """None if metad cannot be asked now, or knows no shards yet."""
+        status = self.replicas.status() if self.is_well(self.cluster.metad) else None
+        return status if status is not None and status["map"]["shards"] else None
+
     def target(self, kind, status):
         cluster = self.cluster
         if kind.endswith("gateway"):
-            return cluster.gateway
+            return self.chance.choice(cluster.gateways)
         if kind.endswith("metad"):
             return cluster.metad
-        if status is None:
-            return self.chance.choice(cluster.nodes)
-        leader_id = self.chance.choice(status["map"]["shards"])["leader"]
+        leader_id = 0 if status is None else self.chance.choice(status["map"]["shards"])["leader"]
         leader = self.replicas.node_of(status, leader_id) if leader_id != 0 else self.chance.choice(cluster.nodes)
         if kind.endswith("leader"):
             return leader
         return self.chance.choice([node for node in cluster.nodes if node is not leader])
 
     def is_well(self, daemon):
-        return all(daemon is not ill for _, ill, _ in self.ends)
+        return all(daemon is not ill for _, ill, _ in self.plan)
 
     def may_hit(self, daemon):
         """Nothing twice at a time; of the nodes mostly one, sometimes two, so that for a while nobody can write."""
@@ -119,15 +134,40 @@ class Faults:
         ill_max = 1 if self.chance.random() < NO_MAJORITY else 0
         return daemon not in self.cluster.nodes or ill <= ill_max
 
-    def later(self, seconds, daemon, undo):
-        self.ends.append((time.monotonic() + seconds, daemon, undo))
+    # ---- what happens ----
 
-    def undo_until(self, now):
-        due = [end for end in self.ends if end[0] <= now]
-        self.ends = [end for end in self.ends if end[0] > now]
-        for _, daemon, undo in due:
-            self.say("undo", daemon.name)
-            undo()
+    def note(self, kind, *daemons):
+        self.counts[kind] += 1
+        self.say(kind, *(daemon.name for daemon in daemons))
+
+    def say(self, *words):
+        self.file.write(f"{datetime.datetime.utcnow().isoformat(timespec='milliseconds')}Z {' '.join(words)}\n")
+
+    def later(self, seconds, daemon, action):
+        self.plan.append((time.monotonic() + seconds, daemon, action))
+        self.plan.sort(key=lambda planned: planned[0])
+
+    def go_on(self, now):
+        while self.plan and self.plan[0][0] <= now:
+            _, daemon, action = self.plan.pop(0)
+            self.say(f"  {action.__name__}", daemon.name)
+            action(daemon)
+
+    @staticmethod
+    def stop(daemon):
+        daemon.signal(signal.SIGSTOP)
+
+    @staticmethod
+    def resume(daemon):
+        daemon.signal(signal.SIGCONT)
+
+    @staticmethod
+    def kill(daemon):
+        daemon.kill()
+
+    @staticmethod
+    def start(daemon):
+        daemon.start()
 
     def check(self):
         """No daemon has ended by itself."""

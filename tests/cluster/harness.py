@@ -147,11 +147,10 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,)):
+                 lanes=(1,), gateways=1):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(5 + 2 * nodes)
-        self.address = f"tcp://127.0.0.1:{ports[3]}"
+        ports = free_ports(3 + 2 * nodes + 2 * gateways)
         self.metad_address = f"tcp://127.0.0.1:{ports[0]}"
         metad = ["--metad", self.metad_address, "--metad-publish", f"tcp://127.0.0.1:{ports[1]}"]
         here = ["--advertise", "127.0.0.1"]
@@ -159,24 +158,27 @@ class Cluster:
             "--data-dir", str(self.directory / "metad"), *here,
             "--listen", self.metad_address, "--publish-listen", f"tcp://127.0.0.1:{ports[1]}",
             "--raft-listen", f"127.0.0.1:{ports[2]}", "--shards", str(shards), "--expect-nodes", str(nodes)])
-        self.gateway = Daemon(self, "gateway", "gateway", [
-            *here, *metad, "--listen", self.address,
-            "--frames-listen", f"tcp://127.0.0.1:{ports[4]}", *gateway_flags])
         self.nodes = []
         for i in range(nodes):
             data = data_of(i) if data_of else self.directory / f"shardd-{i}"
             self.nodes.append(Daemon(self, "shardd", f"shardd-{i}", [
                 "--data-dir", str(data), *here, *metad,
                 "--lanes", str(lanes[i % len(lanes)]),
-                "--frames-listen", f"tcp://127.0.0.1:{ports[5 + 2 * i]}",
-                "--replication-listen", f"tcp://127.0.0.1:{ports[6 + 2 * i]}", *shardd_flags]))
+                "--frames-listen", f"tcp://127.0.0.1:{ports[3 + 2 * i]}",
+                "--replication-listen", f"tcp://127.0.0.1:{ports[4 + 2 * i]}", *shardd_flags]))
+        ports = ports[3 + 2 * nodes:]
+        self.addresses = [f"tcp://127.0.0.1:{ports[2 * i]}" for i in range(gateways)]
+        self.gateways = [Daemon(self, "gateway", f"gateway-{i}" if i > 0 else "gateway", [
+            *here, *metad, "--listen", self.addresses[i],
+            "--frames-listen", f"tcp://127.0.0.1:{ports[2 * i + 1]}", *gateway_flags]) for i in range(gateways)]
+        self.address, self.gateway = self.addresses[0], self.gateways[0]
 
     def data_of(self, i):
         flags = self.nodes[i].flags
         return pathlib.Path(flags[flags.index("--data-dir") + 1])
 
     def daemons(self):
-        return [self.metad, *self.nodes, self.gateway]
+        return [self.metad, *self.nodes, *self.gateways]
 
     def start(self):
         for daemon in self.daemons():

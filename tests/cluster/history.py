@@ -8,6 +8,7 @@ A history has one line for each operation, in the form that tests/check/history_
 the workload ended is written down as unknown, so that a history is complete however it ended."""
 
 import collections
+import itertools
 import json
 import random
 import secrets
@@ -201,12 +202,14 @@ class Worker(threading.Thread):
 
 
 class Workload:
-    """Workers against a gateway, and their history in `path`. Between start and stop the test does its worst."""
+    """Workers against gateways, and their history in `path`. A worker whose gateway does not answer asks the next one.
+    Between start and stop the test does its worst."""
 
-    def __init__(self, address, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
+    def __init__(self, addresses, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
                  resolves=lambda number: False):
         self.path = path
-        self.make_client = lambda: Client(address, timeout_ms=timeout_ms + 3000)
+        self.addresses = [addresses] if isinstance(addresses, str) else addresses
+        self.patience_ms = timeout_ms + 3000
         self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         print("workload seed", self.seed)
         self.recorder = Recorder(path)
@@ -216,7 +219,11 @@ class Workload:
         self.workers = [self.make_worker(i, resolves(i), timeout_ms) for i in range(workers)]
 
     def make_worker(self, number, resolves, timeout_ms):
-        return Worker(number, self.make_client, self.recorder, self.keys, self.seed * 1000 + number, timeout_ms, resolves)
+        turns = itertools.islice(itertools.cycle(self.addresses), number % len(self.addresses), None)
+
+        def make_client():
+            return Client(next(turns), timeout_ms=self.patience_ms)
+        return Worker(number, make_client, self.recorder, self.keys, self.seed * 1000 + number, timeout_ms, resolves)
 
     def start(self):
         for worker in self.workers:

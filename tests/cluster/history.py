@@ -98,9 +98,10 @@ def text_of(result):
 
 class Worker(threading.Thread):
     """resolves: after TIMEOUT it asks again under the same id until it knows, and now and then it asks for an old write
-    again, which must get the old answer. Else such a write is left unknown."""
+    again, which must get the old answer. Else such a write is left unknown. Not named: its writes have no ids, so that one
+    without an answer is left unknown, and what its gateway asks for again is told from new by the gateway's own names."""
 
-    def __init__(self, number, make_client, recorder, keys, seed, timeout_ms, resolves=False):
+    def __init__(self, number, make_client, recorder, keys, seed, timeout_ms, resolves=False, named=True):
         super().__init__(daemon=True)
         self.number = number
         self.make_client = make_client
@@ -110,6 +111,7 @@ class Worker(threading.Thread):
         self.chance = random.Random(seed)
         self.timeout_ms = timeout_ms
         self.resolves = resolves
+        self.named = named
         self.old_writes = collections.deque(maxlen=OLD_WRITES)  # [(command, name, result)]
         self.name_of_run = secrets.token_hex(4)  # ids of other runs are other ids
         self.count = 0
@@ -158,10 +160,11 @@ class Worker(threading.Thread):
             f"{command} with id {name} was answered {result} and then {outcome} {again}"
 
     def perform(self, key, op, command, **arguments):
-        name = None if op == "get" else f"{self.name_of_run}-{self.number}-{self.count}"
+        named = self.named and op != "get"
+        name = f"{self.name_of_run}-{self.number}-{self.count}" if named else None
         self.recorder.begin(self.number, key, op, **arguments)
-        outcome, result = self.ask(command, name)
-        if outcome == "done" and op != "get":
+        outcome, result = self.ask(command, name, repeatable=named or op == "get")
+        if outcome == "done" and named:
             self.old_writes.append((command, name, result))
         if outcome == "done" and op == "get":
             result = self.last_seen[key] = text_of(result)
@@ -169,9 +172,10 @@ class Worker(threading.Thread):
             result = None
         self.recorder.end(self.number, outcome, result)
 
-    def ask(self, command, name):
-        """Until there is an answer: the id makes a repeat harmless, and reads are harmless anyway."""
-        options = {"timeout_ms": self.timeout_ms} if name is None else {"timeout_ms": self.timeout_ms, "id": name}
+    def ask(self, command, name, repeatable=True):
+        """Until there is an answer: the id makes a repeat harmless, and reads are harmless anyway. What has surely not
+        happened may be asked again in any case."""
+        options = {"timeout_ms": self.timeout_ms} | ({} if name is None else {"id": name})
         may_have_happened = False
         while True:
             error, result = self.ask_once(command, options)
@@ -180,9 +184,9 @@ class Worker(threading.Thread):
             self.errors[error] += 1
             if error in REFUSED:
                 return "failed", None
-            if error == "LOST" or (error == "TIMEOUT" and (self.resolves or name is None)):
+            if repeatable and (error == "LOST" or (error == "TIMEOUT" and (self.resolves or name is None))):
                 may_have_happened = True
-            elif error not in NOT_DONE:  # FORGOTTEN, INTERNAL, DONE
+            elif error not in NOT_DONE:  # TIMEOUT, FORGOTTEN, INTERNAL, DONE
                 return "unknown", None
             if self.stopping.wait(PAUSE_S):
                 return ("unknown" if may_have_happened else "failed"), None
@@ -206,7 +210,7 @@ class Workload:
     Between start and stop the test does its worst."""
 
     def __init__(self, addresses, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
-                 resolves=lambda number: False):
+                 resolves=lambda number: False, named=lambda number: True):
         self.path = path
         self.addresses = [addresses] if isinstance(addresses, str) else addresses
         self.patience_ms = timeout_ms + 3000
@@ -216,14 +220,15 @@ class Workload:
         # A history begins with keys that are not there, so no other run may have had them.
         prefix = secrets.token_hex(4)
         self.keys = [(f"{prefix}:{kind}:{i}", kind) for kind in MIXES for i in range(keys_of_each_kind)]
-        self.workers = [self.make_worker(i, resolves(i), timeout_ms) for i in range(workers)]
+        self.workers = [self.make_worker(i, timeout_ms, resolves=resolves(i), named=named(i)) for i in range(workers)]
 
-    def make_worker(self, number, resolves, timeout_ms):
+    def make_worker(self, number, timeout_ms, **manners):
         turns = itertools.islice(itertools.cycle(self.addresses), number % len(self.addresses), None)
 
         def make_client():
             return Client(next(turns), timeout_ms=self.patience_ms)
-        return Worker(number, make_client, self.recorder, self.keys, self.seed * 1000 + number, timeout_ms, resolves)
+        return Worker(number, make_client, self.recorder, self.keys, self.seed * 1000 + number, timeout_ms,
+                      **manners)
 
     def start(self):
         for worker in self.workers:
@@ -254,7 +259,7 @@ class Workload:
 
     def read_back(self):
         """Reads every key, for the history, after rest()."""
-        reader = self.make_worker(len(self.workers), False, 60000)
+        reader = self.make_worker(len(self.workers), 60000)
         for key, _ in self.keys:
             reader.perform(key, "get", ["GET", key])
         reader.client.close()

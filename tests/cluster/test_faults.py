@@ -265,7 +265,7 @@ class Trial:
         self.rounds += 1
         workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
                             keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
-                            resolves=lambda number: number % 4 < 2)
+                            resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5)
         workload.start()
         self.faults.run(seconds, workload.operations)
         enough = workload.operations() + 200

@@ -143,11 +143,11 @@ class ScriptedClient:
 LOST = pynng.exceptions.Timeout("lost", 5)
 
 
-def play(tmp_path, kind, op, script, resolves=False):
+def play(tmp_path, kind, op, script, **manners):
     """What one operation asks when it is answered so, and what is written down."""
     recorder = Recorder(tmp_path / "history.jsonl")
     client = ScriptedClient(list(script))
-    worker = Worker(7, lambda: client, recorder, [("k", kind)], 1, 100, resolves)
+    worker = Worker(7, lambda: client, recorder, [("k", kind)], 1, 100, **manners)
     client.worker = worker
     worker.count = 1
     commands = {"get": ["GET", "k"], "incr": ["INCRBY", "k", 1], "set": ["SET", "k", "v"]}
@@ -182,6 +182,15 @@ def test_a_timeout_is_resolved(tmp_path):
     _, line = play(tmp_path, "counter", "incr", script[:2], resolves=True)  # stopped before it was
     assert line["outcome"] == "unknown"
     client, line = play(tmp_path, "counter", "get", [script[0], [None, b"5"]])  # a read can always be asked again
+    assert line["result"] == "5"
+
+
+@pytest.mark.parametrize("lost", [LOST, [["TIMEOUT", ""], None]])
+def test_without_ids_only_what_has_not_happened_is_asked_again(tmp_path, lost):
+    client, line = play(tmp_path, "counter", "incr", [[["UNAVAILABLE", ""], None], lost], named=False)
+    assert [asked[2] for asked in client.asked] == [None, None]
+    assert line["outcome"] == "unknown"
+    client, line = play(tmp_path, "counter", "get", [lost, [None, b"5"]], named=False)
     assert line["result"] == "5"
 
 

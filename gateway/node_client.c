@@ -7,14 +7,24 @@
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/map.h"
+#include "libcommon/pipeline.h"
 
 #include <nng/nng.h>
-#include <nng/protocol/pipeline0/push.h>
 #include <stdlib.h>
 
 #define RECONNECT_MS_MIN   10
-#define RECONNECT_MS_MAX   200
+#define RECONNECT_MS_MAX   100
+#define REDIAL_MS          2000u /* an attempt that takes so long is given up: TCP would wait for a minute */
 #define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
+
+/* One connection, or the dialling for it, and what its callbacks post, each at most once at a time. */
+struct connection {
+    struct node_client *client;
+    struct pipeline *pipeline; /* owned until `ended` */
+    bool ended;                /* what is still in the mailbox means nothing */
+    struct post up_post, lost_post, sent_post;
+    struct post end_post; /* the last: nothing of it is in the mailbox behind this */
+};
 
 struct node_client {
     struct node_client_handler handler;
@@ -24,59 +34,85 @@ struct node_client {
     uint32_t node;
     char address[MAP_ADDRESS_BYTES];
 
-    nng_socket socket;
     bool closed;
-    int pipe; /* id of the connection, 0 = none */
+    struct connection *connection; /* owned; NULL: there is none until redial_ms */
+    bool connected;
+    uint64_t redial_ms; /* if not connected */
+    bool sending;       /* until the connection's sent_post is handled */
     struct window window;
     struct seen seen; /* frames of answers */
     struct list pending;
     struct list sent;
     size_t pending_bytes;
-
-    nng_aio *aio;    /* owned: the one send */
-    bool sending;    /* from nng_send_aio until its post is handled */
-    int send_result; /* written by the callback before it posts */
-    struct post sent_post;
 };
 
-/* A connection came or went; posted by nng's callback. */
-struct pipe_post {
-    struct post post;
-    struct node_client *client;
-    int pipe;
-    bool connected;
-};
+/* --- what the pipeline calls --------------------------------------------------------------------------------- */
 
-/* --- what nng calls ------------------------------------------------------------------------------------------ */
-
-static void on_pipe(struct post *post);
-
-static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
-    struct node_client *client = arg;
-    struct pipe_post *note = malloc(sizeof *note);
-    if (note == NULL) return; /* found again by the stalled window */
-    *note = (struct pipe_post){
-        .post.handle = on_pipe,
-        .client = client,
-        .pipe = nng_pipe_id(pipe),
-        .connected = event == NNG_PIPE_EV_ADD_POST,
-    };
-    post_to(client->mailbox, &note->post);
+static void up_cb(void *arg, struct pipeline *pipeline) {
+    struct connection *connection = arg;
+    (void)pipeline;
+    post_to(connection->client->mailbox, &connection->up_post);
 }
 
-static void sent_cb(void *arg) {
-    struct node_client *client = arg;
-    client->send_result = nng_aio_result(client->aio);
-    if (client->send_result != 0) {
-        nng_msg_free(nng_aio_get_msg(client->aio));
-        nng_aio_set_msg(client->aio, NULL);
+static void lost_cb(void *arg, struct pipeline *pipeline) {
+    struct connection *connection = arg;
+    (void)pipeline;
+    post_to(connection->client->mailbox, &connection->lost_post);
+}
+
+static void sent_cb(void *arg, struct pipeline *pipeline) {
+    struct connection *connection = arg;
+    (void)pipeline;
+    post_to(connection->client->mailbox, &connection->sent_post);
+}
+
+/* --- connections --------------------------------------------------------------------------------------------- */
+
+static void on_up(struct post *post);
+static void on_lost(struct post *post);
+static void on_sent(struct post *post);
+
+static void on_end(struct post *post) { free(list_entry(post, struct connection, end_post)); }
+
+/* `end`: how the pipeline is closed. */
+static void end_connection(struct node_client *client, void (*end)(struct pipeline *pipeline)) {
+    struct connection *connection = client->connection;
+    client->connection = NULL;
+    client->connected = client->sending = false;
+    if (connection == NULL) return;
+    connection->ended = true;
+    end(connection->pipeline); /* none of the callbacks comes after it */
+    post_to(client->mailbox, &connection->end_post);
+}
+
+static int begin_connection(struct node_client *client, uint64_t now_ms) {
+    struct connection *connection = calloc(1, sizeof *connection);
+    client->redial_ms = now_ms + REDIAL_MS;
+    if (connection == NULL) return SK_ENOMEM;
+    connection->client = client;
+    connection->up_post.handle = on_up;
+    connection->lost_post.handle = on_lost;
+    connection->sent_post.handle = on_sent;
+    connection->end_post.handle = on_end;
+    struct pipeline_options options = {.address = client->address,
+                                       .retry_ms_min = RECONNECT_MS_MIN,
+                                       .retry_ms_max = RECONNECT_MS_MAX,
+                                       .arg = connection,
+                                       .up_cb = up_cb,
+                                       .lost_cb = lost_cb,
+                                       .sent_cb = sent_cb};
+    int err = pipeline_open(&connection->pipeline, &options);
+    if (err != SK_OK) {
+        free(connection);
+        return err;
     }
-    post_to(client->mailbox, &client->sent_post);
+    client->connection = connection;
+    err = pipeline_dial(connection->pipeline);
+    if (err != SK_OK) end_connection(client, pipeline_close);
+    return err;
 }
 
 /* --- open and close ------------------------------------------------------------------------------------------ */
-
-static void on_sent(struct post *post);
 
 int node_client_open(struct node_client **out, const struct node_client_options *options) {
     struct node_client *client = calloc(1, sizeof *client);
@@ -87,35 +123,19 @@ int node_client_open(struct node_client **out, const struct node_client_options 
     client->cluster = options->cluster;
     client->session = options->session;
     client->node = options->node;
-    client->sent_post.handle = on_sent;
     size_t bytes = strlen(options->frames_address);
     if (bytes >= sizeof client->address) bytes = sizeof client->address - 1;
     memcpy(client->address, options->frames_address, bytes);
     window_init(&client->window, options->node);
     list_init(&client->pending);
     list_init(&client->sent);
-
-    nng_dialer dialer;
-    int rv = nng_push0_open(&client->socket);
-    if (rv != 0) {
-        free(client);
-        return SK_ENOMEM;
-    }
-    if (rv == 0) rv = nng_socket_set_size(client->socket, NNG_OPT_RECVMAXSZ, FRAME_BYTES_MAX);
-    if (rv == 0) rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMINT, RECONNECT_MS_MIN);
-    if (rv == 0) rv = nng_socket_set_ms(client->socket, NNG_OPT_RECONNMAXT, RECONNECT_MS_MAX);
-    if (rv == 0) rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_ADD_POST, pipe_cb, client);
-    if (rv == 0) rv = nng_pipe_notify(client->socket, NNG_PIPE_EV_REM_POST, pipe_cb, client);
-    if (rv == 0) rv = nng_aio_alloc(&client->aio, sent_cb, client);
-    if (rv == 0) rv = nng_dial(client->socket, client->address, &dialer, NNG_FLAG_NONBLOCK);
-    if (rv != 0) {
+    int err = begin_connection(client, clock_boottime_ms());
+    if (err != SK_OK) {
         char room[MAP_ADDRESS_BYTES + 16];
-        log_event(LOG_ERROR, "node_address_bad", "node=%u address=%s error=\"%s\"", client->node,
-                  log_quote(client->address, room, sizeof room), nng_strerror(rv));
-        (void)nng_close(client->socket);
-        if (client->aio != NULL) nng_aio_free(client->aio);
+        log_event(LOG_ERROR, "node_address_bad", "node=%u address=%s error=%s", client->node,
+                  log_quote(client->address, room, sizeof room), error_name(err));
         free(client);
-        return rv == NNG_ENOMEM ? SK_ENOMEM : SK_ENET;
+        return err == SK_ENOMEM ? SK_ENOMEM : SK_ENET;
     }
     *out = client;
     return SK_OK;
@@ -136,17 +156,13 @@ static void give_back(struct node_client *client, bool queue_too) {
 void node_client_close(struct node_client *client) {
     if (client->closed) return;
     client->closed = true;
-    client->pipe = 0;
-    nng_aio_cancel(client->aio);
-    (void)nng_close(client->socket);
-    nng_aio_stop(client->aio);
+    end_connection(client, pipeline_close);
     give_back(client, true);
 }
 
 void node_client_free(struct node_client *client) {
     if (client == NULL) return;
     sk_assert(client->closed && list_empty(&client->pending) && list_empty(&client->sent));
-    nng_aio_free(client->aio);
     free(client);
 }
 
@@ -154,28 +170,27 @@ uint32_t node_client_node(const struct node_client *client) { return client->nod
 
 const char *node_client_address(const struct node_client *client) { return client->address; }
 
-bool node_client_connected(const struct node_client *client) { return client->pipe != 0; }
+bool node_client_connected(const struct node_client *client) { return client->connected; }
 
-/* --- connection ---------------------------------------------------------------------------------------------- */
+/* --- what was posted ----------------------------------------------------------------------------------------- */
 
-static void on_pipe(struct post *post) {
-    struct pipe_post *note = list_entry(post, struct pipe_post, post);
-    struct node_client *client = note->client;
-    int pipe = note->pipe;
-    bool connected = note->connected;
-    free(note);
-    if (client->closed) return;
-    if (connected) {
-        client->pipe = pipe;
-        log_event(LOG_INFO, "node_connected", "node=%u", client->node);
-        client->handler.connected_cb(client->handler.arg, client);
-        return;
-    }
-    if (client->pipe != pipe) return; /* an older connection's end, told late */
-    client->pipe = 0;
-    log_event(LOG_WARNING, "node_lost", "node=%u", client->node);
-    /* What nng still holds would go out on the next connection; its commands go by themselves. */
-    if (client->sending) nng_aio_cancel(client->aio);
+static void on_up(struct post *post) {
+    struct connection *connection = list_entry(post, struct connection, up_post);
+    struct node_client *client = connection->client;
+    if (connection->ended) return;
+    client->connected = true;
+    log_event(LOG_INFO, "node_connected", "node=%u", client->node);
+    client->handler.connected_cb(client->handler.arg, client);
+}
+
+static void on_lost(struct post *post) {
+    struct connection *connection = list_entry(post, struct connection, lost_post);
+    struct node_client *client = connection->client;
+    if (connection->ended) return;
+    if (client->connected) log_event(LOG_WARNING, "node_lost", "node=%u", client->node);
+    end_connection(client, pipeline_retire);
+    /* Not at once: a listener that is being closed would still take the connection, and say nothing. */
+    client->redial_ms = clock_boottime_ms() + RECONNECT_MS_MIN;
     window_reset(&client->window);
     give_back(client, true);
 }
@@ -192,7 +207,11 @@ bool node_client_on_answers(struct node_client *client, const struct frame_heade
 }
 
 void node_client_tick(struct node_client *client, uint64_t now_ms) {
-    if (client->closed || client->pipe == 0 || !window_stalled(&client->window, now_ms)) return;
+    if (!client->closed && !client->connected && now_ms >= client->redial_ms) {
+        end_connection(client, pipeline_retire);
+        (void)begin_connection(client, now_ms); /* or later */
+    }
+    if (!client->connected || !window_stalled(&client->window, now_ms)) return;
     window_reset(&client->window);
     if (list_empty(&client->sent)) return;
     log_event(LOG_WARNING, "node_stalled", "node=%u", client->node);
@@ -293,20 +312,20 @@ static nng_msg *build_frame(struct node_client *client, uint32_t count, size_t b
 }
 
 void node_client_flush(struct node_client *client, uint64_t now_ms) {
-    bool ready = !client->closed && client->pipe != 0 && !client->sending && window_open(&client->window);
+    bool ready = client->connected && !client->sending && window_open(&client->window);
     if (!ready || list_empty(&client->pending)) return;
     size_t bytes;
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);
     if (message == NULL) return; /* the next round tries again */
-    client->sending = true;
-    nng_aio_set_msg(client->aio, message);
-    nng_send_aio(client->socket, client->aio);
+    client->sending = pipeline_send(client->connection->pipeline, message) == SK_OK;
+    if (!client->sending) nng_msg_free(message); /* the connection has ended, and that gives its parts back */
 }
 
 static void on_sent(struct post *post) {
-    struct node_client *client = list_entry(post, struct node_client, sent_post);
+    struct connection *connection = list_entry(post, struct connection, sent_post);
+    struct node_client *client = connection->client;
+    if (connection->ended) return;
     client->sending = false;
-    /* A failed send ends with the connection, and that gives its parts back. */
-    if (!client->closed) node_client_flush(client, clock_boottime_ms());
+    node_client_flush(client, clock_boottime_ms());
 }

@@ -1,7 +1,7 @@
-/* Frames to one shardd: a PUSH socket that dials it, a queue of parts that gather while frames are out (window.h),
- * and the list of those that were sent and have no answer yet. A lost connection or a stalled window gives them
- * back to the handler, which sends them again under their names. The loop thread only, but for the callbacks
- * inside, which post. With door_nng and door_frames alone in including nng. */
+/* Frames to one shardd: a pipeline that dials it, and the next one when that is lost; a queue of parts that gather while
+ * frames are out (window.h), and the list of those that were sent and have no answer yet. A lost connection or a stalled
+ * window gives them back to the handler, which sends them again under their names. The loop thread only, but for the
+ * callbacks inside, which post. With door_nng and door_frames alone in including nng. */
 #pragma once
 
 #include "gateway/message.h"
@@ -35,7 +35,7 @@ struct node_client_options {
 /* Starts dialling. SK_ENOMEM, SK_ENET (not an address). */
 int node_client_open(struct node_client **client, const struct node_client_options *options);
 
-/* Gives all parts to lost_cb, closes the socket. The client stays valid until free, since posts may be under way.
+/* Gives all parts to lost_cb, ends the connection. The client stays valid until free, since posts may be under way.
  */
 void node_client_close(struct node_client *client);
 
@@ -62,7 +62,7 @@ bool node_client_on_answers(struct node_client *client, const struct frame_heade
 /* The shardd's connection to us broke: answers may be lost, so everything sent is given to lost_cb. */
 void node_client_on_answers_lost(struct node_client *client);
 
-/* From time to time: finds a stalled window. */
+/* From time to time: dials again, finds a stalled window. */
 void node_client_tick(struct node_client *client, uint64_t now_ms);
 
 /* Calls `visit` for each part queued or sent; it may remove that part. */

@@ -10,6 +10,9 @@
 
 #define RECEIVE_BYTES_MAX 1u /* nobody sends to a PUSH socket */
 
+/* A connection may end while nng still tells that it has begun. */
+enum pipeline_state { PIPELINE_DIALLING, PIPELINE_BEGINNING, PIPELINE_UP, PIPELINE_LOST };
+
 struct pipeline {
     struct pipeline_options options;
     nng_socket socket;
@@ -17,9 +20,27 @@ struct pipeline {
     nng_aio *aio; /* owned */
 
     pthread_mutex_t lock; /* guards what follows, and that nothing is sent at the end */
-    bool used;            /* it has had its connection */
-    int pipe;             /* nng's id of it; 0 = none or not any more */
+    pthread_cond_t idle;  /* no callback runs */
+    uint32_t running;     /* callbacks of the owner's */
+    bool closed;          /* none runs from now on */
+    enum pipeline_state state;
+    int pipe; /* nng's id of the one connection */
+
+    pthread_mutex_t order; /* of up_cb and lost_cb; taken before `lock` */
 };
+
+/* Runs a callback of the owner's, unless it has closed. */
+static void call(struct pipeline *pipeline, void (*callback)(void *arg, struct pipeline *pipeline)) {
+    pthread_mutex_lock(&pipeline->lock);
+    bool wanted = !pipeline->closed;
+    if (wanted) pipeline->running++;
+    pthread_mutex_unlock(&pipeline->lock);
+    if (!wanted) return;
+    callback(pipeline->options.arg, pipeline);
+    pthread_mutex_lock(&pipeline->lock);
+    if (--pipeline->running == 0) pthread_cond_signal(&pipeline->idle);
+    pthread_mutex_unlock(&pipeline->lock);
+}
 
 static void sent_cb(void *arg) {
     struct pipeline *pipeline = arg;
@@ -27,7 +48,17 @@ static void sent_cb(void *arg) {
         nng_msg_free(nng_aio_get_msg(pipeline->aio)); /* ours again after a failed send */
         nng_aio_set_msg(pipeline->aio, NULL);
     }
-    pipeline->options.sent_cb(pipeline->options.arg, pipeline);
+    call(pipeline, pipeline->options.sent_cb);
+}
+
+/* Whether the connection is ours and goes from one of these states to the next. */
+static bool move(struct pipeline *pipeline, nng_pipe pipe, enum pipeline_state from, enum pipeline_state until,
+                 enum pipeline_state to) {
+    pthread_mutex_lock(&pipeline->lock);
+    bool moved = pipeline->pipe == nng_pipe_id(pipe) && pipeline->state >= from && pipeline->state <= until;
+    if (moved) pipeline->state = to;
+    pthread_mutex_unlock(&pipeline->lock);
+    return moved;
 }
 
 /* Before the protocol sees a connection: a second one must not reach it. */
@@ -35,8 +66,11 @@ static void adding_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     struct pipeline *pipeline = arg;
     (void)event;
     pthread_mutex_lock(&pipeline->lock);
-    bool first = !pipeline->used;
-    pipeline->used = true;
+    bool first = pipeline->state == PIPELINE_DIALLING;
+    if (first) {
+        pipeline->state = PIPELINE_BEGINNING;
+        pipeline->pipe = nng_pipe_id(pipe);
+    }
     pthread_mutex_unlock(&pipeline->lock);
     if (!first) nng_pipe_close(pipe);
 }
@@ -44,23 +78,22 @@ static void adding_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
 static void added_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     struct pipeline *pipeline = arg;
     (void)event;
-    pthread_mutex_lock(&pipeline->lock);
-    pipeline->pipe = nng_pipe_id(pipe);
-    pthread_mutex_unlock(&pipeline->lock);
-    pipeline->options.up_cb(pipeline->options.arg, pipeline);
+    pthread_mutex_lock(&pipeline->order);
+    bool up = move(pipeline, pipe, PIPELINE_BEGINNING, PIPELINE_BEGINNING, PIPELINE_UP);
+    if (up) call(pipeline, pipeline->options.up_cb);
+    pthread_mutex_unlock(&pipeline->order);
 }
 
 /* The memory of the connection is freed after this has returned. */
 static void removed_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     struct pipeline *pipeline = arg;
     (void)event;
-    pthread_mutex_lock(&pipeline->lock);
-    bool ours = pipeline->pipe != 0 && pipeline->pipe == nng_pipe_id(pipe);
-    if (ours) pipeline->pipe = 0;
-    pthread_mutex_unlock(&pipeline->lock);
-    if (!ours) return;
-    nng_aio_cancel(pipeline->aio);
-    pipeline->options.lost_cb(pipeline->options.arg, pipeline);
+    pthread_mutex_lock(&pipeline->order);
+    if (move(pipeline, pipe, PIPELINE_BEGINNING, PIPELINE_UP, PIPELINE_LOST)) {
+        nng_aio_cancel(pipeline->aio);
+        call(pipeline, pipeline->options.lost_cb);
+    }
+    pthread_mutex_unlock(&pipeline->order);
 }
 
 static int error_of(int rc) {
@@ -78,6 +111,8 @@ int pipeline_open(struct pipeline **made, const struct pipeline_options *options
         return SK_ENOMEM;
     }
     pthread_mutex_init(&pipeline->lock, NULL);
+    pthread_mutex_init(&pipeline->order, NULL);
+    pthread_cond_init(&pipeline->idle, NULL);
     nng_socket socket = pipeline->socket;
     int rc = nng_aio_alloc(&pipeline->aio, sent_cb, pipeline);
     if (rc == 0) rc = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, RECEIVE_BYTES_MAX);
@@ -102,7 +137,7 @@ int pipeline_dial(struct pipeline *pipeline) {
 
 int pipeline_send(struct pipeline *pipeline, struct nng_msg *message) {
     pthread_mutex_lock(&pipeline->lock);
-    bool connected = pipeline->pipe != 0;
+    bool connected = pipeline->state == PIPELINE_UP && !pipeline->closed;
     if (connected) {
         nng_aio_set_msg(pipeline->aio, message);
         nng_send_aio(pipeline->socket, pipeline->aio);
@@ -111,11 +146,43 @@ int pipeline_send(struct pipeline *pipeline, struct nng_msg *message) {
     return connected ? SK_OK : SK_ECLOSED;
 }
 
-void pipeline_close(struct pipeline *pipeline) {
-    if (pipeline == NULL) return;
+/* No callback runs any more. */
+static void end_callbacks(struct pipeline *pipeline) {
+    pthread_mutex_lock(&pipeline->lock);
+    pipeline->closed = true;
+    while (pipeline->running > 0) pthread_cond_wait(&pipeline->idle, &pipeline->lock);
+    pthread_mutex_unlock(&pipeline->lock);
+}
+
+static void destroy(struct pipeline *pipeline) {
     if (pipeline->aio != NULL) nng_aio_stop(pipeline->aio);
     nng_close(pipeline->socket);
     if (pipeline->aio != NULL) nng_aio_free(pipeline->aio);
+    pthread_cond_destroy(&pipeline->idle);
+    pthread_mutex_destroy(&pipeline->order);
     pthread_mutex_destroy(&pipeline->lock);
     free(pipeline);
+}
+
+void pipeline_close(struct pipeline *pipeline) {
+    if (pipeline == NULL) return;
+    end_callbacks(pipeline);
+    destroy(pipeline);
+}
+
+static void *retire_main(void *arg) {
+    destroy(arg);
+    return NULL;
+}
+
+/* nng_close waits for the library's threads: half a second was seen on a busy machine. */
+void pipeline_retire(struct pipeline *pipeline) {
+    pthread_t thread;
+    if (pipeline == NULL) return;
+    end_callbacks(pipeline);
+    if (pthread_create(&thread, NULL, retire_main, pipeline) == 0) {
+        pthread_detach(thread);
+    } else {
+        destroy(pipeline);
+    }
 }

@@ -15,11 +15,12 @@ struct pipeline_options {
     const char *address; /* nng URL to dial */
     uint32_t retry_ms_min, retry_ms_max;
     void *arg;
-    /* On an nng thread; must not block nor call pipeline_close. */
-    void (*up_cb)(void *arg, struct pipeline *pipeline);   /* it is connected; once */
-    void (*lost_cb)(void *arg, struct pipeline *pipeline); /* and not any more; once, what was sent may be lost */
-    void (*sent_cb)(void *arg,
-                    struct pipeline *pipeline); /* the next message may be sent, if it is still connected */
+    /* On an nng thread; must not block. up_cb: it is connected, once. lost_cb: and not any more, once; what was sent may be
+     * lost. A connection that ends while it begins may tell of its end only. sent_cb: the next message may be sent, if it
+     * is still connected. */
+    void (*up_cb)(void *arg, struct pipeline *pipeline);
+    void (*lost_cb)(void *arg, struct pipeline *pipeline);
+    void (*sent_cb)(void *arg, struct pipeline *pipeline);
 };
 
 /* Nothing happens before pipeline_dial. `address` is not kept. SK_ECONFIG: it is not valid. SK_ENOMEM. */
@@ -28,9 +29,13 @@ int pipeline_open(struct pipeline **pipeline, const struct pipeline_options *opt
 /* Once. SK_ENOMEM, SK_ENET. */
 int pipeline_dial(struct pipeline *pipeline);
 
-/* Any thread, between up_cb and the end, one at a time: the next after sent_cb. SK_OK: the message is taken, and sent_cb will
- * come. SK_ECLOSED: the connection has ended, the message is still the caller's. */
+/* Any thread, one at a time: the next after sent_cb. SK_OK: the message is taken, and sent_cb will come. SK_ECLOSED: there
+ * is no connection yet, or no more; the message is still the caller's. */
 int pipeline_send(struct pipeline *pipeline, struct nng_msg *message);
 
-/* Ends the connection or the dialling, waits for callbacks. No other call may be under way. NULL is allowed. */
+/* Ends the connection or the dialling. Waits for a callback that runs, so not from one, nor with a lock that they take;
+ * none comes afterwards. NULL is allowed. */
 void pipeline_close(struct pipeline *pipeline);
+
+/* The same, but what nng has to wait for a thread of its own waits for: where another is to take its place at once. */
+void pipeline_retire(struct pipeline *pipeline);

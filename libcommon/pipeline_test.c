@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { WAIT_S = 20, RETRY_MS = 5 };
+enum { WAIT_S = 20, RETRY_MS = 20 };
 
 struct fixture {
     nng_socket pull;
@@ -18,7 +18,7 @@ struct fixture {
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     unsigned ups, losts, sents;
-    unsigned connections, ends; /* of the PULL socket */
+    unsigned ends; /* of the PULL socket's connections */
 };
 
 static void count(struct fixture *fixture, unsigned *counter) {
@@ -46,12 +46,6 @@ static void sent_cb(void *arg, struct pipeline *pipeline) {
     count(fixture, &fixture->sents);
 }
 
-static void pull_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
-    struct fixture *fixture = arg;
-    (void)pipe;
-    count(fixture, event == NNG_PIPE_EV_ADD_POST ? &fixture->connections : &fixture->ends);
-}
-
 /* Waits until *counter is at least `least`. */
 static void wait_for(struct fixture *fixture, const unsigned *counter, unsigned least) {
     struct timespec until;
@@ -69,8 +63,6 @@ static void listen_on(struct fixture *fixture, const char *address) {
     int port;
     assert_int_equal(nng_pull0_open(&fixture->pull), 0);
     nng_socket_set_ms(fixture->pull, NNG_OPT_RECVTIMEO, WAIT_S * 1000);
-    nng_pipe_notify(fixture->pull, NNG_PIPE_EV_ADD_POST, pull_cb, fixture);
-    nng_pipe_notify(fixture->pull, NNG_PIPE_EV_REM_POST, pull_cb, fixture);
     assert_int_equal(nng_listen(fixture->pull, address, &listener, 0), 0);
     assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
     snprintf(fixture->address, sizeof fixture->address, "tcp://127.0.0.1:%d", port);
@@ -122,11 +114,11 @@ static void test_messages_arrive(void **state) {
     struct fixture *fixture = *state;
     assert_int_equal(pipeline_dial(fixture->pipeline), SK_OK);
     wait_for(fixture, &fixture->ups, 1);
-    for (char i = 'a'; i < 'z'; i++) {
-        assert_int_equal(pipeline_send(fixture->pipeline, message_of(i)), SK_OK);
+    for (int i = 'a'; i < 'z'; i++) {
+        assert_int_equal(pipeline_send(fixture->pipeline, message_of((char)i)), SK_OK);
         wait_for(fixture, &fixture->sents, (unsigned)(i - 'a') + 1);
     }
-    for (char i = 'a'; i < 'z'; i++) {
+    for (int i = 'a'; i < 'z'; i++) {
         nng_msg *message;
         assert_int_equal(nng_recvmsg(fixture->pull, &message, 0), 0);
         assert_int_equal(*(char *)nng_msg_body(message), i);
@@ -141,8 +133,15 @@ static void test_nothing_is_sent_before_it_is_up(void **state) {
     nng_msg_free(message);
 }
 
-/* It waits for its listener, and when the connection has ended it is done, although somebody listens again. */
-static void test_one_connection(void **state) {
+/* Sends and receives: then the connection stands on both sides. nng 1.5.2 leaks a listener that is closed before. */
+static void exchange(struct fixture *fixture) {
+    nng_msg *message;
+    assert_int_equal(pipeline_send(fixture->pipeline, message_of('a')), SK_OK);
+    assert_int_equal(nng_recvmsg(fixture->pull, &message, 0), 0);
+    nng_msg_free(message);
+}
+
+static void test_it_waits_for_its_listener(void **state) {
     struct fixture *fixture = *state;
     char address[64];
     memcpy(address, fixture->address, sizeof address);
@@ -150,15 +149,45 @@ static void test_one_connection(void **state) {
     assert_int_equal(pipeline_dial(fixture->pipeline), SK_OK);
     listen_on(fixture, address);
     wait_for(fixture, &fixture->ups, 1);
+    exchange(fixture);
+}
+
+static void test_nothing_is_sent_when_it_is_lost(void **state) {
+    struct fixture *fixture = *state;
+    assert_int_equal(pipeline_dial(fixture->pipeline), SK_OK);
+    wait_for(fixture, &fixture->ups, 1);
+    exchange(fixture);
     nng_close(fixture->pull);
     wait_for(fixture, &fixture->losts, 1);
     nng_msg *message = message_of('a');
     assert_int_equal(pipeline_send(fixture->pipeline, message), SK_ECLOSED);
-    unsigned ends = fixture->ends;
-    listen_on(fixture, address);
-    wait_for(fixture, &fixture->ends, ends + 3); /* nng dials again, in vain */
-    assert_int_equal(pipeline_send(fixture->pipeline, message), SK_ECLOSED);
     nng_msg_free(message);
+}
+
+static void pull_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    struct fixture *fixture = arg;
+    (void)pipe;
+    (void)event;
+    count(fixture, &fixture->ends);
+}
+
+/* When its connection has ended it is done, although somebody listens again: nng dials in vain. */
+static void test_one_connection(void **state) {
+    struct fixture *fixture = *state;
+    static const char address[] = "inproc://pipeline"; /* no handshakes */
+    nng_close(fixture->pull);
+    pipeline_close(fixture->pipeline);
+    assert_int_equal(nng_pull0_open(&fixture->pull), 0);
+    assert_int_equal(nng_listen(fixture->pull, address, NULL, 0), 0);
+    assert_int_equal(open_to(fixture, address), SK_OK);
+    assert_int_equal(pipeline_dial(fixture->pipeline), SK_OK);
+    wait_for(fixture, &fixture->ups, 1);
+    nng_close(fixture->pull);
+    wait_for(fixture, &fixture->losts, 1);
+    assert_int_equal(nng_pull0_open(&fixture->pull), 0);
+    nng_pipe_notify(fixture->pull, NNG_PIPE_EV_REM_POST, pull_cb, fixture);
+    assert_int_equal(nng_listen(fixture->pull, address, NULL, 0), 0);
+    wait_for(fixture, &fixture->ends, 3);
     assert_int_equal(fixture->ups, 1);
     assert_int_equal(fixture->losts, 1);
 }
@@ -210,9 +239,14 @@ static void test_what_is_no_address(void **state) {
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_messages_arrive),        TEST(test_nothing_is_sent_before_it_is_up),
-        TEST(test_one_connection),         TEST(test_a_message_that_is_stuck),
-        TEST(test_closing_while_it_dials), TEST(test_what_is_no_address),
+        TEST(test_messages_arrive),
+        TEST(test_nothing_is_sent_before_it_is_up),
+        TEST(test_it_waits_for_its_listener),
+        TEST(test_nothing_is_sent_when_it_is_lost),
+        TEST(test_one_connection),
+        TEST(test_a_message_that_is_stuck),
+        TEST(test_closing_while_it_dials),
+        TEST(test_what_is_no_address),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

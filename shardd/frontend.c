@@ -4,10 +4,10 @@
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "libcommon/pipeline.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
-#include <nng/protocol/pipeline0/push.h>
 #include <nng/supplemental/util/platform.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -15,6 +15,10 @@
 
 #define LINKS_MAX         256u
 #define FRAME_FILL_BYTES  (1u * 1024 * 1024) /* beyond this an answer goes into the next frame */
+#define RECONNECT_MS_MIN  10
+#define RECONNECT_MS_MAX  100
+#define REDIAL_US         2000000u /* an attempt that takes so long is given up: TCP would wait for a minute */
+#define LOST_US           10000u /* before the next is dialled: who is about to close might still take it and say nothing */
 #define UNTOLD_FRAMES_MAX 2u /* taken frames that a gateway is told of at once; it has 4 in flight */
 
 _Static_assert(ANSWERS_BYTES_SOFT + MESSAGE_BYTES_MAX < ANSWERS_BYTES_MAX, "small answers have room left");
@@ -32,20 +36,20 @@ struct link {
     struct frontend *frontend;
     uint64_t session;
     char address[WIRE_ADDRESS_BYTES_MAX + 1];
-    nng_socket socket;
-    nng_aio *aio;
     atomic_size_t
         answer_bytes; /* of items with the lanes and in the frames below: each counts from its reservation on */
     atomic_ullong dropped; /* answers for which there was no room */
 
     pthread_mutex_t lock; /* guards what follows */
     struct outgoing *head, *tail;
-    bool sending;
-    bool closed;      /* aio and socket are gone */
-    uint64_t number;  /* of the last frame sent */
-    uint64_t taken;   /* highest frame of requests taken */
-    uint64_t told;    /* what the gateway has been told of it */
-    uint64_t used_us; /* when a frame came last */
+    struct pipeline *pipeline; /* owned; may be NULL */
+    bool connected, sending;   /* of the pipeline */
+    uint64_t redial_us;        /* if not connected: another takes its place */
+    bool closed;               /* nothing is sent any more */
+    uint64_t number;           /* of the last frame sent */
+    uint64_t taken;            /* highest frame of requests taken */
+    uint64_t told;             /* what the gateway has been told of it */
+    uint64_t used_us;          /* when a frame came last */
 };
 
 struct frontend {
@@ -72,7 +76,7 @@ static void outgoing_free(struct outgoing *outgoing) {
     free(outgoing);
 }
 
-/* The last reference: nothing uses the link, its socket was closed by link_close. */
+/* The last reference: nothing uses the link, and it has no pipeline. */
 static void link_unref(struct link *link) {
     if (atomic_fetch_sub(&link->refs, 1) != 1) return;
     while (link->head != NULL) {
@@ -118,17 +122,19 @@ void frontend_release(struct link *link, size_t bytes) { atomic_fetch_sub(&link-
 /* With the lock held: hands the oldest frame to nng unless one is on its way. */
 static void link_send_next(struct link *link) {
     struct outgoing *outgoing = link->head;
-    if (link->sending || link->closed || outgoing == NULL) return;
+    if (!link->connected || link->sending || link->closed || outgoing == NULL) return;
+    frame_finish(nng_msg_body(outgoing->message), link->number + 1, link->taken, outgoing->count);
+    if (pipeline_send(link->pipeline, outgoing->message) != SK_OK) {
+        link->connected = false; /* its end is about to be told: the frame goes out on the next */
+        return;
+    }
+    link->sending = true;
+    link->number++;
+    link->told = link->taken;
     link->head = outgoing->next;
     if (link->head == NULL) link->tail = NULL;
     frontend_release(link, outgoing->item_bytes);
-    link->number++;
-    link->told = link->taken;
-    frame_finish(nng_msg_body(outgoing->message), link->number, link->taken, outgoing->count);
-    link->sending = true;
-    nng_aio_set_msg(link->aio, outgoing->message);
     free(outgoing);
-    nng_send_aio(link->socket, link->aio);
 }
 
 /* A new frame at the tail; NULL when out of memory. Lock held. */
@@ -180,17 +186,72 @@ void frontend_answer(struct link *link, struct slice items, uint32_t count) {
     pthread_mutex_unlock(&link->lock);
 }
 
-static void link_sent_cb(void *arg) {
+/* ---- links ---- */
+
+static void link_up_cb(void *arg, struct pipeline *pipeline) {
     struct link *link = arg;
-    if (nng_aio_result(link->aio) != 0)
-        nng_msg_free(nng_aio_get_msg(link->aio)); /* ours again after a failed send */
     pthread_mutex_lock(&link->lock);
-    link->sending = false;
+    link->connected = link->pipeline == pipeline;
     link_send_next(link);
     pthread_mutex_unlock(&link->lock);
 }
 
-/* ---- links ---- */
+static void link_lost_cb(void *arg, struct pipeline *pipeline) {
+    struct link *link = arg;
+    pthread_mutex_lock(&link->lock);
+    if (link->pipeline == pipeline) {
+        link->connected = false;
+        link->redial_us = clock_boottime_us() + LOST_US;
+    }
+    pthread_mutex_unlock(&link->lock);
+}
+
+static void link_sent_cb(void *arg, struct pipeline *pipeline) {
+    struct link *link = arg;
+    pthread_mutex_lock(&link->lock);
+    if (link->pipeline == pipeline) {
+        link->sending = false;
+        link_send_next(link);
+    }
+    pthread_mutex_unlock(&link->lock);
+}
+
+/* With the lock held: another pipeline, or none, in the place of the one there is, which is returned. */
+static struct pipeline *link_exchange(struct link *link, struct pipeline *pipeline) {
+    struct pipeline *before = link->pipeline;
+    link->pipeline = pipeline;
+    link->connected = link->sending = false;
+    link->redial_us = clock_boottime_us() + REDIAL_US;
+    return before;
+}
+
+/* Puts a pipeline, or none, in the place of none. */
+static void link_set(struct link *link, struct pipeline *pipeline) {
+    pthread_mutex_lock(&link->lock);
+    (void)link_exchange(link, pipeline);
+    pthread_mutex_unlock(&link->lock);
+}
+
+/* There is no pipeline. */
+static int link_dial(struct link *link) {
+    struct pipeline_options options = {.address = link->address,
+                                       .retry_ms_min = RECONNECT_MS_MIN,
+                                       .retry_ms_max = RECONNECT_MS_MAX,
+                                       .arg = link,
+                                       .up_cb = link_up_cb,
+                                       .lost_cb = link_lost_cb,
+                                       .sent_cb = link_sent_cb};
+    struct pipeline *pipeline;
+    int err = pipeline_open(&pipeline, &options);
+    if (err != SK_OK) return err;
+    link_set(link, pipeline); /* before the first callback */
+    err = pipeline_dial(pipeline);
+    if (err != SK_OK) {
+        link_set(link, NULL);
+        pipeline_retire(pipeline);
+    }
+    return err;
+}
 
 static int link_new(struct frontend *frontend, const struct frame_header *header, struct link **made) {
     struct link *link = calloc(1, sizeof *link);
@@ -200,36 +261,40 @@ static int link_new(struct frontend *frontend, const struct frame_header *header
     memcpy(link->address, header->return_address.data, header->return_address.size);
     pthread_mutex_init(&link->lock, NULL);
     atomic_init(&link->refs, 1);
-    if (nng_push0_open(&link->socket) != 0) {
-        link_unref(link);
-        return SK_ENOMEM;
-    }
-    int rc = nng_aio_alloc(&link->aio, link_sent_cb, link);
-    if (rc == 0) rc = nng_socket_set_ms(link->socket, NNG_OPT_RECONNMINT, 10);
-    if (rc == 0) rc = nng_socket_set_ms(link->socket, NNG_OPT_RECONNMAXT, 200);
-    if (rc == 0) rc = nng_dial(link->socket, link->address, NULL, NNG_FLAG_NONBLOCK);
-    if (rc != 0) {
+    int err = link_dial(link);
+    if (err != SK_OK) {
         char quoted[WIRE_ADDRESS_BYTES_MAX * 4 + 3];
-        log_event(LOG_WARNING, "gateway_refused", "address=%s reason=\"%s\"",
-                  log_quote(link->address, quoted, sizeof quoted), nng_strerror(rc));
-        nng_close(link->socket);
-        if (link->aio != NULL) nng_aio_free(link->aio);
+        log_event(LOG_WARNING, "gateway_refused", "address=%s reason=%s",
+                  log_quote(link->address, quoted, sizeof quoted), error_name(err));
         link_unref(link);
-        return SK_ENET;
+        return err;
     }
     *made = link;
     return SK_OK;
 }
 
-/* Ends the sending; the memory goes with the last reference. Not on the link's own callback. */
-static void link_close(struct link *link) {
+/* Ends the sending; `end`: how the pipeline is closed. The memory goes with the last reference. */
+static void link_close(struct link *link, void (*end)(struct pipeline *pipeline)) {
     pthread_mutex_lock(&link->lock);
     link->closed = true;
+    struct pipeline *pipeline = link_exchange(link, NULL);
     pthread_mutex_unlock(&link->lock);
-    nng_close(link->socket);
-    nng_aio_stop(link->aio);
-    nng_aio_free(link->aio);
+    end(pipeline); /* none of its callbacks comes after it */
     link_unref(link);
+}
+
+/* Dials again after a lost connection: what waits goes out on the next. */
+static void link_tick(struct link *link) {
+    pthread_mutex_lock(&link->lock);
+    bool redial = !link->connected && clock_boottime_us() >= link->redial_us;
+    /* At once, so that it does not connect and take a frame meanwhile. */
+    struct pipeline *before = redial ? link_exchange(link, NULL) : NULL;
+    bool tell = link->taken > link->told && link->head == NULL && !link->sending;
+    if (tell && link_append(link, slice_of(NULL, 0), 0)) link_send_next(link);
+    pthread_mutex_unlock(&link->lock);
+    if (!redial) return;
+    pipeline_retire(before);
+    (void)link_dial(link); /* or later */
 }
 
 /* With the lock held: takes a link out of the table; the caller closes it outside. */
@@ -267,7 +332,7 @@ static struct link *find_link(struct frontend *frontend, const struct frame_head
     }
     if (link != NULL) link_ref(link)->used_us = clock_boottime_us();
     pthread_mutex_unlock(&frontend->lock);
-    if (evicted != NULL) link_close(evicted);
+    if (evicted != NULL) link_close(evicted, pipeline_retire); /* a thread of nng's does not wait for nng */
     return link;
 }
 
@@ -386,13 +451,7 @@ void frontend_stop_receiving(struct frontend *frontend) {
 
 void frontend_tick(struct frontend *frontend) {
     pthread_mutex_lock(&frontend->lock);
-    for (size_t i = 0; i < frontend->link_count; i++) {
-        struct link *link = frontend->links[i];
-        pthread_mutex_lock(&link->lock);
-        bool tell = link->taken > link->told && link->head == NULL && !link->sending;
-        if (tell && link_append(link, slice_of(NULL, 0), 0)) link_send_next(link);
-        pthread_mutex_unlock(&link->lock);
-    }
+    for (size_t i = 0; i < frontend->link_count; i++) link_tick(frontend->links[i]);
     pthread_mutex_unlock(&frontend->lock);
 }
 
@@ -421,7 +480,7 @@ void frontend_close(struct frontend *frontend) {
         pthread_mutex_lock(&frontend->lock);
         struct link *link = table_remove(frontend, 0);
         pthread_mutex_unlock(&frontend->lock);
-        link_close(link);
+        link_close(link, pipeline_close);
     }
     nng_aio_free(frontend->receive);
     pthread_mutex_destroy(&frontend->lock);

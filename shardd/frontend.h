@@ -1,9 +1,9 @@
-/* The shardd's side of the frames between gateways and it: one PULL listener for requests, one PUSH socket per gateway
- * for answers. Of the node's files only this one and peers (later) include nng.
+/* The shardd's side of the frames between gateways and it: one PULL listener for requests, one pipeline per gateway
+ * for answers. Of the node's files only this one and peers include nng.
  *
- * Answers gather: while a message to a gateway is on its way, what comes meanwhile goes into the next one. nng loses
- * what is queued at a disconnect; a gateway notices the broken connection and sends its commands again under their
- * names (docs/replication.md, R10, R27). */
+ * Answers gather: while a message to a gateway is on its way, what comes meanwhile goes into the next one. The message
+ * that is on its way when the connection breaks may be lost, what waits goes out on the next connection. A gateway notices
+ * the broken connection and sends its commands again under their names (docs/replication.md, R10, R27). */
 #pragma once
 
 #include "libcommon/limits.h"
@@ -67,7 +67,8 @@ void frontend_release(struct link *link, size_t bytes);
 /* Any thread: `count` encoded answer items for the gateway of `link`, whose room has been reserved; copied. */
 void frontend_answer(struct link *link, struct slice items, uint32_t count);
 
-/* Any thread, now and then: tells gateways which of their frames have been taken where no answer did. */
+/* Any thread, now and then: tells gateways which of their frames have been taken where no answer did, and dials those again
+ * whose connection was lost. */
 void frontend_tick(struct frontend *frontend);
 
 /* Stops receiving (drain); answers still go out. */

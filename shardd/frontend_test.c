@@ -250,6 +250,29 @@ static void test_room_for_answers(void **state) {
     assert_true(frontend_reserve(frame->link, sizeof value));
 }
 
+/* A connection to a gateway that breaks is followed by another, on which answers go on. */
+static void test_a_lost_connection(void **state) {
+    struct fixture *fixture = *state;
+    struct frame_header header = header_of(fixture, 9), told;
+    struct answer_item item;
+    push(fixture, &header, 1);
+    struct frame *frame = wait_for_frame(fixture, 0);
+    answer(frame, 101);
+    nng_msg_free(pull(fixture, &told, &item));
+    assert_int_equal(nng_close(fixture->pull), 0);
+    assert_int_equal(nng_pull0_open(&fixture->pull), 0);
+    assert_int_equal(nng_listen(fixture->pull, fixture->answers, NULL, 0), 0);
+    nng_socket_set_ms(fixture->pull, NNG_OPT_RECVTIMEO, 50);
+    nng_msg *message = NULL;
+    for (int waited_ms = 0; message == NULL && waited_ms < WAIT_MS; waited_ms += 50) {
+        frontend_tick(fixture->frontend);
+        answer(frame, 101);
+        if (nng_recvmsg(fixture->pull, &message, 0) != 0) message = NULL;
+    }
+    assert_non_null(message);
+    nng_msg_free(message);
+}
+
 static void test_an_address_in_use(void **state) {
     struct fixture *fixture = *state;
     struct frontend *second;
@@ -270,6 +293,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_taken_is_told_without_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_gateway_starts_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_room_for_answers, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_lost_connection, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_address_in_use, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -220,7 +220,7 @@ static struct pipeline *exchange(struct peer_link *link, struct pipeline *pipeli
 /* Ends the connection, if there is one, or the attempt to connect, and begins another. */
 static void redial(struct peer_link *link, const char *address, uint64_t now_us) {
     bool same = strcmp(address, link->dialled) == 0;
-    pipeline_close(exchange(link, NULL));
+    pipeline_retire(exchange(link, NULL));
     link->dialled_us = now_us;
     memcpy(link->dialled, address, sizeof link->dialled);
     if (address[0] == '\0') return;

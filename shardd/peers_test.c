@@ -1,4 +1,5 @@
-/* Nodes' pipelines against each other and against bare sockets: real nng over loopback. */
+/* Nodes' pipelines against each other and against bare sockets: real nng. Within the process, but for one test: nng 1.5.2
+ * leaks a connection over the network whose handshake is under way when its listener is closed. */
 #include "shardd/peer_outbox.h"
 
 #include "libcommon/check.h"
@@ -113,8 +114,8 @@ static void room_cb(void *arg, uint32_t peer) {
 
 /* ---- nodes ---- */
 
-static void open_node(struct node *node, const char *listen) {
-    struct peers_options options = {.listen = listen,
+static void open_at(struct node *node, const char *address) {
+    struct peers_options options = {.listen = address,
                                     .arg = node,
                                     .frame_cb = frame_cb,
                                     .up_cb = up_cb,
@@ -123,11 +124,18 @@ static void open_node(struct node *node, const char *listen) {
     char text[256] = "";
     int port;
     if (peers_open(&node->peers, &options, text, sizeof text, &port) != SK_OK) fail_msg("%s", text);
-    assert_true(port > 0);
-    snprintf(node->address, sizeof node->address, "tcp://127.0.0.1:%d", port);
+    snprintf(node->address, sizeof node->address, "%s", address);
+    if (port > 0) snprintf(node->address, sizeof node->address, "tcp://127.0.0.1:%d", port);
     node->incarnation++;
     peers_start(node->peers, CLUSTER, node->id, node->incarnation);
     node->outbox.peers = node->peers;
+}
+
+static void open_node(struct node *node) {
+    static unsigned opened;
+    char address[64];
+    snprintf(address, sizeof address, "inproc://node-%u-%u", node->id, opened++);
+    open_at(node, address);
 }
 
 static void release_held(struct node *node, bool hold) {
@@ -229,14 +237,25 @@ static size_t seen_count(struct node *node) {
     return seen;
 }
 
+/* Waits until two nodes are connected both ways, and forgets when they were not yet: on a busy machine that counts as down. */
+static void wait_for_pair(struct node *a, struct node *b) {
+    wait_for(a, &a->ups[b->id], NULL, 1);
+    wait_for(b, &b->ups[a->id], NULL, 1);
+    for (int i = 0; i < 2; i++) {
+        struct node *node = i == 0 ? a : b, *other = i == 0 ? b : a;
+        pthread_mutex_lock(&node->lock);
+        node->downs[other->id] = 0;
+        pthread_mutex_unlock(&node->lock);
+    }
+}
+
 /* Two nodes that are connected both ways. */
 static void open_pair(struct fixture *fixture) {
     struct node *a = &fixture->nodes[0], *b = &fixture->nodes[1];
-    open_node(a, "tcp://127.0.0.1:0");
-    open_node(b, "tcp://127.0.0.1:0");
+    open_node(a);
+    open_node(b);
     give_map(fixture, 2);
-    wait_for(a, &a->ups[b->id], NULL, 1);
-    wait_for(b, &b->ups[a->id], NULL, 1);
+    wait_for_pair(a, b);
 }
 
 /* ---- what is sent ---- */
@@ -285,9 +304,27 @@ static void test_both_ways(void **state) {
     assert_true(seen_at(a, 0).shard == 9 && seen_at(a, 0).from == b->id);
 }
 
+static void test_over_the_network(void **state) {
+    struct fixture *fixture = *state;
+    struct node *a = &fixture->nodes[0], *b = &fixture->nodes[1];
+    open_at(a, "tcp://127.0.0.1:0");
+    open_at(b, "tcp://127.0.0.1:0");
+    give_map(fixture, 2);
+    wait_for_pair(a, b);
+    for (uint64_t i = 1; i <= 100; i++) add_append(a, b->id, 7, i, ENTRY_BYTES);
+    peer_outbox_flush(&a->outbox);
+    send_ack(b, a->id, 9, 6);
+    wait_seen(b, 100);
+    wait_seen(a, 1);
+    assert_int_equal(seen_at(b, 99).number, 100);
+    give_map(fixture, 0); /* both stop dialling before a listener is closed */
+    wait_for(a, &a->downs[b->id], NULL, 1);
+    wait_for(b, &b->downs[a->id], NULL, 1);
+}
+
 static void test_three_nodes(void **state) {
     struct fixture *fixture = *state;
-    for (uint32_t i = 0; i < NODES; i++) open_node(&fixture->nodes[i], "tcp://127.0.0.1:0");
+    for (uint32_t i = 0; i < NODES; i++) open_node(&fixture->nodes[i]);
     give_map(fixture, NODES);
     for (uint32_t i = 0; i < NODES; i++) {
         struct node *node = &fixture->nodes[i];
@@ -425,7 +462,7 @@ static void test_a_node_starts_again(void **state) {
     peer_outbox_flush(&a->outbox);
     assert_int_equal(peers_room(a->peers, b->id), 0);
 
-    open_node(b, address);
+    open_at(b, address);
     wait_for(a, &a->ups[b->id], NULL, 2);
     give_map(fixture, 2);
     wait_for(b, &b->ups[a->id], NULL, 2);
@@ -439,14 +476,16 @@ static void test_a_node_starts_again(void **state) {
 static void test_a_node_that_was_never_there(void **state) {
     struct fixture *fixture = *state;
     struct node *a = &fixture->nodes[0], *b = &fixture->nodes[1];
-    open_node(a, "tcp://127.0.0.1:0");
-    open_node(b, "tcp://127.0.0.1:0");
+    open_node(a);
+    open_node(b);
     close_node(b);
     give_map(fixture, 2);
     wait_for(a, &a->downs[b->id], NULL, 1);
     assert_int_equal(a->ups[b->id], 0);
     assert_int_equal(peers_room(a->peers, b->id), 0);
-    open_node(b, b->address);
+    char address[64];
+    memcpy(address, b->address, sizeof address);
+    open_at(b, address);
     wait_for(a, &a->ups[b->id], NULL, 1);
 }
 
@@ -454,7 +493,7 @@ static void test_another_address(void **state) {
     struct fixture *fixture = *state;
     struct node *a = &fixture->nodes[0], *b = &fixture->nodes[1], *c = &fixture->nodes[2];
     open_pair(fixture);
-    open_node(c, "tcp://127.0.0.1:0");
+    open_node(c);
     struct map *map = make_map(fixture, 2), *old = make_map(fixture, 2);
     old->version = map->version - 1;
     /* node 2 has moved to where node 3 listens: what it is sent there is refused, since it is not node 3's */
@@ -566,15 +605,12 @@ static void test_a_connection_that_says_nothing(void **state) {
     struct fixture *fixture = *state;
     struct node *a = &fixture->nodes[0], *b = &fixture->nodes[1];
     nng_socket socket;
-    nng_listener listener;
     nng_msg *message;
-    int port;
-    open_node(a, "tcp://127.0.0.1:0");
+    open_node(a);
+    snprintf(b->address, sizeof b->address, "inproc://says-nothing");
     assert_int_equal(nng_pull0_open(&socket), 0);
-    assert_int_equal(nng_listen(socket, "tcp://127.0.0.1:0", &listener, 0), 0);
-    assert_int_equal(nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, &port), 0);
+    assert_int_equal(nng_listen(socket, b->address, NULL, 0), 0);
     nng_socket_set_ms(socket, NNG_OPT_RECVTIMEO, WAIT_S * 1000);
-    snprintf(b->address, sizeof b->address, "tcp://127.0.0.1:%d", port);
     give_map(fixture, 2);
     wait_for(a, &a->ups[b->id], NULL, 1);
     send_ack(a, b->id, 1, 1);
@@ -599,7 +635,7 @@ static void test_bad_addresses(void **state) {
     struct peers_options options = {.listen = a->address};
     struct peers *second;
     char text[256];
-    open_node(a, "tcp://127.0.0.1:0");
+    open_node(a);
     assert_int_equal(peers_open(&second, &options, text, sizeof text, NULL), SK_ECONFIG);
     assert_non_null(strstr(text, a->address));
     options.listen = "nonsense";
@@ -609,7 +645,7 @@ static void test_bad_addresses(void **state) {
     snprintf(b->address, sizeof b->address, "nonsense");
     give_map(fixture, 2);
     wait_for(a, &a->downs[b->id], NULL, 1);
-    open_node(b, "tcp://127.0.0.1:0");
+    open_node(b);
     give_map(fixture, 2);
     wait_for(a, &a->ups[b->id], NULL, 1);
 }
@@ -632,21 +668,14 @@ int main(void) {
     log_init("peers_test", LOG_ERROR);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_both_ways),
-        TEST(test_three_nodes),
-        TEST(test_order),
-        TEST(test_an_append_ends),
-        TEST(test_large_entries),
-        TEST(test_held_frames),
-        TEST(test_taken_is_told),
-        TEST(test_a_node_starts_again),
-        TEST(test_a_node_that_was_never_there),
-        TEST(test_another_address),
-        TEST(test_a_node_leaves),
-        TEST(test_what_is_refused),
-        TEST(test_a_connection_that_says_nothing),
-        TEST(test_bad_addresses),
-        TEST(test_the_end),
+        TEST(test_both_ways),           TEST(test_over_the_network),
+        TEST(test_three_nodes),         TEST(test_order),
+        TEST(test_an_append_ends),      TEST(test_large_entries),
+        TEST(test_held_frames),         TEST(test_taken_is_told),
+        TEST(test_a_node_starts_again), TEST(test_a_node_that_was_never_there),
+        TEST(test_another_address),     TEST(test_a_node_leaves),
+        TEST(test_what_is_refused),     TEST(test_a_connection_that_says_nothing),
+        TEST(test_bad_addresses),       TEST(test_the_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -531,8 +531,7 @@ static void test_expired_keys_are_swept(void **state) {
     do {
         expect(fixture, "stays", "v");
         lane_stats(fixture->lane, &stats);
-    } while (stats.keys != 1);
-    assert_int_equal(stats.expires, 0);
+    } while (stats.keys != 1 || stats.expires != 0); /* what is told may be older than the last write */
     stop(fixture);
     start(fixture);
     expect(fixture, "stays", "v");

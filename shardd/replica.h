@@ -222,7 +222,8 @@ struct replica {
     /* as a leader */
     uint64_t first_of_epoch; /* index of the entry that opened its epoch; 0 = not appended yet */
     struct progress progress[MAP_REPLICAS_MAX]; /* one for each replica of config, in its order; ours is unused */
-    uint32_t proposed;            /* bit i: replica i is in an ISR proposed under this config_version (R3) */
+    uint32_t proposed; /* bit i: replica i is in an ISR proposed under this config_version (R3) */
+    uint32_t joining;  /* the same, of those that what is committed waits for until they can be proposed */
     struct replica_change open;   /* the last change asked for under this config_version */
     uint64_t open_us;             /* when it was asked for */
     uint64_t tick_us, resumed_us; /* last tick, last time that ticks had stopped */

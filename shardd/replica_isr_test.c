@@ -195,6 +195,44 @@ static void test_r4_who_joins_has_what_is_committed(void **state) {
     world_free(world);
 }
 
+/* While others write without end, a follower whose way or disk is a little longer never has all that is committed. So
+ * what is committed waits for it, and only until it can join. */
+static void test_r4_who_is_nearly_level_is_waited_for(void **state) {
+    (void)state;
+    struct world *world = world_without_three();
+    struct replica *leader = world_replica(world, 1);
+    world->nodes[3].stuck = true;
+    leader->progress[2].join_us = 0;
+    for (uint32_t i = 0; i < 20 && world->nodes[1].asks == 0; i++) {
+        world_write(world, 1);
+        world_sync(world, 3); /* the write before this one */
+        world_settle(world);
+        world_tick(world);
+    }
+    assert_true(asks_for_isr(world, 1, 1, 2, 3));
+    world_free(world);
+}
+
+/* One that stops being level is not waited for any longer. */
+static void test_r4_who_falls_back_is_not_waited_for(void **state) {
+    (void)state;
+    struct world *world = world_without_three();
+    struct replica *leader = world_replica(world, 1);
+    world->nodes[3].stuck = true;
+    world_write(world, 1);
+    world_settle(world);
+    assert_int_equal(leader->commit_index, leader->last_index);
+    leader->progress[2].join_us = 0;
+    world_tick(world);
+    world_write(world, 1);
+    world_settle(world);
+    assert_int_equal(leader->commit_index, leader->last_index - 1);
+    world_pass(world, LAG_US / 4);
+    assert_int_equal(leader->commit_index, leader->last_index);
+    assert_int_equal(world->nodes[1].asks, 0);
+    world_free(world);
+}
+
 /* That a connection is there again says nothing of the process behind it: what counts is an answer that came over it. */
 static void test_r4_a_new_connection_is_no_answer(void **state) {
     (void)state;
@@ -670,6 +708,8 @@ int main(void) {
         cmocka_unit_test(test_r3_the_members_of_all_proposals_count),
         cmocka_unit_test(test_r3_a_proposal_is_superseded),
         cmocka_unit_test(test_r4_who_joins_has_what_is_committed),
+        cmocka_unit_test(test_r4_who_is_nearly_level_is_waited_for),
+        cmocka_unit_test(test_r4_who_falls_back_is_not_waited_for),
         cmocka_unit_test(test_r4_a_new_connection_is_no_answer),
         cmocka_unit_test(test_r4_who_joins_has_the_beginning_of_the_epoch),
         cmocka_unit_test(test_r4_acknowledgements_of_other_processes),

@@ -7,6 +7,7 @@
 #define STALL_LAGS     5u        /* a disk that has not synced for so many lag_us hangs (R22) */
 #define RESEND_RETRIES 5u        /* retry_us without the acknowledgement of what a later beacon overtook */
 #define HANDOVER_US    500000u   /* a hand-over is given up after this (R20) */
+#define NEAR_SHARE     8u        /* lag_us / this: so little behind, a follower is waited for until it can join */
 #define BACK_OFF_US    250000u   /* a member that was put out stays out so long at first (R18), */
 #define BACK_OFF_MAX   10000000u /* twice as long each time up to this, */
 #define STEADY_US      60000000u /* and starts over after so long in the set */
@@ -60,6 +61,7 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     replica->epoch_boot_us = event->boot_us;
     replica->opened_epoch = replica->adopting_epoch = 0;
     replica->first_of_epoch = 0;
+    replica->joining = 0;
     replica->tick_us = replica->resumed_us = event->boot_us;
     replica->handover_to = 0;
     replica->may_have_left = replica->wants_to_stay = false;
@@ -77,14 +79,14 @@ void leader_end_epoch(struct replica *replica) {
 
 static bool is_in(uint32_t mask, uint32_t slot) { return (mask >> slot & 1) != 0; }
 
-/* R3: on the widest set; R5: not before its own promise has run out; R11: not below min_isr. */
+/* R3: on the widest set, and whoever is about to join it; R5: not before its own promise has run out; R11: not below min_isr. */
 void leader_advance_commit(struct replica *replica, uint64_t now_us) {
     if (replica->first_of_epoch == 0 || now_us < replica->promise_until_us) return;
     if (replica->config.isr_count < replica->config.min_isr) return;
-    uint32_t widest = replica_widest(replica);
+    uint32_t counted = replica_widest(replica) | replica->joining;
     uint64_t commit = replica->durable_index;
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
-        if (!is_in(widest, i) || !is_other(replica, i)) continue;
+        if (!is_in(counted, i) || !is_other(replica, i)) continue;
         const struct progress *progress = &replica->progress[i];
         uint64_t match = progress->state == PROGRESS_PROBE ? 0 : progress->match_index;
         if (match < commit) commit = match;
@@ -280,16 +282,33 @@ static bool is_slow(const struct replica *replica, const struct progress *progre
     return progress->down || now_us - answered_us > lag_us || now_us - level_us > lag_us;
 }
 
-/* R4: it has what is committed and the beginning of our epoch, durably, under the incarnation that it runs as. That it
- * runs an answer proves that was sent on the present connection: the last one may have died with its process. */
+/* That it runs an answer proves that was sent on the present connection: the last one may have died with its process. */
+static bool is_steady(const struct replica *replica, const struct progress *progress, uint64_t level_us_max,
+                      uint64_t now_us) {
+    bool answers = progress->answered_us != 0 && progress->answered_us >= progress->up_us &&
+                   now_us - progress->answered_us <= replica->times.lag_us;
+    return progress->state == PROGRESS_STREAM && !progress->down && now_us >= progress->join_us && answers &&
+           now_us - progress->level_us <= level_us_max;
+}
+
+/* R4: it has what is committed and the beginning of our epoch, durably, under the incarnation that it runs as. */
 static bool may_join(const struct replica *replica, const struct progress *progress, uint64_t now_us) {
-    bool has = progress->state == PROGRESS_STREAM && progress->match_index >= replica->commit_index &&
-               replica->first_of_epoch != 0 && progress->match_index >= replica->first_of_epoch;
-    bool steady = !progress->down && now_us >= progress->join_us && progress->answered_us != 0 &&
-                  progress->answered_us >= progress->up_us &&
-                  now_us - progress->answered_us <= replica->times.lag_us &&
-                  now_us - progress->level_us <= replica->times.lag_us;
+    bool has = progress->match_index >= replica->commit_index && replica->first_of_epoch != 0 &&
+               progress->match_index >= replica->first_of_epoch;
+    bool steady = is_steady(replica, progress, replica->times.lag_us, now_us);
     return has && steady && now_us >= replica->promise_until_us; /* R5 */
+}
+
+/* Who is outside the in-sync set and a moment behind. Where the others are faster and writes never end it would stay so for
+ * ever (R4), so what is committed waits for it, and it joins. It had all of the log a moment ago: that is not long. */
+static uint32_t find_joining(const struct replica *replica, uint64_t now_us) {
+    uint32_t isr = replica_isr(replica), joining = 0;
+    uint64_t near_us = replica->times.lag_us / NEAR_SHARE;
+    for (uint32_t i = 0; i < replica->config.replica_count; i++) {
+        bool out = is_other(replica, i) && !is_in(isr, i);
+        if (out && is_steady(replica, &replica->progress[i], near_us, now_us)) joining |= 1u << i;
+    }
+    return joining;
 }
 
 static uint32_t count_of(uint32_t mask) { return (uint32_t)__builtin_popcount(mask); }
@@ -390,6 +409,7 @@ void leader_on_config(struct replica *replica, const struct map_shard *old, uint
     replica->handover_to =
         0; /* R20: metad has refused it, or something else came first; a wish that stands begins anew */
     replica->may_have_left = replica->wants_to_stay = false;
+    replica->joining = 0; /* until the next tick */
     leader_advance_commit(replica, now_us);
 }
 
@@ -458,6 +478,7 @@ void leader_tick(struct replica *replica, const struct replica_event *event, str
         if (progress->state == PROGRESS_PROBE) send_open(replica, i, now_us, effects);
         if (wants_snapshot(replica, i, now_us)) effects->snapshot_to = progress->node;
     }
+    replica->joining = find_joining(replica, now_us);
     leader_advance_commit(replica, now_us);
     advance_keep(replica);
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {

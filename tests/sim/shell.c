@@ -724,9 +724,12 @@ static void replay_entry(struct sim *sim, struct host *host, const struct record
     const struct sim_entry *entry = &sim->entries[record->entry];
     if (position < host->drive.void_before) return;
     if (entry->index <= host->machine.applied_index) return;
-    if (entry->epoch < host->replica.last_epoch) return; /* it was cut before the checkpoint */
+    bool behind_state = host->replica.last_index == host->machine.applied_index;
+    if (behind_state && entry->epoch < host->replica.last_epoch)
+        return; /* cut by a record that is yet to come (R7) */
     int err =
         replica_restore_entry(&host->replica, entry->index, entry->epoch, entry->time_us, entry->commit_index);
+    if (err == SK_STALE_EPOCH) return; /* the same, if it is so: replica_restore_end */
     if (err != SK_OK) {
         sim_fail(sim,
                  "h%u cannot open its log: entry %" PRIu64 " of epoch %" PRIu64 " behind %" PRIu64 " of %" PRIu64,
@@ -774,6 +777,7 @@ void shell_open(struct sim *sim, struct host *host) {
             break;
         }
     }
+    if (replica_restore_end(&host->replica) != SK_OK) sim_fail(sim, "h%u opens a log with a hole", host->number);
     tell(sim, host, (struct replica_event){.type = REPLICA_RELEASED, .index = host->log_first});
 }
 

@@ -6,6 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* A run takes some thousands of them; where many increments have unknown outcomes, what they add up to takes for ever. */
+#define STATES_MAX 100000
+
 void history_init(struct history *history) { *history = (struct history){0}; }
 
 void history_deinit(struct history *history) {
@@ -55,14 +58,18 @@ static void add(struct check *check, const struct history_item *item) {
     sk_assert(fault == NULL); /* what the machine answers is of the right form */
 }
 
-bool history_judge(const struct history *history, char *text, size_t text_size) {
+enum history_verdict history_judge(const struct history *history, char *text, size_t text_size) {
+    static const enum history_verdict verdicts[] = {
+        [CHECK_GOOD] = HISTORY_GOOD, [CHECK_BAD] = HISTORY_BAD, [CHECK_UNDECIDED] = HISTORY_UNDECIDED};
     struct check *check = check_new();
     for (size_t i = 0; i < history->count; i++) add(check, &history->items[i]);
     struct check_report report;
+    check_set_budget(check, STATES_MAX);
     check_run(check, &report);
-    bool good = report.verdict == CHECK_GOOD;
-    if (!good) snprintf(text, text_size, "%.*s", (int)report.text.size, (const char *)report.text.data);
+    enum history_verdict verdict = verdicts[report.verdict];
+    if (verdict == HISTORY_BAD)
+        snprintf(text, text_size, "%.*s", (int)report.text.size, (const char *)report.text.data);
     check_report_deinit(&report);
     check_free(check);
-    return good;
+    return verdict;
 }

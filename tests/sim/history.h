@@ -22,6 +22,12 @@ void history_init(struct history *history);
 void history_deinit(struct history *history);
 void history_add(struct history *history, const struct history_item *item);
 
-/* Whether one store that does one operation after the other could have answered all this. False: `text` says why, cut
- * to fit. */
-bool history_judge(const struct history *history, char *text, size_t text_size);
+enum history_verdict {
+    HISTORY_GOOD,
+    HISTORY_BAD,
+    HISTORY_UNDECIDED, /* too many unknown outcomes for the judge's budget */
+};
+
+/* Whether one store that does one operation after the other could have answered all this. If not, `text` says why, cut to
+ * fit. */
+enum history_verdict history_judge(const struct history *history, char *text, size_t text_size);

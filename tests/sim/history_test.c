@@ -55,7 +55,9 @@ static bool judged(const struct history_item *items, size_t count) {
     char why[200] = "";
     history_init(&history);
     for (size_t i = 0; i < count; i++) history_add(&history, &items[i]);
-    bool good = history_judge(&history, why, sizeof why);
+    enum history_verdict verdict = history_judge(&history, why, sizeof why);
+    assert_int_not_equal(verdict, HISTORY_UNDECIDED);
+    bool good = verdict == HISTORY_GOOD;
     assert_true(good == (why[0] == '\0'));
     history_deinit(&history);
     return good;

@@ -156,7 +156,7 @@ int main(int count, char **texts) {
         limits += report.limit != NULL;
         if (seed == arguments.to || (failed > 0 && arguments.first)) break;
     }
-    if (limits > 0) printf("%" PRIu64 " ended early at a known limit\n", limits);
+    if (limits > 0) printf("%" PRIu64 " came to a known limit\n", limits);
     if (arguments.from != arguments.to) {
         printf("%" PRIu64 " passed, %" PRIu64 " failed\n", runs - failed, failed);
     }

@@ -260,7 +260,9 @@ static void run(struct sim *sim) {
 static void judge(struct sim *sim) {
     struct sim_report *report = sim->report;
     clients_end(sim);
-    report->failed = !history_judge(&sim->history, report->text, sizeof report->text);
+    enum history_verdict verdict = history_judge(&sim->history, report->text, sizeof report->text);
+    report->failed = verdict == HISTORY_BAD;
+    if (verdict == HISTORY_UNDECIDED) report->limit = "the judge gives up";
 }
 
 bool sim_run(const struct sim_options *options, struct sim_report *report) {

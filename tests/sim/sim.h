@@ -37,7 +37,7 @@ struct sim_options {
 /* What became of a run. */
 struct sim_report {
     bool failed;
-    const char *limit;     /* the run ended early, at this known limit; static */
+    const char *limit;     /* a known limit that the run came to, and has not proved all; static */
     char text[FAULT_TEXT]; /* failed: which invariant, and how */
     uint64_t at_us;        /* virtual time of its end */
     uint64_t events;

@@ -303,6 +303,7 @@ static void route(struct requests *requests, struct part *part, uint64_t now_ms)
         return;
     }
     bool again = part->state != PART_NEW;
+    if (part->epoch != found.epoch) part->backoff_ms = 0; /* a new leader: if it refuses, it will serve soon */
     if (part_number(requests, part) != SK_OK || node_client_add(node, part, again) != SK_OK) {
         part_done(part, SK_OVERLOADED, slice_of_text("too much waits for the node of the shard"));
     }

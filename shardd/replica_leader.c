@@ -156,6 +156,8 @@ static void on_has(struct replica *replica, struct progress *progress, const str
     leader_advance_commit(replica, event->boot_us);
 }
 
+static void hand_over_if_level(struct replica *replica, uint64_t now_us, struct replica_effects *effects);
+
 void leader_on_message(struct replica *replica, const struct replica_event *event,
                        struct replica_effects *effects) {
     const struct replica_message *message = event->message;
@@ -178,6 +180,7 @@ void leader_on_message(struct replica *replica, const struct replica_event *even
     bool ours = message->type == REPLICA_PROMISE && message->sent_us <= event->boot_us;
     if (ours && message->sent_us > progress->answered_us) progress->answered_us = message->sent_us; /* R15 */
     begin_log(replica, event, effects);
+    hand_over_if_level(replica, event->boot_us, effects);
 }
 
 void leader_on_sent(struct replica *replica, const struct replica_event *event) {
@@ -434,6 +437,19 @@ static void begin_handover(struct replica *replica, uint64_t now_us) {
     replica->handover_us = now_us;
 }
 
+static void ask_to_hand_over(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
+    struct replica_change handover = new_change(replica, REPLICA_CHANGE_HANDOVER, replica->handover_to);
+    replica->may_have_left = true;
+    ask(replica, &handover, now_us, effects);
+}
+
+/* Writes wait for it, so it does not wait for a tick. */
+static void hand_over_if_level(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
+    bool levelling = replica->handover_to != 0 && !replica->may_have_left && !replica->wants_to_stay;
+    if (!levelling || effects->change.kind != REPLICA_CHANGE_NONE || !all_are_level(replica)) return;
+    ask_to_hand_over(replica, now_us, effects);
+}
+
 static void tick_handover(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
     if (replica->wants_to_stay) {
         struct replica_change stay = new_change(replica, REPLICA_CHANGE_STAY, 0);
@@ -448,9 +464,7 @@ static void tick_handover(struct replica *replica, uint64_t now_us, struct repli
         replica->wants_to_stay = true;
         if (!replica->may_have_left) replica->handover_to = 0;
     } else if (replica->may_have_left || all_are_level(replica)) {
-        struct replica_change handover = new_change(replica, REPLICA_CHANGE_HANDOVER, replica->handover_to);
-        replica->may_have_left = true;
-        ask(replica, &handover, now_us, effects);
+        ask_to_hand_over(replica, now_us, effects);
     }
 }
 

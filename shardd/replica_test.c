@@ -88,7 +88,8 @@ static void test_r5_old_entries_wait_for_the_new_epoch(void **state) {
     uint64_t old = leader->first_of_epoch - 1;
     assert_int_equal(old, leader->commit_index + 3);
     world_sync(world, 2);
-    world_tell(world, 2, (struct replica_event){.type = REPLICA_TICK}); /* node 3 has the old ones, not the first */
+    world_tell(world, 2,
+               (struct replica_event){.type = REPLICA_TICK}); /* node 3 has the old ones, not the first */
     assert_int_equal(leader->progress[2].match_index, old);
     assert_int_equal(leader->commit_index, old - 3);
     world_settle(world);
@@ -684,6 +685,25 @@ static void test_r20_everybody_levels_first(void **state) {
     world_free(world);
 }
 
+/* Writes wait for it, so it is asked for as soon as the last one has what was written, not in a tick. */
+static void test_r20_asked_for_when_the_last_is_level(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    world->nodes[3].stuck = true;
+    assert_int_equal(world_write(world, 1), SK_OK);
+    wish(world, 2);
+    world_tick(world);
+    world_settle(world);
+    assert_int_equal(world_write(world, 1), SK_NOT_LEADER);
+    assert_int_equal(world->nodes[1].asks, 0);
+    world->nodes[3].stuck = false;
+    world_settle(world);
+    assert_int_equal(world->nodes[1].asks, 1);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_HANDOVER);
+    world_free(world);
+}
+
 /* Only a serving leader hands over, and to a member that answers. */
 static void test_r20_who_hands_over_to_whom(void **state) {
     (void)state;
@@ -1039,6 +1059,7 @@ int main(void) {
         cmocka_unit_test(test_who_stood_still_hears_first),
         cmocka_unit_test(test_r20_a_hand_over_leaves_no_gap),
         cmocka_unit_test(test_r20_everybody_levels_first),
+        cmocka_unit_test(test_r20_asked_for_when_the_last_is_level),
         cmocka_unit_test(test_r20_who_hands_over_to_whom),
         cmocka_unit_test(test_r20_given_up_if_metad_refuses),
         cmocka_unit_test(test_r20_given_up_after_a_while),

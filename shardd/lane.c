@@ -337,7 +337,7 @@ static int open_log(struct lane *lane, struct replay *replay, char *text, size_t
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
         if (lane->shards.slots[i] != NULL) lane->pending_bytes += lane->shards.slots[i]->payload_bytes;
     }
-    lane->stored_time_us = replay->time_us;
+    lane->stored_time_us = lane->synced_time_us = replay->time_us;
     log_event(LOG_INFO, "log_replayed", "lane=%u entries=%llu bytes=%llu torn_bytes=%llu took_ms=%llu",
               lane->options.number, (unsigned long long)report.entries, (unsigned long long)report.bytes,
               (unsigned long long)report.torn_bytes,

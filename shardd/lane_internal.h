@@ -50,7 +50,7 @@ struct unsynced {
     wal_position position;
     uint32_t shard;
     bool is_entry; /* else the record of an adopted epoch */
-    uint64_t replica_id, index, epoch;
+    uint64_t replica_id, index, epoch, time_us;
 };
 
 struct unsynced_ring {
@@ -112,7 +112,9 @@ struct lane {
     struct shard *ended; /* owned: not in the table any more, and still in the store */
     struct replica_effects effects,
         inner;               /* of the step under way, and of the events that carrying it out feeds */
-    uint64_t stored_time_us; /* the highest leader time that the lane has stored (R26) */
+    uint64_t stored_time_us; /* the highest leader time that the lane has stored (R26), */
+    uint64_t synced_time_us; /* and what of it is synced; less: the record at time_position is not yet */
+    wal_position time_position;
     wal_position durable;
     wal_position checkpoint_keep,
         checkpoint_next; /* the store needs the log from here; will, when the checkpoint is done */

@@ -55,7 +55,8 @@ int lane_append_entry(struct lane *lane, struct shard *shard, const struct wal_e
                                                   .is_entry = true,
                                                   .replica_id = logged->replica_id,
                                                   .index = logged->index,
-                                                  .epoch = logged->epoch});
+                                                  .epoch = logged->epoch,
+                                                  .time_us = logged->time_us});
     struct replica_event event = {
         .type = REPLICA_APPENDED, .index = logged->index, .epoch = logged->epoch, .time_us = logged->time_us};
     lane_step_inner(lane, shard, &event);
@@ -99,6 +100,7 @@ int lane_append(struct lane *lane, struct shard *shard, enum replica_entry_kind 
 /* What the log has made durable: told to the cores, record by record. */
 void lane_note_durable(struct lane *lane) {
     struct unsynced_ring *ring = &lane->unsynced;
+    if (lane->time_position < lane->durable) lane->synced_time_us = lane->stored_time_us;
     while (ring->count > 0 && ring->slots[ring->head].position < lane->durable) {
         struct unsynced record = ring->slots[ring->head];
         ring->head = (ring->head + 1) & (ring->capacity - 1);
@@ -107,7 +109,8 @@ void lane_note_durable(struct lane *lane) {
         if (shard == NULL || shard->replica.replica_id != record.replica_id) continue;
         struct replica_event event = {.type = record.is_entry ? REPLICA_DURABLE : REPLICA_STORED,
                                       .index = record.index,
-                                      .epoch = record.epoch};
+                                      .epoch = record.epoch,
+                                      .time_us = record.time_us};
         lane_step_inner(lane, shard, &event);
         if (!record.is_entry) shard->changed = true; /* R1: its epoch outlives this record of the log */
         lane_mark_dirty(lane, shard);
@@ -384,28 +387,29 @@ uint64_t lane_time_us(const struct lane *lane) {
     return time_us;
 }
 
-/* R26: what a leader has shown as expired must stay so under the next, also when all of them have restarted. */
+/* R26: what a leader has shown as expired must stay so under the next, also when all of them have restarted. One record at
+ * a time is on its way, so that each is seen to be synced. */
 static void store_time(struct lane *lane) {
     uint64_t time_us = lane_time_us(lane);
-    wal_position position;
     struct wal_entry record = {.type = WAL_TIME, .time_us = time_us};
-    if (time_us <= lane->stored_time_us || wal_append(lane->wal, &record, &position) != SK_OK) return;
-    lane->stored_time_us = time_us;
+    bool waits = lane->synced_time_us < lane->stored_time_us;
+    if (waits || lane->failed || time_us < lane->stored_time_us + REPLICA_TIME_KEPT_US) return;
+    if (wal_append(lane->wal, &record, &lane->time_position) == SK_OK) lane->stored_time_us = time_us;
 }
 
 void lane_tick_shards(struct lane *lane) {
     for (uint32_t i = 0; i < lane->shards.slot_count && !lane->failed; i++) {
         struct shard *shard = lane->shards.slots[i];
         if (shard == NULL) continue;
-        struct replica_event event = {.type = REPLICA_TICK};
+        struct replica_event event = {.type = REPLICA_TICK, .time_us = lane->synced_time_us};
         (void)lane_drive(lane, shard, &event);
         lane_mark_dirty(lane, shard);
         sweep(lane, shard);
     }
     lane_tick_snapshots(lane);
+    store_time(lane);
     if (lane->now_us - lane->second_us < 1000000u || lane->failed) return;
     lane->second_us = lane->now_us;
-    store_time(lane);
     lane_release_log(lane);
 }
 

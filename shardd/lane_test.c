@@ -2,6 +2,7 @@
  * through restarts. */
 #include "shardd/lane.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
 #include "libcommon/slot.h"
@@ -537,6 +538,19 @@ static void test_expired_keys_are_swept(void **state) {
     expect(fixture, "stays", "v");
 }
 
+/* R26: reads show no time that is far beyond what is on disk; the lane records it without anything written, and tells
+ * the cores. */
+static void test_r26_time_passes_for_reads_alone(void **state) {
+    struct fixture *fixture = *state;
+    char result[RESULT_BYTES];
+    assert_int_equal(run_write(fixture, "t", "SET t 1 PX 600000", result), SK_OK);
+    uint64_t end_us = clock_boottime_us() + WAIT_MS * 1000u;
+    do {
+        assert_true(clock_boottime_us() < end_us);
+        assert_int_equal(run_read(fixture, "t", "PTTL t", result), SK_OK);
+    } while (strtoul(result, NULL, 10) > 600000 - 2 * REPLICA_TIME_AGE_US / 1000);
+}
+
 static void test_ids_are_bounded(void **state) {
     struct fixture *fixture = *state;
     char id[32], result[RESULT_BYTES];
@@ -714,6 +728,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_r15_reads_wait_for_the_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_commands_are_not_logged, setup, teardown),
         cmocka_unit_test_setup_teardown(test_expired_keys_are_swept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_r26_time_passes_for_reads_alone, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_are_bounded, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_answer_is_dropped, setup, teardown),
         cmocka_unit_test_setup_teardown(test_r30_a_partial_shard_begins_anew, setup, teardown),

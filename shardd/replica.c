@@ -49,7 +49,7 @@ void replica_restore_state(struct replica *replica, uint64_t applied_index, cons
     epochs_cut(&replica->epochs, applied_index);
     replica->last_epoch = epochs_at(&replica->epochs, applied_index);
     replica->stored_epoch = replica->seen_epoch = stored_epoch;
-    replica->last_time_us = time_us;
+    replica->last_time_us = replica->recorded_time_us = time_us;
 }
 
 int replica_restore_entry(struct replica *replica, uint64_t index, uint64_t epoch, uint64_t time_us,
@@ -86,8 +86,13 @@ int replica_restore_adopted(struct replica *replica, uint64_t epoch, uint64_t in
     return SK_OK;
 }
 
+static void note_recorded(struct replica *replica, uint64_t time_us) {
+    if (time_us > replica->recorded_time_us) replica->recorded_time_us = time_us;
+}
+
 void replica_restore_time(struct replica *replica, uint64_t time_us) {
     if (time_us > replica->last_time_us) replica->last_time_us = time_us;
+    note_recorded(replica, time_us);
 }
 
 int replica_restore_end(const struct replica *replica) { return replica->left_out == 0 ? SK_OK : SK_ECORRUPT; }
@@ -164,6 +169,15 @@ void replica_fail(struct replica *replica, const char *why, struct replica_effec
 uint64_t replica_time_us(const struct replica *replica, uint64_t boot_us) {
     uint64_t time_us = replica->epoch_wall_us + (boot_us - replica->epoch_boot_us);
     return time_us > replica->last_time_us ? time_us : replica->last_time_us;
+}
+
+/* Entries are on disk before anyone sees what they have done; the time of a read is not, and a restart must find one that
+ * is not far behind. While nothing can be recorded it stands still (R26). What entries have shown is never later: all that
+ * is executed is synced here. */
+static uint64_t read_time_us(const struct replica *replica, uint64_t boot_us) {
+    uint64_t time_us = replica_time_us(replica, boot_us);
+    uint64_t bound_us = replica->recorded_time_us + REPLICA_TIME_AGE_US;
+    return time_us < bound_us ? time_us : bound_us;
 }
 
 /* ---- configuration ---- */
@@ -266,6 +280,7 @@ static void on_durable(struct replica *replica, const struct replica_event *even
     if (event->index > replica->last_index || (epoch != 0 && epoch != event->epoch)) return;
     if (event->index > replica->durable_index) replica->durable_index = event->index;
     if (event->epoch > replica->stored_epoch) replica->stored_epoch = event->epoch;
+    note_recorded(replica, event->time_us);
     replica->unsynced_us = replica->durable_index == replica->last_index ? 0 : event->boot_us;
     if (replica_leads(replica)) {
         leader_advance_commit(replica, event->boot_us);
@@ -313,7 +328,7 @@ static void on_read(struct replica *replica, const struct replica_event *event, 
         effects->refused = SK_UNAVAILABLE;
         return;
     }
-    effects->time_us = replica_time_us(replica, event->boot_us);
+    effects->time_us = read_time_us(replica, event->boot_us);
 }
 
 uint64_t replica_lease_until_us(const struct replica *replica) {
@@ -454,6 +469,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         else if (replica->role == REPLICA_FOLLOWER) follower_flush(replica, effects);
         break;
     case REPLICA_TICK:
+        note_recorded(replica, event->time_us);
         if (replica_leads(replica)) leader_tick(replica, event, effects);
         else if (replica->role == REPLICA_FOLLOWER) follower_tick(replica, event, effects);
         break;

@@ -40,9 +40,11 @@ struct replica_times {
     uint64_t retry_us;  /* what was not answered is asked again */
 };
 
-/* The leader's time goes to disk every second at least (the shell's task): what a process finds there when it starts may
- * be so much older than what was shown last (R26). */
-#define REPLICA_TIME_AGE_US 1500000u
+/* Reads show no time that is further than AGE beyond what is on disk; a process that starts with what it finds there begins
+ * behind that (R26). The leader's time goes to disk whenever it is KEPT beyond what went there last (the shell's task):
+ * a sync may take the rest, before the time of reads stands still. */
+#define REPLICA_TIME_AGE_US  1500000u
+#define REPLICA_TIME_KEPT_US (REPLICA_TIME_AGE_US / 2)
 
 #define REPLICA_TIMES_DEFAULT                                                                                     \
     (struct replica_times) {                                                                                      \
@@ -111,14 +113,14 @@ enum replica_event_type {
     REPLICA_SWEEP,     /* the lane wants what has expired removed */
     REPLICA_READ,      /* a command wants to read now (R14) */
     REPLICA_APPENDED,  /* an entry is in the log's buffer: `index`, `epoch`, `time_us` */
-    REPLICA_DURABLE,   /* the entry `index` of `epoch` is synced, and so is all before it */
+    REPLICA_DURABLE,   /* the entry `index` of `epoch`, `time_us`, is synced, and so is all before it */
     REPLICA_ADOPTED,   /* the record that effects->adopt asked for is in the log's buffer: `epoch`, `index` */
     REPLICA_STORED,    /* that record is synced: `epoch` */
     REPLICA_EXECUTED,  /* the entry at `index`, the next one, has been executed */
     REPLICA_MESSAGE,   /* from a peer: `message` */
     REPLICA_SENT,      /* APPEND to node `peer` carries entries up to `index` */
     REPLICA_FLUSH,     /* the end of a step of the shell: what is to be sent now? */
-    REPLICA_TICK,      /* time passes; every 20 ms or so */
+    REPLICA_TICK,      /* time passes; every 20 ms or so. `time_us`: the leader's time as it is on disk (R26) */
     REPLICA_PEER_DOWN, /* node `peer`: its connection closed and does not come back */
     REPLICA_PEER_UP,   /* node `peer`: a new connection; what was under way may be lost (R27) */
     REPLICA_RELEASED,  /* the log's first entry is now `index` */
@@ -201,10 +203,11 @@ struct replica {
     uint64_t unsynced_us;   /* since when something waits for its sync; 0 = nothing does (R22) */
 
     /* time in the state machine, microseconds since 1970 (R26) */
-    uint64_t last_time_us;  /* highest stamp seen */
-    bool time_is_old;       /* it is from the disk: no leader was heard since this process began */
-    uint64_t epoch_wall_us; /* leader: the time at which its epoch began, */
-    uint64_t epoch_boot_us; /* and CLOCK_BOOTTIME then: within an epoch time advances by it */
+    uint64_t last_time_us;     /* highest stamp seen */
+    uint64_t recorded_time_us; /* of it, what is on disk */
+    bool time_is_old;          /* it is from the disk: no leader was heard since this process began */
+    uint64_t epoch_wall_us;    /* leader: the time at which its epoch began, */
+    uint64_t epoch_boot_us;    /* and CLOCK_BOOTTIME then: within an epoch time advances by it */
 
     /* as a follower */
     uint64_t opened_epoch;     /* the log is a copy of this epoch's leader's; 0 = not yet */
@@ -253,7 +256,7 @@ int replica_restore_end(const struct replica *replica);
 
 void replica_step(struct replica *replica, const struct replica_event *event, struct replica_effects *effects);
 
-/* The time by which a leader judges expiry now. */
+/* A leader's time now: what its entries and beacons carry. What a read goes by may be less (REPLICA_TIME_AGE_US). */
 uint64_t replica_time_us(const struct replica *replica, uint64_t boot_us);
 
 /* Whether a result of an entry of `epoch` may be told now (R8). */

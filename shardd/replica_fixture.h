@@ -52,7 +52,7 @@ struct node {
     struct record disk[WORLD_RECORDS];
     uint32_t records, synced;
     struct entry log[WORLD_ENTRIES]; /* by index */
-    uint64_t time_us, time_at_us;    /* the leader's time on disk, and when it went there */
+    uint64_t time_us, time_at_us;    /* the leader's time on disk, synced at once, and when it went there */
 
     /* what it has asked for so far */
     struct replica_change asked; /* last */
@@ -194,7 +194,8 @@ static inline void world_sync(struct world *world, uint32_t id) {
         node_tell_only(world, id,
                        (struct replica_event){.type = record->is_entry ? REPLICA_DURABLE : REPLICA_STORED,
                                               .index = record->index,
-                                              .epoch = record->epoch});
+                                              .epoch = record->epoch,
+                                              .time_us = record->entry.time_us});
     }
 }
 
@@ -412,11 +413,13 @@ static inline void world_tick(struct world *world) {
     world->now_us += TICK_US;
     for (uint32_t id = 1; id <= world->count; id++) {
         const struct node *node = &world->nodes[id];
-        if (node->up && !node->paused) world_tell(world, id, (struct replica_event){.type = REPLICA_TICK});
+        if (!node->up || node->paused) continue;
+        world_tell(world, id, (struct replica_event){.type = REPLICA_TICK, .time_us = node->time_us});
     }
     for (uint32_t id = 1; id <= world->count; id++) {
         struct node *node = &world->nodes[id];
-        if (!node->up || node->paused || world->now_us - node->time_at_us < 1000000) continue;
+        if (!node->up || node->paused || node->full || node->stuck) continue;
+        if (node->replica.last_time_us < node->time_us + REPLICA_TIME_KEPT_US) continue;
         node->time_us = node->replica.last_time_us;
         node->time_at_us = world->now_us;
     }

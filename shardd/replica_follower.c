@@ -185,7 +185,7 @@ void follower_on_installed(struct replica *replica, const struct replica_event *
     replica->epochs = *event->epochs;
     replica->last_epoch = epochs_at(&replica->epochs, event->index);
     replica->unsynced_us = 0;
-    if (event->time_us > replica->last_time_us) replica->last_time_us = event->time_us;
+    replica_restore_time(replica, event->time_us); /* it is on disk with the state */
     replica->ack_owed = true;
 }
 

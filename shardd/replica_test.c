@@ -956,7 +956,7 @@ static void test_r26_reads_of_an_idle_leader_show_nothing_twice(void **state) {
     world_free(world);
 }
 
-/* Also when all of them restart, and only the disk says what time it was: it went there a second ago. The promise that a
+/* Also when all of them restart, and only the disk says what time it was: it went there a moment ago. The promise that a
  * restart counts as may be over before the map comes. */
 static void test_r26_after_a_restart_of_all(void **state) {
     (void)state;
@@ -964,7 +964,7 @@ static void test_r26_after_a_restart_of_all(void **state) {
     struct node *node = &world->nodes[1];
     world_pass(world, 3000000);
     while (node->time_at_us != world->now_us) world_pass(world, TICK_US);
-    world_pass(world, 990000);
+    world_pass(world, REPLICA_TIME_KEPT_US - TICK_US);
     assert_true(node->time_at_us < world->now_us);
     struct replica_effects *effects = world_tell(world, 1, (struct replica_event){.type = REPLICA_READ});
     assert_int_equal(effects->refused, SK_OK);
@@ -979,6 +979,61 @@ static void test_r26_after_a_restart_of_all(void **state) {
     effects = world_tell(world, 1, (struct replica_event){.type = REPLICA_READ});
     assert_int_equal(effects->refused, SK_OK);
     assert_true(effects->time_us >= shown_us);
+    world_free(world);
+}
+
+static uint64_t time_of_read(struct world *world, uint32_t id) {
+    struct replica_effects *effects = world_tell(world, id, (struct replica_event){.type = REPLICA_READ});
+    assert_int_equal(effects->refused, SK_OK);
+    return effects->time_us;
+}
+
+/* While nothing can be recorded reads go on, and their time stands still before a restart could fall behind it. */
+static void test_r26_time_that_cannot_be_recorded_stands_still(void **state) {
+    (void)state;
+    struct world *world = world_serving(1, 1);
+    struct node *node = &world->nodes[1];
+    world_pass(world, 3000000);
+    for (uint32_t i = 0; i < 300; i++) { /* as long as it can be, time goes on without a halt */
+        world_pass(world, TICK_US);
+        assert_int_equal(time_of_read(world, 1), replica_time_us(&node->replica, world->now_us));
+    }
+    node->full = true;
+    world_pass(world, 10000000);
+    uint64_t shown_us = time_of_read(world, 1);
+    assert_int_equal(shown_us, node->time_us + REPLICA_TIME_AGE_US);
+    world_crash(world, 1);
+    node->wall_offset_us = -3600000000;
+    node->full = false;
+    world_start(world, 1);
+    world_wait(world, 1000000);
+    record_set_leader(world, 1);
+    world_decree(world);
+    world_settle(world);
+    assert_true(time_of_read(world, 1) >= shown_us);
+    world_free(world);
+}
+
+/* It goes on with the first entry that is synced, or record of the time, and reads never fall behind entries. */
+static void test_r26_time_goes_on_once_it_is_recorded(void **state) {
+    (void)state;
+    struct world *world = world_serving(1, 1);
+    struct node *node = &world->nodes[1];
+    node->full = true;
+    world_pass(world, 10000000);
+    uint64_t now_us = replica_time_us(&node->replica, world->now_us);
+    assert_true(time_of_read(world, 1) < now_us);
+    node->full = false;
+    assert_int_equal(world_write(world, 1), SK_OK);
+    assert_true(time_of_read(world, 1) < now_us); /* not synced yet */
+    world_settle(world);
+    assert_int_equal(time_of_read(world, 1), now_us);
+    node->full = true;
+    world_pass(world, 10000000);
+    now_us = replica_time_us(&node->replica, world->now_us);
+    assert_true(time_of_read(world, 1) < now_us);
+    world_tell(world, 1, (struct replica_event){.type = REPLICA_TICK, .time_us = now_us});
+    assert_int_equal(time_of_read(world, 1), now_us);
     world_free(world);
 }
 
@@ -1072,6 +1127,8 @@ int main(void) {
         cmocka_unit_test(test_r26_a_new_leader_starts_behind_what_was_shown),
         cmocka_unit_test(test_r26_reads_of_an_idle_leader_show_nothing_twice),
         cmocka_unit_test(test_r26_after_a_restart_of_all),
+        cmocka_unit_test(test_r26_time_that_cannot_be_recorded_stands_still),
+        cmocka_unit_test(test_r26_time_goes_on_once_it_is_recorded),
         cmocka_unit_test(test_r29_older_maps_are_ignored),
         cmocka_unit_test(test_r29_a_log_of_a_later_epoch_than_metad_knows),
     };

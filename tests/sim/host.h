@@ -77,7 +77,8 @@ struct host {
     uint32_t waiting_count, waiting_room;
     uint64_t told_position;    /* records before it have been told to the core as durable */
     uint64_t adopted_position; /* behind the last RECORD_ADOPT */
-    uint64_t time_kept_us;     /* the leader's time as last recorded */
+    uint64_t time_kept_us;     /* the leader's time as last recorded, */
+    uint64_t time_synced_us;   /* and as it is durable */
     uint64_t checkpoint_us;    /* when the next one begins */
     struct {
         bool under_way;

@@ -139,15 +139,9 @@ struct ledger_floor ledger_floor(const struct ledger *ledger) {
         .index = ledger->answered_last, .time_us = ledger->answered_time_us, .at_us = ledger->answered_at_us};
 }
 
-/* A process that has restarted knows the time only as recorded, and clocks that run apart or back show that. So does a disk
- * that was full for longer than the record of the time may be old: reads go on meanwhile, and the time they show is not on
- * disk. A known limit of R26. */
-static bool may_forget_time(const struct sim *sim) {
-    return faults_may(sim, FAULT_CLOCK) || faults_may(sim, FAULT_FULL);
-}
-
 /* Operations take effect in the order of the log. Whatever began after an answer that showed a position must see at
- * least that: with equal states this is linearizability. The same for time: what was read as expired stays so (R26). */
+ * least that: with equal states this is linearizability. The same for time: what was read as expired stays so (R26). But a
+ * process that has restarted since knows the time only as recorded, and clocks that run apart or back show that. */
 void ledger_on_answered(struct sim *sim, const struct command *command, const struct ledger_floor *floor,
                         const struct parcel_answer *answer) {
     if (sim->options.judge_alone) return;
@@ -165,7 +159,7 @@ void ledger_on_answered(struct sim *sim, const struct command *command, const st
         sim_fail(sim, "client %u sees the state at %" PRIu64 " after that at %" PRIu64 " was seen",
                  command->client, index, floor->index);
     }
-    bool knows = !may_forget_time(sim) || answer->started_us < floor->at_us;
+    bool knows = !faults_may(sim, FAULT_CLOCK) || answer->started_us < floor->at_us;
     if (time_us < floor->time_us && knows) {
         sim_fail(sim, "client %u is answered by time %" PRIu64 " after %" PRIu64 " was seen", command->client,
                  time_us, floor->time_us);

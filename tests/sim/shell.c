@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIME_KEPT_US      1000000u /* the leader's time is recorded this often (R26) */
 #define TRANSFER_US_MAX   500000u
 #define INSTALL_US_MAX    300000u
 #define SNAPSHOT_GIVEN_UP 5000000u /* a transfer of which nothing is heard */
@@ -446,7 +445,9 @@ static bool is_live(const struct host *host, const struct record *record, uint64
 
 static void tell_entry(struct sim *sim, struct host *host, uint64_t position) {
     struct record record = host->drive.records[position];
-    tell(sim, host, (struct replica_event){.type = REPLICA_DURABLE, .index = record.index, .epoch = record.epoch});
+    tell(sim, host,
+         (struct replica_event){
+             .type = REPLICA_DURABLE, .index = record.index, .epoch = record.epoch, .time_us = record.time_us});
 }
 
 /* The entries from `first` on, before `end`, are durable: each is told, or only the last that is still the log's. */
@@ -473,6 +474,7 @@ static void tell_durable(struct sim *sim, struct host *host, uint64_t until) {
             continue;
         }
         struct record record = host->drive.records[host->told_position++];
+        if (record.kind == RECORD_TIME) host->time_synced_us = record.time_us;
         if (record.kind != RECORD_ADOPT) continue;
         tell(sim, host,
              (struct replica_event){.type = REPLICA_STORED, .index = record.index, .epoch = record.epoch});
@@ -755,7 +757,7 @@ void shell_open(struct sim *sim, struct host *host) {
     host->machine = image->machine;
     host->told_position = host->drive.end;
     host->adopted_position = 0;
-    host->time_kept_us = 0;
+    host->time_kept_us = host->time_synced_us = 0;
     log_restart(host, image->machine.applied_index);
     if (host->drive.replica_id == 0) return;
     begin_replica(sim, host);
@@ -819,6 +821,7 @@ static void begin_stay(struct sim *sim, struct host *host, uint64_t replica_id) 
     host->drive.replica_id = replica_id;
     host->machine = (struct machine){0};
     host->told_position = host->adopted_position = 0;
+    host->time_kept_us = host->time_synced_us = 0;
     log_restart(host, 0);
     ledger_on_opened(sim, host);
     begin_replica(sim, host);
@@ -845,9 +848,10 @@ static void tick(struct sim *sim, struct host *host) {
     host->lease_kept = false;
     give_up_snapshots(sim, host);
     if (host->incarnation == 0) return;
-    feed(sim, host, (struct replica_event){.type = REPLICA_TICK}, NULL);
+    feed(sim, host, (struct replica_event){.type = REPLICA_TICK, .time_us = host->time_synced_us}, NULL);
     sweep(sim, host);
-    if (host->replica.last_time_us >= host->time_kept_us + TIME_KEPT_US) {
+    bool waits = host->time_synced_us < host->time_kept_us;
+    if (!waits && host->replica.last_time_us >= host->time_kept_us + REPLICA_TIME_KEPT_US) {
         struct record record = {.kind = RECORD_TIME, .time_us = host->replica.last_time_us};
         if (drive_append(&host->drive, &record)) host->time_kept_us = record.time_us;
     }

@@ -320,8 +320,8 @@ static int set_up(struct bench *bench) {
 static void tear_down(struct bench *bench) {
     for (uint64_t i = 0; i < bench->flight_count; i++) {
         if (bench->flights[i].aio != NULL) nng_aio_stop(bench->flights[i].aio);
+        nng_aio_free(bench->flights[i].aio); /* before the context: nng 1.5.2 may still be at expiring it */
         nng_ctx_close(bench->flights[i].ctx);
-        nng_aio_free(bench->flights[i].aio);
         free(bench->flights[i].commands);
     }
     for (uint64_t i = 0; i < bench->socket_count; i++) nng_close(bench->sockets[i]);

@@ -110,8 +110,8 @@ int client_open(struct client **client, const char *address, uint32_t timeout_ms
 
 void client_close(struct client *client) {
     if (client == NULL) return;
+    nng_aio_free(client->aio); /* before the socket: nng 1.5.2 may still be at expiring it */
     nng_close(client->socket);
-    nng_aio_free(client->aio);
     nng_msg_free(client->reply);
     buffer_deinit(&client->request);
     free(client);

@@ -19,11 +19,15 @@
 /* What one address of several gets to connect, before the next one is tried; the turn goes on while there is time. */
 #define CONNECT_MS_MOST 300u
 
-/* One metad server. Its socket redials by itself and is always open, except after open_target failed. */
+/* One metad server. Its socket redials by itself, and is closed with the client only: by then the aio is freed. In
+ * nng 1.5.2 the thread that expires aios may otherwise still be about to cancel an operation of that socket that has
+ * just ended by itself; nng_aio_free alone waits for it. */
 struct target {
     char address[ADDRESS_BYTES];
-    nng_socket socket;
+    nng_socket socket; /* opened once the place is used */
     bool open;
+    nng_dialer dialer; /* to the address; id 0 = none */
+    atomic_int pipe;   /* the latest connection's id; 0 = none yet */
 };
 
 struct metad_client {
@@ -66,22 +70,35 @@ static int set_socket_options(nng_socket socket) {
     return rv;
 }
 
-static int open_target(struct target *target) {
-    int rv = nng_req0_open(&target->socket);
-    if (rv != 0) return error_from_nng(rv);
-    rv = set_socket_options(target->socket);
-    if (rv == 0) rv = nng_dial(target->socket, target->address, NULL, NNG_FLAG_NONBLOCK);
-    if (rv != 0) {
-        nng_close(target->socket);
-        return error_from_nng(rv);
-    }
-    target->open = true;
-    return SK_OK;
+static void connected_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    struct target *target = arg;
+    (void)event;
+    atomic_store(&target->pipe, nng_pipe_id(pipe));
 }
 
-static void close_target(struct target *target) {
-    if (target->open) nng_close(target->socket);
-    target->open = false;
+static int open_socket(struct target *target) {
+    int rv = nng_req0_open(&target->socket);
+    if (rv != 0) return rv;
+    rv = set_socket_options(target->socket);
+    if (rv == 0) rv = nng_pipe_notify(target->socket, NNG_PIPE_EV_ADD_PRE, connected_cb, target);
+    if (rv != 0) nng_close(target->socket);
+    target->open = rv == 0;
+    return rv;
+}
+
+/* Connects to the address, no longer to the one before. */
+static int open_target(struct target *target) {
+    int rv = target->open ? 0 : open_socket(target);
+    if (nng_dialer_id(target->dialer) > 0) nng_dialer_close(target->dialer);
+    target->dialer = (nng_dialer)NNG_DIALER_INITIALIZER;
+    if (rv == 0) rv = nng_dial(target->socket, target->address, &target->dialer, NNG_FLAG_NONBLOCK);
+    return error_from_nng(rv);
+}
+
+/* The socket makes a new connection by itself. */
+static void close_connection(struct target *target) {
+    nng_pipe pipe = {.id = (uint32_t)atomic_load(&target->pipe)};
+    (void)nng_pipe_close(pipe);
 }
 
 static int set_address(struct target *target, struct slice address) {
@@ -128,8 +145,10 @@ int metad_client_new(struct metad_client **client, const char *addresses) {
 
 void metad_client_free(struct metad_client *client) {
     if (client == NULL) return;
-    for (size_t i = 0; i < client->count; i++) close_target(&client->targets[i]);
     if (client->aio != NULL) nng_aio_free(client->aio);
+    for (size_t i = 0; i < TARGETS_MAX; i++) {
+        if (client->targets[i].open) nng_close(client->targets[i].socket);
+    }
     buffer_deinit(&client->request);
     free(client);
 }
@@ -149,10 +168,6 @@ static int wait_aio(struct metad_client *client) {
 
 /* SK_OK: it went to a connection. Otherwise it surely did not. */
 static int send_request(struct metad_client *client, struct target *target, uint32_t wait_ms) {
-    if (!target->open) {
-        int rc = open_target(target);
-        if (rc != SK_OK) return rc;
-    }
     nng_msg *msg;
     if (nng_msg_alloc(&msg, client->request.size) != 0) return SK_ENOMEM;
     memcpy(nng_msg_body(msg), client->request.data, client->request.size);
@@ -176,9 +191,8 @@ static int receive_reply(struct metad_client *client, struct target *target, uin
     }
     int rc = error_from_nng(rv);
     if (rc == SK_ECLOSED) return atomic_load(&client->cancelled) ? SK_ECLOSED : SK_ENET;
-    /* A connection that stays silent may be dead without anyone noticing: start afresh. (nng 1.5.2 deadlocks when a
-     * socket is closed in the very moment in which a message arrives; here none has for the whole timeout.) */
-    if (rc == SK_ETIMEDOUT) close_target(target);
+    /* A connection that stays silent may be dead without anyone noticing: start afresh. */
+    if (rc == SK_ETIMEDOUT) close_connection(target);
     return rc;
 }
 
@@ -269,7 +283,6 @@ static bool follow_leader(struct metad_client *client, const char *text) {
     if (client->count == TARGETS_MAX) {
         if (client->given == TARGETS_MAX) return false;
         client->count--;
-        close_target(&client->targets[client->count]);
     }
     size_t place = client->count;
     if (add_target(client, url) != SK_OK) {

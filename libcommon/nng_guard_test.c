@@ -1,0 +1,171 @@
+/* Bare TCP clients that send or read without a pause while the other end closes their connections: without the guard
+ * nng 1.5.2 stops closing connections after a few. */
+#include "nng_guard.h"
+
+#include "testing.h"
+
+#include <arpa/inet.h>
+#include <nng/nng.h>
+#include <nng/protocol/pipeline0/pull.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CLIENTS = 2, CLOSES = 500, TEST_S = 120, UNENDED_MAX = 100, BIG_BYTES = 4 << 20 };
+
+struct fixture {
+    nng_socket socket;
+    uint16_t port;
+    pthread_t clients[CLIENTS];
+    atomic_bool over;
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t changed;
+    nng_pipe pipe; /* the latest */
+    unsigned begun, ended;
+};
+
+static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    struct fixture *fixture = arg;
+    pthread_mutex_lock(&fixture->lock);
+    if (event == NNG_PIPE_EV_ADD_POST) {
+        fixture->pipe = pipe;
+        fixture->begun++;
+    } else {
+        fixture->ended++;
+    }
+    pthread_cond_broadcast(&fixture->changed);
+    pthread_mutex_unlock(&fixture->lock);
+}
+
+/* Waits for a connection beyond the `seen` first ones. */
+static nng_pipe wait_for_another(struct fixture *fixture, unsigned *seen) {
+    pthread_mutex_lock(&fixture->lock);
+    while (fixture->begun == *seen) pthread_cond_wait(&fixture->changed, &fixture->lock);
+    *seen = fixture->begun;
+    nng_pipe pipe = fixture->pipe;
+    pthread_mutex_unlock(&fixture->lock);
+    return pipe;
+}
+
+static void wait_for_ends(struct fixture *fixture, unsigned unended_max) {
+    pthread_mutex_lock(&fixture->lock);
+    while (fixture->begun - fixture->ended > unended_max) pthread_cond_wait(&fixture->changed, &fixture->lock);
+    pthread_mutex_unlock(&fixture->lock);
+}
+
+static int connect_to(const struct fixture *fixture, const char greeting[8]) {
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = fixture->port, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    char theirs[8];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
+        send(fd, greeting, 8, MSG_NOSIGNAL) == 8 && recv(fd, theirs, 8, MSG_WAITALL) == 8) {
+        return fd;
+    }
+    if (fd >= 0) close(fd);
+    return -1;
+}
+
+/* Small messages, as fast as they go. */
+static void *send_always(void *arg) {
+    struct fixture *fixture = arg;
+    char messages[64][108];
+    memset(messages, 'x', sizeof messages);
+    for (size_t i = 0; i < 64; i++) memcpy(messages[i], "\0\0\0\0\0\0\0\x64", 8); /* the length */
+    while (!atomic_load(&fixture->over)) {
+        int fd = connect_to(fixture, "\0SP\0\0\x50\0\0");
+        if (fd < 0) continue;
+        while (send(fd, messages, sizeof messages, MSG_NOSIGNAL) > 0) continue;
+        close(fd);
+    }
+    return NULL;
+}
+
+/* Asks once and reads the answer as fast as it comes. */
+static void *ask_and_read(void *arg) {
+    struct fixture *fixture = arg;
+    static const char request[12] = "\0\0\0\0\0\0\0\4\x80\0\0\1"; /* the length, the number */
+    char bytes[65536];
+    while (!atomic_load(&fixture->over)) {
+        int fd = connect_to(fixture, "\0SP\0\0\x30\0\0");
+        if (fd < 0) continue;
+        if (send(fd, request, sizeof request, MSG_NOSIGNAL) > 0) {
+            while (recv(fd, bytes, sizeof bytes, 0) > 0) continue;
+        }
+        close(fd);
+    }
+    return NULL;
+}
+
+static void start(struct fixture *fixture, int (*open)(nng_socket *), void *(*client)(void *)) {
+    nng_listener listener;
+    nng_sockaddr address;
+    *fixture = (struct fixture){.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+    assert_int_equal(open(&fixture->socket), 0);
+    assert_int_equal(nng_pipe_notify(fixture->socket, NNG_PIPE_EV_ADD_POST, pipe_cb, fixture), 0);
+    assert_int_equal(nng_pipe_notify(fixture->socket, NNG_PIPE_EV_REM_POST, pipe_cb, fixture), 0);
+    assert_int_equal(nng_listen(fixture->socket, "tcp://127.0.0.1:0", &listener, 0), 0);
+    assert_int_equal(nng_listener_get_addr(listener, NNG_OPT_LOCADDR, &address), 0);
+    fixture->port = address.s_in.sa_port;
+    for (int i = 0; i < CLIENTS; i++) {
+        assert_int_equal(pthread_create(&fixture->clients[i], NULL, client, fixture), 0);
+    }
+}
+
+static void stop(struct fixture *fixture) {
+    atomic_store(&fixture->over, true);
+    assert_int_equal(nng_close(fixture->socket), 0);
+    for (int i = 0; i < CLIENTS; i++) pthread_join(fixture->clients[i], NULL);
+    wait_for_ends(fixture, 0);
+}
+
+/* nng of another version is not guarded; it must do without. */
+static void expect_some_ended(uint64_t before) {
+    if (strcmp(nng_version(), "1.5.2") == 0) assert_true(nng_guard_ended() > before);
+}
+
+static void test_closed_while_receiving(void **state) {
+    (void)state;
+    struct fixture fixture;
+    uint64_t before = nng_guard_ended();
+    start(&fixture, nng_pull0_open, send_always);
+    for (unsigned closes = 0, seen = 0; closes < CLOSES; closes++) {
+        nng_msg *message;
+        nng_pipe pipe = wait_for_another(&fixture, &seen);
+        assert_int_equal(nng_recvmsg(fixture.socket, &message, 0), 0);
+        nng_msg_free(message);
+        (void)nng_pipe_close(pipe);
+        wait_for_ends(&fixture, UNENDED_MAX);
+    }
+    stop(&fixture);
+    expect_some_ended(before);
+}
+
+static void test_closed_while_sending(void **state) {
+    (void)state;
+    struct fixture fixture;
+    uint64_t before = nng_guard_ended();
+    start(&fixture, nng_rep0_open, ask_and_read);
+    for (unsigned closes = 0; closes < CLOSES; closes++) {
+        nng_msg *request, *answer;
+        assert_int_equal(nng_recvmsg(fixture.socket, &request, 0), 0);
+        assert_int_equal(nng_msg_alloc(&answer, BIG_BYTES), 0);
+        assert_int_equal(nng_sendmsg(fixture.socket, answer, 0), 0);
+        (void)nng_pipe_close(nng_msg_get_pipe(request));
+        nng_msg_free(request);
+        wait_for_ends(&fixture, UNENDED_MAX);
+    }
+    stop(&fixture);
+    expect_some_ended(before);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_closed_while_receiving),
+        cmocka_unit_test(test_closed_while_sending),
+    };
+    alarm(TEST_S); /* without the guard it would wait for ever */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

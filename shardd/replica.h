@@ -219,8 +219,12 @@ struct replica {
     uint64_t promise_until_us; /* not to lead before (R15) */
     uint64_t claimed_us;       /* last CLAIM */
     bool ack_owed, gap_owed;   /* at the next FLUSH */
-    uint64_t leader_commit;    /* what the leader has said is committed; may be beyond our log */
-    bool installing;           /* a snapshot: never claims (R30) */
+    struct {
+        uint32_t from;
+        uint64_t epoch, sent_us, time_us;
+    } beacon; /* to be answered once its time is near enough to what is on disk (R26); epoch 0 = none */
+    uint64_t leader_commit; /* what the leader has said is committed; may be beyond our log */
+    bool installing;        /* a snapshot: never claims (R30) */
 
     /* as a leader */
     uint64_t first_of_epoch; /* index of the entry that opened its epoch; 0 = not appended yet */

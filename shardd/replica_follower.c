@@ -102,6 +102,19 @@ static void on_append(struct replica *replica, const struct replica_event *event
     effects->take_count = message->entry_count - (uint32_t)skip;
 }
 
+/* Not before a time is on disk from which this replica, if all died now and it led next, would begin behind what the leader
+ * shows (R26). A full disk so ends in leaving the in-sync set. */
+static void answer_beacon(struct replica *replica, struct replica_effects *effects) {
+    if (replica->beacon.epoch == 0 || replica->beacon.epoch != replica->seen_epoch) return;
+    if (replica->beacon.time_us > replica->recorded_time_us + REPLICA_TIME_AGE_US) return;
+    struct replica_message *answer = replica_send(replica, effects, REPLICA_PROMISE, replica->beacon.from,
+                                                  replica->replica_id, replica->beacon.epoch);
+    answer->sent_us = replica->beacon.sent_us;
+    answer->durable_index = replica->durable_index;
+    answer->last_index = replica->last_index;
+    replica->beacon.epoch = 0;
+}
+
 /* R15: the promise is recorded before its answer leaves. */
 static void on_beacon(struct replica *replica, const struct replica_event *event,
                       struct replica_effects *effects) {
@@ -114,11 +127,11 @@ static void on_beacon(struct replica *replica, const struct replica_event *event
     uint64_t until_us = event->boot_us + replica->times.grace_us;
     if (until_us > replica->promise_until_us) replica->promise_until_us = until_us;
     replica->promised_epoch = message->epoch;
-    struct replica_message *answer =
-        replica_send(replica, effects, REPLICA_PROMISE, message->from, replica->replica_id, message->epoch);
-    answer->sent_us = message->sent_us;
-    answer->durable_index = replica->durable_index;
-    answer->last_index = replica->last_index;
+    replica->beacon.from = message->from;
+    replica->beacon.epoch = message->epoch;
+    replica->beacon.sent_us = message->sent_us;
+    replica->beacon.time_us = message->time_us;
+    answer_beacon(replica, effects);
 }
 
 /* R20: the leader of that epoch serves no more and so nobody needs our promise, nor those before it: that leader has
@@ -229,6 +242,7 @@ void follower_tick(struct replica *replica, const struct replica_event *event, s
 }
 
 void follower_flush(struct replica *replica, struct replica_effects *effects) {
+    answer_beacon(replica, effects);
     bool owed = replica->ack_owed || replica->gap_owed;
     if (!owed || replica->opened_epoch == 0 || replica->opened_epoch != replica->seen_epoch) return;
     struct replica_message *ack = replica_send(replica, effects, REPLICA_ACK, replica->open_node,

@@ -1014,6 +1014,43 @@ static void test_r26_time_that_cannot_be_recorded_stands_still(void **state) {
     world_free(world);
 }
 
+/* A follower that cannot record the time might lead next, with an old one: it answers no more and leaves the set, until it
+ * can. */
+static void test_r26_who_cannot_record_the_time_is_not_counted_on(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[3].full = true;
+    world_pass(world, 10000000);
+    assert_int_equal(world->record.isr_count, 2);
+    assert_int_equal(world_read(world, 1), SK_OK);
+    world->nodes[3].full = false;
+    world_pass(world, 12000000);
+    assert_int_equal(world->record.isr_count, 3);
+    world_free(world);
+}
+
+/* A time that is far ahead, as after a pause of all, is recorded first; then the same beacon is answered. */
+static void test_r26_a_beacon_is_answered_once_its_time_is_recorded(void **state) {
+    (void)state;
+    struct world *world = world_serving(2, 2);
+    struct mail answer;
+    struct replica_message beacon = from_leader(world, 1, 2, REPLICA_BEACON, 1);
+    beacon.sent_us = 77;
+    beacon.time_us = world_replica(world, 2)->recorded_time_us + REPLICA_TIME_AGE_US + 1;
+    world_lose_mail(world);
+    world_hand_message(world, beacon);
+    world_flush(world, 2);
+    assert_false(world_take(world, 2, 1, REPLICA_PROMISE, &answer));
+    assert_true(world_replica(world, 2)->promise_until_us >= world->now_us + GRACE_US);
+    world_tell(world, 2, (struct replica_event){.type = REPLICA_TICK, .time_us = beacon.time_us});
+    world_flush(world, 2);
+    answer = world_expect(world, 2, 1, REPLICA_PROMISE);
+    assert_int_equal(answer.message.sent_us, 77);
+    world_flush(world, 2);
+    assert_false(world_take(world, 2, 1, REPLICA_PROMISE, &answer)); /* once */
+    world_free(world);
+}
+
 /* It goes on with the first entry that is synced, or record of the time, and reads never fall behind entries. */
 static void test_r26_time_goes_on_once_it_is_recorded(void **state) {
     (void)state;
@@ -1128,6 +1165,8 @@ int main(void) {
         cmocka_unit_test(test_r26_reads_of_an_idle_leader_show_nothing_twice),
         cmocka_unit_test(test_r26_after_a_restart_of_all),
         cmocka_unit_test(test_r26_time_that_cannot_be_recorded_stands_still),
+        cmocka_unit_test(test_r26_who_cannot_record_the_time_is_not_counted_on),
+        cmocka_unit_test(test_r26_a_beacon_is_answered_once_its_time_is_recorded),
         cmocka_unit_test(test_r26_time_goes_on_once_it_is_recorded),
         cmocka_unit_test(test_r29_older_maps_are_ignored),
         cmocka_unit_test(test_r29_a_log_of_a_later_epoch_than_metad_knows),

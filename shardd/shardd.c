@@ -4,11 +4,11 @@
 #include "libcommon/log.h"
 #include "libcommon/member.h"
 #include "libcommon/mp.h"
-#include "libcommon/shard_change.h"
 #include "shardd/frontend.h"
 #include "shardd/identity.h"
 #include "shardd/lane.h"
 #include "shardd/peers.h"
+#include "shardd/replica_change.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -137,22 +137,9 @@ static void peer_down_cb(void *arg, uint32_t node) {
 
 static void peer_room_cb(void *arg, uint32_t node) { tell_lanes(arg, node, LANE_PEER_ROOM); }
 
-/* What a core asks of metad, in metad's words. */
 static void change_cb(void *arg, uint32_t shard, const struct replica_change *change) {
-    static const enum shard_change_kind kinds[] = {
-        [REPLICA_CHANGE_ISR] = SHARD_CHANGE_ISR,           [REPLICA_CHANGE_CLAIM] = SHARD_CHANGE_CLAIM,
-        [REPLICA_CHANGE_HANDOVER] = SHARD_CHANGE_HANDOVER, [REPLICA_CHANGE_STAY] = SHARD_CHANGE_HANDOVER_GIVEN_UP,
-        [REPLICA_CHANGE_RETIRE] = SHARD_CHANGE_RETIRE,
-    };
     struct shardd *shardd = arg;
-    struct shard_change asked = {.kind = kinds[change->kind],
-                                 .shard = shard,
-                                 .config_version = change->config_version,
-                                 .leader_epoch = change->leader_epoch,
-                                 .node = change->to,
-                                 .isr_count = change->isr_count};
-    memcpy(asked.isr, change->isr, sizeof asked.isr);
-    memcpy(asked.incarnations, change->incarnations, sizeof asked.incarnations);
+    struct shard_change asked = replica_change_translate(shard, change);
     log_event(LOG_DEBUG, "change_asked", "shard=%u kind=%s config=%llu node=%u", shard,
               shard_change_name(asked.kind), (unsigned long long)change->config_version, change->to);
     pthread_mutex_lock(&shardd->calls_lock);

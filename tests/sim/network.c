@@ -125,13 +125,18 @@ bool network_send(struct sim *sim, uint32_t from, uint32_t to, struct parcel *pa
     return true;
 }
 
-/* What was held goes on its way, in its order. */
-static void release_held(struct sim *sim, uint64_t packed) {
-    struct link *link = link_of(sim, packed);
-    struct parcel *parcel = link->held;
+/* All that is held, oldest first; the link holds nothing any more. */
+static struct parcel *take_held(struct link *link) {
+    struct parcel *first = link->held;
     link->held = NULL;
     link->tail = &link->held;
     link->held_count = 0;
+    return first;
+}
+
+/* What was held goes on its way, in its order. */
+static void release_held(struct sim *sim, uint64_t packed) {
+    struct parcel *parcel = take_held(link_of(sim, packed));
     while (parcel != NULL) {
         struct parcel *next = parcel->next;
         put(sim, packed, parcel);
@@ -179,10 +184,7 @@ void network_break(struct sim *sim, uint32_t from, uint32_t to, bool silent) {
     link->open = false;
     link->session++;
     link->flying = 0;
-    struct parcel *parcel = link->held;
-    link->held = NULL;
-    link->tail = &link->held;
-    link->held_count = 0;
+    struct parcel *parcel = take_held(link);
     while (parcel != NULL) {
         struct parcel *next = parcel->next;
         lose_or_delay(sim, packed, parcel);

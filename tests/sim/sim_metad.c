@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "metad/shard_record.h"
+#include "shardd/replica_change.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -196,29 +197,11 @@ void sim_metad_poll(struct sim *sim, uint32_t host) {
 
 /* ---- changes ---- */
 
-/* What a core asks of metad, in metad's words. */
-static struct shard_change translate(const struct replica_change *change) {
-    static const enum shard_change_kind kinds[] = {
-        [REPLICA_CHANGE_ISR] = SHARD_CHANGE_ISR,           [REPLICA_CHANGE_CLAIM] = SHARD_CHANGE_CLAIM,
-        [REPLICA_CHANGE_HANDOVER] = SHARD_CHANGE_HANDOVER, [REPLICA_CHANGE_STAY] = SHARD_CHANGE_HANDOVER_GIVEN_UP,
-        [REPLICA_CHANGE_RETIRE] = SHARD_CHANGE_RETIRE,
-    };
-    struct shard_change asked = {.kind = kinds[change->kind],
-                                 .shard = SHARD,
-                                 .config_version = change->config_version,
-                                 .leader_epoch = change->leader_epoch,
-                                 .node = change->to,
-                                 .isr_count = change->isr_count};
-    memcpy(asked.isr, change->isr, sizeof asked.isr);
-    memcpy(asked.incarnations, change->incarnations, sizeof asked.incarnations);
-    return asked;
-}
-
 /* What `sender` in its present incarnation asks for; another one is not heard, as metad's service has it. */
 static int apply_change(struct sim *sim, const struct parcel_change *parcel, const char **text) {
     struct sim_metad *metad = &sim->metad;
     const struct map_node *nodes[MAP_REPLICAS_MAX], *sender = &metad->nodes[parcel->node - 1];
-    struct shard_change change = translate(&parcel->change);
+    struct shard_change change = replica_change_translate(SHARD, &parcel->change);
     *text = "another process of the node has started";
     if (sender->incarnation != parcel->incarnation) return SK_CONFLICT;
     hear(sim, parcel->node);

@@ -121,9 +121,11 @@ static void stop(struct fixture *fixture) {
     wait_for_ends(fixture, 0);
 }
 
-/* nng of another version is not guarded; it must do without. */
-static void expect_some_ended(uint64_t before) {
-    if (strcmp(nng_version(), "1.5.2") == 0) assert_true(nng_guard_ended() > before);
+/* A close seldom meets the moment: there are so many, and then more until one has. nng of another version is not guarded; it
+ * must do without. */
+static bool is_enough(unsigned closes, uint64_t before) {
+    bool guarded = strcmp(nng_version(), "1.5.2") == 0;
+    return closes >= CLOSES && (!guarded || nng_guard_ended() > before);
 }
 
 static void test_closed_while_receiving(void **state) {
@@ -131,7 +133,7 @@ static void test_closed_while_receiving(void **state) {
     struct fixture fixture;
     uint64_t before = nng_guard_ended();
     start(&fixture, nng_pull0_open, send_always);
-    for (unsigned closes = 0, seen = 0; closes < CLOSES; closes++) {
+    for (unsigned closes = 0, seen = 0; !is_enough(closes, before); closes++) {
         nng_msg *message;
         nng_pipe pipe = wait_for_another(&fixture, &seen);
         assert_int_equal(nng_recvmsg(fixture.socket, &message, 0), 0);
@@ -140,7 +142,6 @@ static void test_closed_while_receiving(void **state) {
         wait_for_ends(&fixture, UNENDED_MAX);
     }
     stop(&fixture);
-    expect_some_ended(before);
 }
 
 static void test_closed_while_sending(void **state) {
@@ -148,7 +149,7 @@ static void test_closed_while_sending(void **state) {
     struct fixture fixture;
     uint64_t before = nng_guard_ended();
     start(&fixture, nng_rep0_open, ask_and_read);
-    for (unsigned closes = 0; closes < CLOSES; closes++) {
+    for (unsigned closes = 0; !is_enough(closes, before); closes++) {
         nng_msg *request, *answer;
         assert_int_equal(nng_recvmsg(fixture.socket, &request, 0), 0);
         assert_int_equal(nng_msg_alloc(&answer, BIG_BYTES), 0);
@@ -158,7 +159,6 @@ static void test_closed_while_sending(void **state) {
         wait_for_ends(&fixture, UNENDED_MAX);
     }
     stop(&fixture);
-    expect_some_ended(before);
 }
 
 int main(void) {

@@ -12,9 +12,6 @@
 #include <nng/nng.h>
 #include <stdlib.h>
 
-#define RECONNECT_MS_MIN   10
-#define RECONNECT_MS_MAX   100
-#define REDIAL_MS          2000u /* an attempt that takes so long is given up: TCP would wait for a minute */
 #define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
 
 /* One connection, or the dialling for it, and what its callbacks post, each at most once at a time. */
@@ -87,20 +84,15 @@ static void end_connection(struct node_client *client, void (*end)(struct pipeli
 
 static int begin_connection(struct node_client *client, uint64_t now_ms) {
     struct connection *connection = calloc(1, sizeof *connection);
-    client->redial_ms = now_ms + REDIAL_MS;
+    client->redial_ms = now_ms + PIPELINE_DIAL_MS;
     if (connection == NULL) return SK_ENOMEM;
     connection->client = client;
     connection->up_post.handle = on_up;
     connection->lost_post.handle = on_lost;
     connection->sent_post.handle = on_sent;
     connection->end_post.handle = on_end;
-    struct pipeline_options options = {.address = client->address,
-                                       .retry_ms_min = RECONNECT_MS_MIN,
-                                       .retry_ms_max = RECONNECT_MS_MAX,
-                                       .arg = connection,
-                                       .up_cb = up_cb,
-                                       .lost_cb = lost_cb,
-                                       .sent_cb = sent_cb};
+    struct pipeline_options options = {
+        .address = client->address, .arg = connection, .up_cb = up_cb, .lost_cb = lost_cb, .sent_cb = sent_cb};
     int err = pipeline_open(&connection->pipeline, &options);
     if (err != SK_OK) {
         free(connection);
@@ -189,8 +181,7 @@ static void on_lost(struct post *post) {
     if (connection->ended) return;
     if (client->connected) log_event(LOG_WARNING, "node_lost", "node=%u", client->node);
     end_connection(client, pipeline_retire);
-    /* Not at once: a listener that is being closed would still take the connection, and say nothing. */
-    client->redial_ms = clock_boottime_ms() + RECONNECT_MS_MIN;
+    client->redial_ms = clock_boottime_ms() + PIPELINE_PAUSE_MS;
     window_reset(&client->window);
     give_back(client, true);
 }

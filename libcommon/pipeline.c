@@ -9,6 +9,8 @@
 #include <stdlib.h>
 
 #define RECEIVE_BYTES_MAX 1u /* nobody sends to a PUSH socket */
+#define RETRY_MS_MIN      10 /* between attempts to connect */
+#define RETRY_MS_MAX      100
 
 /* A connection may end while nng still tells that it has begun. */
 enum pipeline_state { PIPELINE_DIALLING, PIPELINE_BEGINNING, PIPELINE_UP, PIPELINE_LOST };
@@ -116,8 +118,8 @@ int pipeline_open(struct pipeline **made, const struct pipeline_options *options
     nng_socket socket = pipeline->socket;
     int rc = nng_aio_alloc(&pipeline->aio, sent_cb, pipeline);
     if (rc == 0) rc = nng_socket_set_size(socket, NNG_OPT_RECVMAXSZ, RECEIVE_BYTES_MAX);
-    if (rc == 0) rc = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, (nng_duration)options->retry_ms_min);
-    if (rc == 0) rc = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, (nng_duration)options->retry_ms_max);
+    if (rc == 0) rc = nng_socket_set_ms(socket, NNG_OPT_RECONNMINT, RETRY_MS_MIN);
+    if (rc == 0) rc = nng_socket_set_ms(socket, NNG_OPT_RECONNMAXT, RETRY_MS_MAX);
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, adding_cb, pipeline);
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_POST, added_cb, pipeline);
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_REM_POST, removed_cb, pipeline);

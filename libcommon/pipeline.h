@@ -8,12 +8,15 @@
 
 #include <stdint.h>
 
+/* For whoever opens the next one in the place of another. */
+#define PIPELINE_PAUSE_MS 10u /* after a loss: who is about to close might still take the next, and say nothing */
+#define PIPELINE_DIAL_MS  2000u /* an attempt that takes so long is given up: TCP would wait for a minute */
+
 struct nng_msg;
 struct pipeline;
 
 struct pipeline_options {
     const char *address; /* nng URL to dial */
-    uint32_t retry_ms_min, retry_ms_max;
     void *arg;
     /* On an nng thread; must not block. up_cb: it is connected, once. lost_cb: and not any more, once; what was sent may be
      * lost. A connection that ends while it begins may tell of its end only. sent_cb: the next message may be sent, if it

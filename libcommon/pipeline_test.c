@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { WAIT_S = 20, RETRY_MS = 20 };
+enum { WAIT_S = 20 };
 
 struct fixture {
     nng_socket pull;
@@ -69,13 +69,8 @@ static void listen_on(struct fixture *fixture, const char *address) {
 }
 
 static int open_to(struct fixture *fixture, const char *address) {
-    struct pipeline_options options = {.address = address,
-                                       .retry_ms_min = RETRY_MS,
-                                       .retry_ms_max = RETRY_MS,
-                                       .arg = fixture,
-                                       .up_cb = up_cb,
-                                       .lost_cb = lost_cb,
-                                       .sent_cb = sent_cb};
+    struct pipeline_options options = {
+        .address = address, .arg = fixture, .up_cb = up_cb, .lost_cb = lost_cb, .sent_cb = sent_cb};
     return pipeline_open(&fixture->pipeline, &options);
 }
 

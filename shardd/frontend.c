@@ -15,10 +15,6 @@
 
 #define LINKS_MAX         256u
 #define FRAME_FILL_BYTES  (1u * 1024 * 1024) /* beyond this an answer goes into the next frame */
-#define RECONNECT_MS_MIN  10
-#define RECONNECT_MS_MAX  100
-#define REDIAL_US         2000000u /* an attempt that takes so long is given up: TCP would wait for a minute */
-#define LOST_US           10000u /* before the next is dialled: who is about to close might still take it and say nothing */
 #define UNTOLD_FRAMES_MAX 2u /* taken frames that a gateway is told of at once; it has 4 in flight */
 
 _Static_assert(ANSWERS_BYTES_SOFT + MESSAGE_BYTES_MAX < ANSWERS_BYTES_MAX, "small answers have room left");
@@ -201,7 +197,7 @@ static void link_lost_cb(void *arg, struct pipeline *pipeline) {
     pthread_mutex_lock(&link->lock);
     if (link->pipeline == pipeline) {
         link->connected = false;
-        link->redial_us = clock_boottime_us() + LOST_US;
+        link->redial_us = clock_boottime_us() + PIPELINE_PAUSE_MS * 1000u;
     }
     pthread_mutex_unlock(&link->lock);
 }
@@ -221,7 +217,7 @@ static struct pipeline *link_exchange(struct link *link, struct pipeline *pipeli
     struct pipeline *before = link->pipeline;
     link->pipeline = pipeline;
     link->connected = link->sending = false;
-    link->redial_us = clock_boottime_us() + REDIAL_US;
+    link->redial_us = clock_boottime_us() + PIPELINE_DIAL_MS * 1000u;
     return before;
 }
 
@@ -235,8 +231,6 @@ static void link_set(struct link *link, struct pipeline *pipeline) {
 /* There is no pipeline. */
 static int link_dial(struct link *link) {
     struct pipeline_options options = {.address = link->address,
-                                       .retry_ms_min = RECONNECT_MS_MIN,
-                                       .retry_ms_max = RECONNECT_MS_MAX,
                                        .arg = link,
                                        .up_cb = link_up_cb,
                                        .lost_cb = link_lost_cb,

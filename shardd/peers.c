@@ -14,15 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICK_MS          20
-#define RECONNECT_MS_MIN 10
-#define RECONNECT_MS_MAX 100
-#define DOWN_US          40000u
-#define REDIAL_US        2000000u /* without a sign of life; also how long one attempt to connect may take */
-#define TELL_BYTES       (PEER_WINDOW_BYTES / 4) /* taken and not told: said at once */
-#define TELL_US          200000u /* frames that have come are confirmed so often if nothing else is said */
-#define MESSAGE_MAX      (4u * 1024 * 1024)
-#define REFUSED_LOGGED   1000u /* one of so many refused frames is logged */
+#define TICK_MS        20
+#define DOWN_US        40000u
+#define REDIAL_US      2000000u /* without a sign of life; also how long one attempt to connect may take */
+#define TELL_BYTES     (PEER_WINDOW_BYTES / 4) /* taken and not told: said at once */
+#define TELL_US        200000u /* frames that have come are confirmed so often if nothing else is said */
+#define MESSAGE_MAX    (4u * 1024 * 1024)
+#define REFUSED_LOGGED 1000u /* one of so many refused frames is logged */
 
 _Static_assert(PEER_HEADER_BYTES + 2 * (PEER_FRAME_BYTES + PEER_CHUNK_BYTES) < MESSAGE_MAX,
                "a frame is full before its last parcel, and no parcel of small items is larger than these");
@@ -224,13 +222,8 @@ static void redial(struct peer_link *link, const char *address, uint64_t now_us)
     link->dialled_us = now_us;
     memcpy(link->dialled, address, sizeof link->dialled);
     if (address[0] == '\0') return;
-    struct pipeline_options options = {.address = address,
-                                       .retry_ms_min = RECONNECT_MS_MIN,
-                                       .retry_ms_max = RECONNECT_MS_MAX,
-                                       .arg = link,
-                                       .up_cb = connected_cb,
-                                       .lost_cb = lost_cb,
-                                       .sent_cb = sent_cb};
+    struct pipeline_options options = {
+        .address = address, .arg = link, .up_cb = connected_cb, .lost_cb = lost_cb, .sent_cb = sent_cb};
     struct pipeline *pipeline;
     int err = pipeline_open(&pipeline, &options);
     if (err == SK_OK) {

@@ -209,12 +209,18 @@ static void id_key_init(struct id_key *key, const struct entry_name *name) {
 }
 
 /* The record that finds `id_key` by age: kind, time big-endian, the key without its kind. */
-static void age_key_init(struct id_key *key, uint64_t expires_us, const uint8_t *id_key, size_t id_key_bytes) {
+/* The first key that an id of that age may have. */
+static void age_key_start(struct id_key *key, uint64_t expires_us) {
     uint64_t ordered = htobe64(expires_us);
     key->bytes[0] = RECORD_NAME_ORDER;
     memcpy(key->bytes + 1, &ordered, sizeof ordered);
-    memcpy(key->bytes + 9, id_key + 1, id_key_bytes - 1);
-    key->size = 9 + id_key_bytes - 1;
+    key->size = 9;
+}
+
+static void age_key_init(struct id_key *key, uint64_t expires_us, const uint8_t *id_key, size_t id_key_bytes) {
+    age_key_start(key, expires_us);
+    memcpy(key->bytes + key->size, id_key + 1, id_key_bytes - 1);
+    key->size += id_key_bytes - 1;
 }
 
 static int find_id(struct dedup *dedup, const struct entry_name *name, uint64_t time_us,
@@ -274,12 +280,14 @@ static int store_id(struct dedup *dedup, const struct entry_name *name, uint64_t
     return dedup_sweep(dedup, time_us, 2);
 }
 
-/* The oldest id's age key; SK_NOT_FOUND if there is none. Copied, since no iterator lives across a change. */
+/* The oldest id's age key; SK_NOT_FOUND if there is none. Copied, since no iterator lives across a change. Looked for from
+ * where it may be: before that lies what was removed, which may be a lot until a checkpoint takes it away. */
 static int oldest_id(struct dedup *dedup, struct id_key *age, uint64_t *expires_us) {
-    const uint8_t from[1] = {RECORD_NAME_ORDER};
+    struct id_key from;
     struct kv_iter *iter;
     struct slice key, value;
-    int err = kv_iter_open(dedup->kv, slice_of(from, 1), &iter);
+    age_key_start(&from, dedup->next_expiry_us);
+    int err = kv_iter_open(dedup->kv, slice_of(from.bytes, from.size), &iter);
     if (err != SK_OK) return err;
     err = kv_iter_next(iter, &key, &value);
     if (err == SK_OK && key.data[0] != RECORD_NAME_ORDER) err = SK_NOT_FOUND;

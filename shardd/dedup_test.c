@@ -135,6 +135,23 @@ static void test_sweep_is_bounded_and_complete(void **state) {
     assert_int_equal(count_records(fixture->kv), 0);
 }
 
+/* Nothing is walked over again and again: what was removed stays in the memtable, marked, until a checkpoint. */
+static void test_sweeping_passes_what_was_removed_once(void **state) {
+    struct fixture *fixture = *state;
+    enum { IDS = 1000 };
+    char id[16];
+    for (unsigned i = 0; i < IDS; i++) {
+        snprintf(id, sizeof id, "id-%u", i);
+        store(fixture, with_id(id, 0), 1000 + i, "r");
+    }
+    uint64_t before = kv_memory_passed(fixture->kv);
+    for (unsigned i = 0; i < IDS; i++) {
+        assert_int_equal(dedup_sweep(fixture->dedup, 1000 + 1000000 + i, 1), SK_OK);
+        assert_int_equal(dedup_id_count(fixture->dedup), IDS - 1 - i);
+    }
+    assert_true(kv_memory_passed(fixture->kv) - before <= 2 * IDS);
+}
+
 /* Names travel with the shard's record. */
 static void test_save_and_load(void **state) {
     struct fixture *fixture = *state;
@@ -189,6 +206,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_errors_and_large_results, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ids_live_for_their_window, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sweep_is_bounded_and_complete, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_sweeping_passes_what_was_removed_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_save_and_load, setup, teardown),
         cmocka_unit_test_setup_teardown(test_idle_sessions_are_forgotten, setup, teardown),
     };

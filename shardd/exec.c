@@ -291,8 +291,10 @@ int exec_next_deadline(struct exec *exec, uint64_t *deadline_us) {
         return SK_OK;
     }
     if (!exec->first_deadline_known) {
-        int err = keyspace_first_deadline(exec, &exec->first_deadline_us);
+        uint64_t first_us;
+        int err = keyspace_first_deadline(exec, &first_us);
         if (err != SK_OK) return err;
+        exec->first_deadline_us = first_us;
         exec->first_deadline_known = true;
     }
     *deadline_us = exec->first_deadline_us;

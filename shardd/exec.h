@@ -26,8 +26,8 @@ struct exec {
     struct buffer scratch; /* the value being built */
     struct args args;      /* of the command being executed */
     const struct keyspace_hasher *hasher;
-    bool first_deadline_known; /* what exec_next_deadline answered last still holds */
-    uint64_t first_deadline_us;
+    uint64_t first_deadline_us; /* no deadline is before it, */
+    bool first_deadline_known;  /* and one is at it, or there is none at all */
 };
 
 /* `counters` start at zero: the owner loads them after this. Deinit and init again when the state under `kv` was

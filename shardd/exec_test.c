@@ -310,6 +310,35 @@ static void sweeps_in_order_and_portions(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* Nothing is walked over again and again: what was removed stays in the memtable, marked, until a checkpoint. With a leader,
+ * who asks for the next deadline, and with a follower, who only sweeps. */
+static void sweeps_pass_what_was_removed_once(void **state) {
+    (void)state;
+    enum { KEYS = 500 };
+    for (int leads = 0; leads < 2; leads++) {
+        struct fixture fixture;
+        fixture_init(&fixture);
+        uint32_t removed;
+        for (unsigned i = 0; i < KEYS; i++) {
+            char line[64];
+            snprintf(line, sizeof line, "SET k%u v PX %u", i, i + 1);
+            fixture_expect(&fixture, line, "+OK");
+        }
+        uint64_t before = kv_memory_passed(fixture.kv);
+        for (unsigned i = 0; i < KEYS; i++) {
+            uint64_t due_us = fixture.now_us + (i + 1) * 1000u;
+            if (leads) assert_next_deadline(&fixture, due_us);
+            assert_int_equal(exec_sweep(&fixture.exec, due_us, 10, &removed), SK_OK);
+            assert_int_equal(removed, 1);
+        }
+        assert_true(kv_memory_passed(fixture.kv) - before <= 3 * KEYS);
+        fixture_expect(&fixture, "SET early v PX 5", "+OK"); /* before all that were there */
+        assert_next_deadline(&fixture, fixture.now_us + 5000);
+        fixture_audit(&fixture);
+        fixture_deinit(&fixture);
+    }
+}
+
 /* Random commands against a model that is an array */
 
 enum { MODEL_KEYS = 12, MODEL_VALUE_MAX = 64 };
@@ -583,6 +612,7 @@ int main(void) {
         cmocka_unit_test(a_failed_batch_leaves_nothing),
         cmocka_unit_test(the_next_deadline_is_known),
         cmocka_unit_test(sweeps_in_order_and_portions),
+        cmocka_unit_test(sweeps_pass_what_was_removed_once),
         cmocka_unit_test(agrees_with_the_model),
         cmocka_unit_test(replicas_agree),
     };

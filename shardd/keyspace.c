@@ -209,7 +209,7 @@ static struct slice index_key_build(struct index_key *key, uint64_t deadline_us,
 static int index_add(struct exec *exec, const struct object *object, uint64_t deadline_us) {
     struct index_key key;
     exec->counters.expires++;
-    if (exec->first_deadline_known && deadline_us < exec->first_deadline_us) exec->first_deadline_us = deadline_us;
+    if (deadline_us < exec->first_deadline_us) exec->first_deadline_us = deadline_us;
     return kv_put(exec->kv, index_key_build(&key, deadline_us, record_key_of(object)), slice_of("", 0));
 }
 
@@ -300,8 +300,6 @@ int keyspace_remove(struct exec *exec, struct object *object) {
 
 /* What has expired */
 
-static const uint8_t index_start[] = {RECORD_EXPIRY};
-
 /* The deadline and the data record's key of an index entry. SK_NOT_FOUND behind the index. */
 static int index_entry_read(struct slice entry, uint64_t *deadline_us, struct slice *record_key) {
     if (entry.size == 0 || entry.data[0] != RECORD_EXPIRY) return SK_NOT_FOUND;
@@ -311,10 +309,17 @@ static int index_entry_read(struct slice entry, uint64_t *deadline_us, struct sl
     return SK_OK;
 }
 
+/* From the first deadline that there may be: before it lies what was removed, which may be a lot until a checkpoint takes it
+ * away. */
+static int index_open(struct exec *exec, struct kv_iter **iter) {
+    struct index_key from;
+    return kv_iter_open(exec->kv, index_key_build(&from, exec->first_deadline_us, slice_of("", 0)), iter);
+}
+
 int keyspace_first_deadline(struct exec *exec, uint64_t *deadline_us) {
     *deadline_us = UINT64_MAX;
     struct kv_iter *iter;
-    int err = kv_iter_open(exec->kv, slice_of(index_start, 1), &iter);
+    int err = index_open(exec, &iter);
     if (err != SK_OK) return err;
     struct slice entry, empty, record_key;
     err = kv_iter_next(iter, &entry, &empty);
@@ -326,14 +331,17 @@ int keyspace_first_deadline(struct exec *exec, uint64_t *deadline_us) {
 /* Gathers the record keys of the first entries that are due: each as its size (2 bytes) and bytes. */
 static int gather_due(struct exec *exec, uint64_t now_us, uint32_t limit, struct buffer *due) {
     struct kv_iter *iter;
-    int err = kv_iter_open(exec->kv, slice_of(index_start, 1), &iter);
+    int err = index_open(exec, &iter);
     if (err != SK_OK) return err;
     for (uint32_t count = 0; err == SK_OK && count < limit; count++) {
         struct slice entry, empty, record_key;
         uint64_t deadline_us;
         err = kv_iter_next(iter, &entry, &empty);
         if (err == SK_OK) err = index_entry_read(entry, &deadline_us, &record_key);
-        if (err != SK_OK || deadline_us > now_us) break;
+        if (err != SK_OK) break;
+        exec->first_deadline_us = deadline_us; /* what is before it has been gathered, and goes */
+        exec->first_deadline_known = true;
+        if (deadline_us > now_us) break;
         uint8_t size[2] = {(uint8_t)(record_key.size >> 8), (uint8_t)record_key.size};
         buffer_append(due, size, 2);
         buffer_append(due, record_key.data, record_key.size);

@@ -284,7 +284,8 @@ static void a_wrong_index_is_noticed(void **state) {
     struct fixture fixture;
     fixture_init(&fixture);
     fixture_expect(&fixture, "SET k v PX 1", "+OK");
-    assert_int_equal(kv_put(fixture.kv, slice_of("\x40\0\0", 3), slice_of("", 0)), SK_OK);
+    /* a deadline, and no key behind it */
+    assert_int_equal(kv_put(fixture.kv, slice_of("\x40\0\0\0\0\0\0\0\0", 9), slice_of("", 0)), SK_OK);
     uint64_t deadline_us;
     uint32_t removed;
     assert_int_equal(exec_next_deadline(&fixture.exec, &deadline_us), SK_ECORRUPT);

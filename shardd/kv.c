@@ -223,7 +223,10 @@ int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
         /* Passed by the next call only: the caller still reads what the layers stand at. */
         iter->taken = least->key;
         iter->passing = true;
-        if (least->found == MEMTABLE_DELETED) continue;
+        if (least->found == MEMTABLE_DELETED) {
+            iter->kv->passed++;
+            continue;
+        }
         *key = least->key;
         *value = least->value;
         return SK_OK;
@@ -265,3 +268,5 @@ void kv_free_memory(struct kv *kv) {
     memtable_free(memory->layers.active);
     free(memory);
 }
+
+uint64_t kv_memory_passed(const struct kv *kv) { return kv->passed; }

@@ -6,3 +6,6 @@
 /* SK_ENOMEM. */
 int kv_new_memory(struct kv **kv);
 void kv_free_memory(struct kv *kv); /* NULL is allowed */
+
+/* How many deleted records iterators have met so far: what deletions cost those who walk. */
+uint64_t kv_memory_passed(const struct kv *kv);

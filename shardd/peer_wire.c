@@ -7,7 +7,7 @@
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-endian and not swapped");
 
 #define MAGIC       0x50594b53u /* "SKYP" */
-#define NUMBERS_MAX 4u
+#define NUMBERS_MAX 6u
 
 struct __attribute__((packed)) wire_header {
     uint32_t magic;
@@ -72,8 +72,9 @@ static const struct layout layouts[] = {
     [REPLICA_OPEN] = {.flags = WIRE_COUNTED},
     [REPLICA_APPEND] = {0, 3, {AT(prev_index), AT(prev_epoch), AT(commit_index)}},
     [REPLICA_ACK] = {WIRE_GAP, 2, {AT(durable_index), AT(last_index)}},
-    [REPLICA_BEACON] = {0, 4, {AT(commit_index), AT(keep_index), AT(time_us), AT(sent_us)}},
-    [REPLICA_PROMISE] = {0, 3, {AT(sent_us), AT(durable_index), AT(last_index)}},
+    [REPLICA_BEACON] =
+        {0, 6, {AT(commit_index), AT(keep_index), AT(time_us), AT(sent_us), AT(echo_us), AT(echo_incarnation)}},
+    [REPLICA_PROMISE] = {0, 4, {AT(sent_us), AT(promised_us), AT(durable_index), AT(last_index)}},
     [REPLICA_REFUSAL] = {0},
     [REPLICA_RELEASE] = {0},
 };

@@ -20,7 +20,7 @@
 #include "shardd/snapshot_stream.h"
 #include "shardd/wal.h"
 
-#define PEER_WIRE_VERSION 1u
+#define PEER_WIRE_VERSION 2u
 #define PEER_HEADER_BYTES 96u
 #define PEER_CHUNK_BYTES  (256u * 1024)
 

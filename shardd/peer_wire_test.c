@@ -110,6 +110,8 @@ static void assert_messages_equal(const struct replica_message *a, const struct 
     assert_true(a->epoch == b->epoch && a->prev_index == b->prev_index && a->prev_epoch == b->prev_epoch);
     assert_true(a->entry_count == b->entry_count && a->commit_index == b->commit_index);
     assert_true(a->keep_index == b->keep_index && a->time_us == b->time_us && a->sent_us == b->sent_us);
+    assert_true(a->promised_us == b->promised_us && a->echo_us == b->echo_us);
+    assert_true(a->echo_incarnation == b->echo_incarnation);
     assert_true(a->durable_index == b->durable_index && a->last_index == b->last_index);
     assert_true(a->gap == b->gap && a->counted == b->counted && a->epochs.count == b->epochs.count);
     for (uint32_t i = 0; i < a->epochs.count; i++) {
@@ -163,9 +165,12 @@ static void test_messages_round_trip(void **state) {
     messages[3].keep_index = 4;
     messages[3].time_us = 5;
     messages[3].sent_us = 6;
-    messages[4].sent_us = 7;
-    messages[4].durable_index = 8;
-    messages[4].last_index = 9;
+    messages[3].echo_us = 7;
+    messages[3].echo_incarnation = 8;
+    messages[4].sent_us = 9;
+    messages[4].promised_us = 10;
+    messages[4].durable_index = 11;
+    messages[4].last_index = 12;
     struct draft draft;
     draft_begin(&draft);
     for (int i = 0; i < COUNT; i++) draft_add(&draft, &messages[i]);

@@ -12,7 +12,7 @@ void progress_restart(struct progress *progress, uint64_t now_us) {
 void progress_begin_epoch(struct progress *progress, uint64_t now_us) {
     progress_restart(progress, now_us);
     progress->acked_index = progress->owed_index = 0;
-    progress->answered_us = 0;
+    progress->answered_us = progress->promised_us = progress->promised_at_us = 0;
     progress->join_us = progress->back_off_us = progress->joined_us = 0;
 }
 
@@ -21,6 +21,7 @@ void progress_change_process(struct progress *progress, uint64_t incarnation, ui
     progress->incarnation = incarnation;
     if (progress->acked_index > progress->owed_index) progress->owed_index = progress->acked_index;
     progress->acked_index = 0;
+    progress->promised_us = progress->promised_at_us = 0; /* of another process, maybe of another clock (R17) */
 }
 
 void progress_on_match(struct progress *progress, uint64_t match_index, uint64_t last_index, uint64_t now_us) {

@@ -29,8 +29,10 @@ struct progress {
 
     uint64_t since_us;    /* the epoch began, or its process was first heard: what it owes counts from here */
     uint64_t answered_us; /* the sending of the latest beacon it has answered: the lease counts from it (R15) */
-    uint64_t level_us;    /* when it was last level with the log (R18) */
-    uint64_t mark_index;  /* level at mark_us once it has this */
+    uint64_t promised_us; /* its own clock in the last of its promises; 0 = none of this process in this epoch, */
+    uint64_t promised_at_us; /* and when that came (R17) */
+    uint64_t level_us;       /* when it was last level with the log (R18) */
+    uint64_t mark_index;     /* level at mark_us once it has this */
     uint64_t mark_us;
 
     uint64_t join_us;     /* not into the ISR before (R18) */

@@ -125,12 +125,19 @@ uint32_t replica_isr(const struct replica *replica) {
 
 uint32_t replica_widest(const struct replica *replica) { return replica_isr(replica) | replica->proposed; }
 
+/* Whether this replica, and not an earlier stay on this node, is one of `mask`. */
+static bool is_one_of(const struct replica *replica, uint32_t mask) {
+    int slot = replica_slot(replica, replica->node);
+    if (slot < 0 || replica->config.replicas[slot].replica_id != replica->replica_id) return false;
+    return (mask >> slot & 1) != 0;
+}
+
+bool replica_is_in_sync(const struct replica *replica) { return is_one_of(replica, replica_isr(replica)); }
+
 bool replica_may_lead(const struct replica *replica) {
     const struct map_shard *config = &replica->config;
-    int slot = replica_slot(replica, replica->node);
-    if (slot < 0 || config->replicas[slot].replica_id != replica->replica_id) return false;
     uint32_t eligible = mask_of(replica, config->eligible, config->eligible_count);
-    return ((replica_isr(replica) | eligible) >> slot & 1) != 0;
+    return is_one_of(replica, replica_isr(replica) | eligible);
 }
 
 struct replica_message *replica_send(struct replica *replica, struct replica_effects *effects,
@@ -294,6 +301,7 @@ static void on_durable(struct replica *replica, const struct replica_event *even
 static void on_executed(struct replica *replica, const struct replica_event *event) {
     sk_assert(event->index == replica->applied_index + 1);
     replica->applied_index = event->index;
+    replica->executed_time_us = event->time_us;
     if (replica->role == REPLICA_STARTING && replica->first_of_epoch != 0 &&
         replica->applied_index >= replica->first_of_epoch) {
         replica->role = REPLICA_LEADER;
@@ -320,15 +328,16 @@ static void on_write(struct replica *replica, const struct replica_event *event,
     }
 }
 
+int replica_read_refusal(const struct replica *replica, uint64_t now_us) {
+    int refused = refusal(replica);
+    if (refused == SK_OK && now_us >= replica_lease_until_us(replica)) refused = SK_UNAVAILABLE;
+    return refused;
+}
+
 /* R14, R15: the event's time was taken after the request had come, and the state is read right after this. */
 static void on_read(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
-    effects->refused = refusal(replica);
-    if (effects->refused != SK_OK) return;
-    if (event->boot_us >= replica_lease_until_us(replica)) {
-        effects->refused = SK_UNAVAILABLE;
-        return;
-    }
-    effects->time_us = read_time_us(replica, event->boot_us);
+    effects->refused = replica_read_refusal(replica, event->boot_us);
+    if (effects->refused == SK_OK) effects->time_us = read_time_us(replica, event->boot_us);
 }
 
 uint64_t replica_lease_until_us(const struct replica *replica) {
@@ -443,6 +452,10 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     case REPLICA_READ:
         on_read(replica, event, effects);
         break;
+    case REPLICA_READ_STALE:
+        if (replica->role == REPLICA_FOLLOWER) follower_read(replica, event, effects);
+        else on_read(replica, event, effects);
+        break;
     case REPLICA_APPENDED:
         on_appended(replica, event);
         break;
@@ -466,7 +479,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         break;
     case REPLICA_FLUSH:
         if (replica_leads(replica)) leader_flush(replica, event, effects);
-        else if (replica->role == REPLICA_FOLLOWER) follower_flush(replica, effects);
+        else if (replica->role == REPLICA_FOLLOWER) follower_flush(replica, event, effects);
         break;
     case REPLICA_TICK:
         note_recorded(replica, event->time_us);

@@ -20,8 +20,8 @@
  *                                  <───────    ACK durable, last
  *     APPEND prev, entries, commit ───────>    append, sync
  *                                  <───────    ACK
- *     BEACON sent, commit, time    ───────>    promise not to lead for grace (R15)
- *                                  <───────    PROMISE sent, durable, last
+ *     BEACON sent, commit, time,   ───────>    promise not to lead for grace (R15)
+ *            echo                  <───────    PROMISE sent, own clock, durable, last
  */
 #pragma once
 
@@ -45,6 +45,9 @@ struct replica_times {
  * a sync may take the rest, before the time of reads stands still. */
 #define REPLICA_TIME_AGE_US  1500000u
 #define REPLICA_TIME_KEPT_US (REPLICA_TIME_AGE_US / 2)
+
+/* A follower's read shows everything that was acknowledged so long before it, by the follower's clock (R17). */
+#define REPLICA_STALE_US 500000u
 
 #define REPLICA_TIMES_DEFAULT                                                                                     \
     (struct replica_times) {                                                                                      \
@@ -78,6 +81,9 @@ struct replica_message {
     uint64_t keep_index;       /* BEACON: every replica has what is not above it */
     uint64_t time_us;          /* BEACON: the leader's time when it was sent (R26) */
     uint64_t sent_us;          /* BEACON: the leader's clock before sending; PROMISE: the same, back */
+    uint64_t promised_us;      /* PROMISE: the follower's clock before sending */
+    uint64_t echo_us;          /* BEACON: that of the last promise, back; 0 = the leader does not vouch (R17) */
+    uint64_t echo_incarnation; /* BEACON: of the process whose clock that is */
     uint64_t durable_index;    /* ACK, PROMISE */
     uint64_t last_index;       /* ACK, PROMISE: received, maybe not durable */
     bool gap;                  /* ACK: entries were missing before those that came */
@@ -116,7 +122,7 @@ enum replica_event_type {
     REPLICA_DURABLE,   /* the entry `index` of `epoch`, `time_us`, is synced, and so is all before it */
     REPLICA_ADOPTED,   /* the record that effects->adopt asked for is in the log's buffer: `epoch`, `index` */
     REPLICA_STORED,    /* that record is synced: `epoch` */
-    REPLICA_EXECUTED,  /* the entry at `index`, the next one, has been executed */
+    REPLICA_EXECUTED,  /* the entry at `index`, the next one, of `time_us`, has been executed */
     REPLICA_MESSAGE,   /* from a peer: `message` */
     REPLICA_SENT,      /* APPEND to node `peer` carries entries up to `index` */
     REPLICA_FLUSH,     /* the end of a step of the shell: what is to be sent now? */
@@ -128,6 +134,7 @@ enum replica_event_type {
     REPLICA_INSTALL,         /* a snapshot up to `index` of `epoch` wants to be installed; refused or not */
     REPLICA_INSTALLED,       /* the state and log are now the snapshot's: `index`, `epoch`, `time_us`, `epochs` */
     REPLICA_INSTALL_FAILED,  /* it was not installed and nothing has changed */
+    REPLICA_READ_STALE,      /* like READ, and a follower may serve it (R17) */
     REPLICA_FAIL,            /* the disk has failed (R23) */
 };
 
@@ -153,7 +160,7 @@ enum replica_entry_kind { REPLICA_ENTRY_NONE, REPLICA_ENTRY_NOOP, REPLICA_ENTRY_
 struct replica_effects {
     /* WRITE, SWEEP, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later). CONFIG, if this replica
      * is to lead and does not: SK_STALE_EPOCH, the log is of a later epoch than metad knows; SK_CONFLICT, a snapshot is
-     * being installed. INSTALL: SK_STALE_EPOCH, SK_CONFLICT. */
+     * being installed. INSTALL: SK_STALE_EPOCH, SK_CONFLICT. READ_STALE as READ. */
     int refused;
     /* Store `epoch` and cut behind `index` with one record of the log; then ADOPTED, later STORED. For its own epoch a
      * leader cuts nothing. */
@@ -223,8 +230,15 @@ struct replica {
         uint32_t from;
         uint64_t epoch, sent_us, time_us;
     } beacon; /* to be answered once its time is near enough to what is on disk (R26); epoch 0 = none */
-    uint64_t leader_commit; /* what the leader has said is committed; may be beyond our log */
-    bool installing;        /* a snapshot: never claims (R30) */
+    struct {
+        uint64_t epoch;        /* of the leader who vouches; 0 = nobody does */
+        uint64_t echo_us;      /* what was acknowledged before this, by our clock, by anybody, */
+        uint64_t commit_index; /* lies no further than here, */
+        uint64_t time_us;      /* and this was the leader's time then or later */
+    } vouched;                 /* R17 */
+    uint64_t executed_time_us; /* of the last entry that was executed since this process began */
+    uint64_t leader_commit;    /* what the leader has said is committed; may be beyond our log */
+    bool installing;           /* a snapshot: never claims (R30) */
 
     /* as a leader */
     uint64_t first_of_epoch; /* index of the entry that opened its epoch; 0 = not appended yet */

@@ -202,8 +202,11 @@ static inline void world_sync(struct world *world, uint32_t id) {
 static inline void world_execute(struct world *world, uint32_t id) {
     struct replica *replica = &world->nodes[id].replica;
     while (replica->applied_index < replica->commit_index) {
+        uint64_t index = replica->applied_index + 1;
         node_tell_only(world, id,
-                       (struct replica_event){.type = REPLICA_EXECUTED, .index = replica->applied_index + 1});
+                       (struct replica_event){.type = REPLICA_EXECUTED,
+                                              .index = index,
+                                              .time_us = world->nodes[id].log[index].time_us});
     }
 }
 

@@ -104,15 +104,46 @@ static void on_append(struct replica *replica, const struct replica_event *event
 
 /* Not before a time is on disk from which this replica, if all died now and it led next, would begin behind what the leader
  * shows (R26). A full disk so ends in leaving the in-sync set. */
-static void answer_beacon(struct replica *replica, struct replica_effects *effects) {
+static void answer_beacon(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
     if (replica->beacon.epoch == 0 || replica->beacon.epoch != replica->seen_epoch) return;
     if (replica->beacon.time_us > replica->recorded_time_us + REPLICA_TIME_AGE_US) return;
     struct replica_message *answer = replica_send(replica, effects, REPLICA_PROMISE, replica->beacon.from,
                                                   replica->replica_id, replica->beacon.epoch);
     answer->sent_us = replica->beacon.sent_us;
+    answer->promised_us = now_us;
     answer->durable_index = replica->durable_index;
     answer->last_index = replica->last_index;
     replica->beacon.epoch = 0;
+}
+
+/* R17: state and time belong together, so what a later beacon says counts whole or, if it came after one that was sent
+ * after it, not at all. An earlier process of this replica may have had another clock. */
+static void note_vouched(struct replica *replica, const struct replica_event *event) {
+    const struct replica_message *message = event->message;
+    bool ours = message->echo_us != 0 && message->echo_incarnation == replica->incarnation;
+    bool later = message->epoch != replica->vouched.epoch || message->echo_us > replica->vouched.echo_us;
+    if (!ours || !later) return;
+    replica->vouched.epoch = message->epoch;
+    replica->vouched.echo_us = message->echo_us;
+    replica->vouched.commit_index = message->commit_index;
+    replica->vouched.time_us = message->time_us;
+}
+
+/* R17: of a member of the in-sync set, and not before it has executed what the leader had committed. Its time is shown under
+ * the same condition as the beacon that it came with is answered (R26); entries have shown theirs. */
+void follower_read(const struct replica *replica, const struct replica_event *event,
+                   struct replica_effects *effects) {
+    uint64_t epoch = replica->vouched.epoch;
+    bool follows = epoch != 0 && epoch == replica->opened_epoch && epoch == replica->seen_epoch;
+    bool whole = !replica->installing && replica->applied_index >= replica->vouched.commit_index;
+    bool fresh = event->boot_us - replica->vouched.echo_us <= REPLICA_STALE_US;
+    bool shown = replica->vouched.time_us <= replica->recorded_time_us + REPLICA_TIME_AGE_US;
+    if (!follows || !whole || !fresh || !shown || !replica_is_in_sync(replica)) {
+        effects->refused = SK_NOT_LEADER;
+        return;
+    }
+    effects->time_us = replica->vouched.time_us;
+    if (replica->executed_time_us > effects->time_us) effects->time_us = replica->executed_time_us;
 }
 
 /* R15: the promise is recorded before its answer leaves. */
@@ -131,7 +162,8 @@ static void on_beacon(struct replica *replica, const struct replica_event *event
     replica->beacon.epoch = message->epoch;
     replica->beacon.sent_us = message->sent_us;
     replica->beacon.time_us = message->time_us;
-    answer_beacon(replica, effects);
+    note_vouched(replica, event);
+    answer_beacon(replica, event->boot_us, effects);
 }
 
 /* R20: the leader of that epoch serves no more and so nobody needs our promise, nor those before it: that leader has
@@ -241,8 +273,8 @@ void follower_tick(struct replica *replica, const struct replica_event *event, s
     };
 }
 
-void follower_flush(struct replica *replica, struct replica_effects *effects) {
-    answer_beacon(replica, effects);
+void follower_flush(struct replica *replica, const struct replica_event *event, struct replica_effects *effects) {
+    answer_beacon(replica, event->boot_us, effects);
     bool owed = replica->ack_owed || replica->gap_owed;
     if (!owed || replica->opened_epoch == 0 || replica->opened_epoch != replica->seen_epoch) return;
     struct replica_message *ack = replica_send(replica, effects, REPLICA_ACK, replica->open_node,

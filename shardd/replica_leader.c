@@ -1,6 +1,7 @@
 /* The core as a leader: opens its epoch at the followers, streams its log to them, commits what every member of the widest
  * in-sync set has, keeps its lease by beacons, asks metad for changes of the set, and hands over. */
 #include "libcommon/check.h"
+#include "libcommon/error.h"
 #include "shardd/replica_internal.h"
 
 #define WINDOW_ENTRIES 8192u     /* sent to a follower and not acknowledged */
@@ -180,6 +181,10 @@ void leader_on_message(struct replica *replica, const struct replica_event *even
     on_has(replica, progress, event, effects);
     bool ours = message->type == REPLICA_PROMISE && message->sent_us <= event->boot_us;
     if (ours && message->sent_us > progress->answered_us) progress->answered_us = message->sent_us; /* R15 */
+    if (ours && message->promised_us > progress->promised_us) {
+        progress->promised_us = message->promised_us;
+        progress->promised_at_us = event->boot_us;
+    }
     begin_log(replica, event, effects);
     hand_over_if_level(replica, event->boot_us, effects);
 }
@@ -249,6 +254,17 @@ static bool disk_hangs(const struct replica *replica, uint64_t now_us) {
     return replica->unsynced_us != 0 && now_us - replica->unsynced_us > STALL_LAGS * replica->times.lag_us;
 }
 
+/* R17: at this moment, which is later than the follower's clock in its promise, we hold the lease; so nobody else has
+ * acknowledged anything by then that we do not know. A promise that came in this very instant may have come after the clock
+ * was read, when the lease was over: the next beacon has it. And only a time that a read here would show. */
+static void vouch(const struct replica *replica, const struct progress *progress, uint64_t now_us,
+                  struct replica_message *beacon) {
+    if (progress->promised_at_us >= now_us || replica_read_refusal(replica, now_us) != SK_OK) return;
+    if (beacon->time_us > replica->recorded_time_us + REPLICA_TIME_AGE_US) return;
+    beacon->echo_us = progress->promised_us;
+    beacon->echo_incarnation = progress->incarnation;
+}
+
 static void send_beacon(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
     struct progress *progress = &replica->progress[slot];
     if (progress->state == PROGRESS_PROBE || progress->down || disk_hangs(replica, now_us)) return;
@@ -261,6 +277,7 @@ static void send_beacon(struct replica *replica, uint32_t slot, uint64_t now_us,
     /* R26: as late as it is now, not as what was given out last: a read may show a moment later what has expired since */
     replica->last_time_us = beacon->time_us = replica_time_us(replica, now_us);
     beacon->sent_us = now_us;
+    vouch(replica, progress, now_us, beacon);
 }
 
 /* The first beacon of a follower does not wait for a tick: the lease of a new leader begins with it. */

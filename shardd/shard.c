@@ -295,8 +295,10 @@ int shard_execute_next(struct shard *shard, struct buffer *answer, shard_execute
     if (err != SK_OK) return err;
 
     struct replica_effects none;
-    replica_step(&shard->replica, &(struct replica_event){.type = REPLICA_EXECUTED, .index = pending->index},
-                 &none);
+    replica_step(
+        &shard->replica,
+        &(struct replica_event){.type = REPLICA_EXECUTED, .index = pending->index, .time_us = pending->time_us},
+        &none);
     shard->changed = true;
     (void)shift_pending(shard);
     cb(arg, shard, pending, outcome, buffer_slice(answer));

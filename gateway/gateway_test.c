@@ -62,6 +62,7 @@ struct cluster {
     struct gateway *gateway;
     int exit_code;
     struct shardd shardds[NODES + 1]; /* by node id */
+    bool leader_alone;                /* in sync, in the next map */
     nng_socket client;
 };
 
@@ -152,8 +153,9 @@ static void set_map(struct cluster *cluster, uint32_t leader, uint64_t epoch) {
         for (uint32_t j = 0; j < NODES; j++) {
             shard->replicas[j] = (struct map_replica){.node = j + 1, .replica_id = j + 1};
         }
-        shard->isr_count = 1;
+        shard->isr_count = cluster->leader_alone ? 1 : NODES;
         shard->isr[0] = leader == 0 ? 1 : leader;
+        if (!cluster->leader_alone) shard->isr[1] = NODES + 1 - shard->isr[0];
     }
     pthread_mutex_lock(&cluster->lock);
     map_unref(cluster->map);
@@ -273,8 +275,9 @@ static void send_bytes(nng_socket client, struct slice bytes) {
     assert_int_equal(try_send_bytes(client, bytes), 0);
 }
 
-/* "SET a 1", with the option timeout_ms unless 0. */
-static void send_words(nng_socket client, uint64_t msgid, uint32_t timeout_ms, const char *words) {
+/* "SET a 1", with the options timeout_ms unless 0, and read unless NULL. */
+static void send_options(nng_socket client, uint64_t msgid, uint32_t timeout_ms, const char *read,
+                         const char *words) {
     char copy[256];
     char *list[32] = {0};
     char *rest = NULL;
@@ -285,19 +288,27 @@ static void send_words(nng_socket client, uint64_t msgid, uint32_t timeout_ms, c
     }
     struct buffer bytes;
     buffer_init(&bytes);
-    mp_write_array(&bytes, timeout_ms == 0 ? 4 : 5);
+    mp_write_array(&bytes, 5);
     mp_write_uint(&bytes, 0);
     mp_write_uint(&bytes, msgid);
     mp_write_text(&bytes, list[0]);
     mp_write_array(&bytes, count - 1);
     for (uint32_t i = 1; i < count; i++) mp_write_bin(&bytes, slice_of_text(list[i]));
+    mp_write_map(&bytes, (timeout_ms != 0 ? 1u : 0u) + (read != NULL ? 1u : 0u));
     if (timeout_ms != 0) {
-        mp_write_map(&bytes, 1);
         mp_write_text(&bytes, "timeout_ms");
         mp_write_uint(&bytes, timeout_ms);
     }
+    if (read != NULL) {
+        mp_write_text(&bytes, "read");
+        mp_write_text(&bytes, read);
+    }
     send_bytes(client, buffer_slice(&bytes));
     buffer_deinit(&bytes);
+}
+
+static void send_words(nng_socket client, uint64_t msgid, uint32_t timeout_ms, const char *words) {
+    send_options(client, msgid, timeout_ms, NULL, words);
 }
 
 /* A reply, as text for comparing: "OK" and the result's bytes follow in `result`, or "CODE text". */
@@ -736,6 +747,125 @@ static void nothing_is_asked_again_for_who_has_gone(void **state) {
     } while (memmem(reply.result, reply.result_bytes, "requests_in_flight:1\r", 21) == NULL);
 }
 
+/* Node 1 leads, and both are connected. */
+static void lead_with_both(struct cluster *cluster) {
+    struct taken taken;
+    for (uint32_t node = 2; node >= 1; node--) {
+        set_map(cluster, node, 3 - node);
+        send_words(cluster->client, 100, 0, "GET a");
+        take(cluster, node, &taken);
+        answer(cluster, node, &taken, 0, SK_OK, "\xc0", 1);
+        drop(&taken);
+        expect_result(cluster->client, 100, "\xc0", 1);
+    }
+}
+
+/* Nodes may still have what was asked of them by an older map. */
+static void take_stale_of(struct cluster *cluster, uint32_t node, struct taken *taken) {
+    take(cluster, node, taken);
+    while (taken->items[0].flags != REQUEST_STALE) {
+        drop(taken);
+        take(cluster, node, taken);
+    }
+    assert_int_equal(taken->count, 1);
+}
+
+/* Two reads that may be stale: one goes to each node. */
+static void take_stale(struct cluster *cluster, struct taken *by_leader, struct taken *by_follower) {
+    send_options(cluster->client, 1, 0, "follower", "GET a");
+    send_options(cluster->client, 2, 0, "follower", "GET a");
+    take_stale_of(cluster, 1, by_leader);
+    take_stale_of(cluster, 2, by_follower);
+}
+
+/* Answers what the leader has, and then what it is asked instead of the follower: as a read like any other. */
+static void answer_instead(struct cluster *cluster, struct taken *by_leader, struct taken *by_follower) {
+    struct taken again;
+    answer(cluster, 1, by_leader, 0, SK_OK, "\x07", 1);
+    take(cluster, 1, &again);
+    assert_int_equal(again.count, 1);
+    assert_int_equal(again.items[0].number, by_follower->items[0].number);
+    assert_int_equal(again.items[0].flags, 0);
+    answer(cluster, 1, &again, 0, SK_OK, "\x07", 1);
+    for (int i = 0; i < 2; i++) {
+        struct reply reply;
+        read_reply(cluster->client, &reply);
+        assert_string_equal(reply.error, "OK");
+        assert_int_equal(reply.result[0], 7);
+    }
+    drop(&again);
+    drop(by_leader);
+    drop(by_follower);
+}
+
+static void in_sync_replicas_take_turns(void **state) {
+    struct cluster *cluster = *state;
+    struct taken by_leader, by_follower;
+    lead_with_both(cluster);
+    take_stale(cluster, &by_leader, &by_follower);
+    answer(cluster, 1, &by_leader, 0, SK_OK, "\x01", 1);
+    answer(cluster, 2, &by_follower, 0, SK_WRONGTYPE, "", 0); /* is true of the command, wherever it runs */
+    for (int i = 0; i < 2; i++) {
+        struct reply reply;
+        read_reply(cluster->client, &reply);
+        assert_true(strcmp(reply.error, "OK") == 0 || strncmp(reply.error, "WRONGTYPE", 9) == 0);
+    }
+    drop(&by_leader);
+    drop(&by_follower);
+}
+
+/* Whatever a follower has, it is no error of the client's. */
+static void what_a_follower_refuses_the_leader_is_asked(void **state) {
+    struct cluster *cluster = *state;
+    static const int errs[] = {SK_NOT_LEADER, SK_BUSY, SK_INTERNAL, SK_UNAVAILABLE, SK_OVERLOADED};
+    struct taken by_leader, by_follower;
+    lead_with_both(cluster);
+    for (size_t i = 0; i < sizeof errs / sizeof *errs; i++) {
+        take_stale(cluster, &by_leader, &by_follower);
+        answer(cluster, 2, &by_follower, 0, errs[i], "", 0);
+        answer_instead(cluster, &by_leader, &by_follower);
+    }
+}
+
+static void what_a_lost_follower_had_the_leader_is_asked(void **state) {
+    struct cluster *cluster = *state;
+    struct taken by_leader, by_follower;
+    lead_with_both(cluster);
+    take_stale(cluster, &by_leader, &by_follower);
+    shardd_close(cluster, 2);
+    answer_instead(cluster, &by_leader, &by_follower);
+    for (int i = 0; i < 2; i++) { /* and whose turn it would be */
+        send_options(cluster->client, 5, 0, "follower", "GET a");
+        take(cluster, 1, &by_leader);
+        answer(cluster, 1, &by_leader, 0, SK_OK, "\x01", 1);
+        drop(&by_leader);
+        expect_result(cluster->client, 5, "\x01", 1);
+    }
+}
+
+/* It is not waited for: what it says later is no answer, unless it is one. */
+static void who_is_in_sync_no_more_is_not_waited_for(void **state) {
+    struct cluster *cluster = *state;
+    struct taken by_leader, by_follower, again;
+    lead_with_both(cluster);
+    take_stale(cluster, &by_leader, &by_follower);
+    answer(cluster, 1, &by_leader, 0, SK_OK, "\x07", 1);
+    cluster->leader_alone = true;
+    set_map(cluster, 1, 3);
+    take(cluster, 1, &again);
+    assert_int_equal(again.items[0].number, by_follower.items[0].number);
+    answer(cluster, 2, &by_follower, 0, SK_INTERNAL, "", 0);
+    answer(cluster, 1, &again, 0, SK_OK, "\x07", 1);
+    for (int i = 0; i < 2; i++) {
+        struct reply reply;
+        read_reply(cluster->client, &reply);
+        assert_string_equal(reply.error, "OK");
+    }
+    drop(&again);
+    drop(&by_leader);
+    drop(&by_follower);
+}
+
 static void split_commands_are_joined(void **state) {
     struct cluster *cluster = *state;
     struct taken taken;
@@ -1057,6 +1187,10 @@ int main(void) {
         TEST(what_a_leader_has_lost_the_next_one_is_asked),
         TEST(a_busy_read_is_unavailable),
         TEST(nothing_is_asked_again_for_who_has_gone),
+        TEST(in_sync_replicas_take_turns),
+        TEST(what_a_follower_refuses_the_leader_is_asked),
+        TEST(what_a_lost_follower_had_the_leader_is_asked),
+        TEST(who_is_in_sync_no_more_is_not_waited_for),
         TEST(split_commands_are_joined),
         TEST(a_batch_answers_in_order),
         TEST(a_read_that_does_not_fit_in_the_reply),

@@ -559,6 +559,16 @@ static bool is_batch(struct slice name) {
     return true;
 }
 
+/* Only if the message writes nothing: a read before a write of the same batch must not see it, one behind it must. */
+static void let_followers_read(struct message *message) {
+    for (uint32_t i = 0; i < message->sub_count; i++) {
+        const struct sub *sub = &message->subs[i];
+        for (uint32_t j = 0; j < sub->part_count; j++) {
+            if (sub->parts[j].flags == 0) sub->parts[j].flags = REQUEST_STALE;
+        }
+    }
+}
+
 int message_parse(struct message *message, struct slice bytes, uint32_t shard_count, struct arena *arena,
                   struct message_scratch *scratch) {
     *message = (struct message){0};
@@ -578,6 +588,8 @@ int message_parse(struct message *message, struct slice bytes, uint32_t shard_co
         err = parse_options(&parser, &reader);
         if (err != SK_OK) return err;
     }
-    if (message->batch) return parse_batch(&parser, envelope.params);
-    return parse_single(&parser, envelope.name, envelope.method, envelope.params);
+    err = message->batch ? parse_batch(&parser, envelope.params)
+                         : parse_single(&parser, envelope.name, envelope.method, envelope.params);
+    if (err == SK_OK && message->follower_reads && !parser.wrote) let_followers_read(message);
+    return err;
 }

@@ -70,7 +70,7 @@ struct message {
     uint64_t msgid; /* 0 when none could be read */
     bool batch;
     bool atomic;         /* then `subs` is one, with one part */
-    bool follower_reads; /* asked for; the leader serves them for now */
+    bool follower_reads; /* asked for: what only reads is REQUEST_STALE */
     uint32_t timeout_ms; /* 0 = not given */
     struct slice id;     /* empty = not given */
     struct sub *subs;

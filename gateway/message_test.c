@@ -237,6 +237,54 @@ static void a_message_takes_so_many_commands_and_keys(void **state) {
     assert_int_equal(parse(fixture), SK_TOOLARGE);
 }
 
+/* A batch of `count` commands, or the only one, with the option read: "follower". */
+static void parse_stale(struct fixture *fixture, const char *const *commands, uint32_t count) {
+    begin(fixture, 5);
+    if (count > 1) {
+        mp_write_text(&fixture->bytes, "batch");
+        mp_write_array(&fixture->bytes, count);
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        if (count > 1) mp_write_array(&fixture->bytes, 2);
+        write_words(&fixture->bytes, commands[i]);
+    }
+    mp_write_map(&fixture->bytes, 1);
+    mp_write_text(&fixture->bytes, "read");
+    mp_write_text(&fixture->bytes, "follower");
+    assert_int_equal(parse(fixture), SK_OK);
+}
+
+static void expect_flags(const struct fixture *fixture, uint32_t command, uint8_t flags) {
+    const struct sub *sub = &fixture->message.subs[command];
+    assert_true(sub->part_count > 0);
+    for (uint32_t i = 0; i < sub->part_count; i++) assert_int_equal(sub->parts[i].flags, flags);
+}
+
+/* Every part of what only reads; a write is a write. */
+static void reads_may_be_stale(void **state) {
+    struct fixture *fixture = *state;
+    parse_stale(fixture, (const char *const[]){"MGET a b c"}, 1);
+    assert_int_equal(fixture->message.subs[0].part_count, 3);
+    expect_flags(fixture, 0, REQUEST_STALE);
+    parse_stale(fixture, (const char *const[]){"SET a 1"}, 1);
+    expect_flags(fixture, 0, REQUEST_WRITE);
+    parse_stale(fixture, (const char *const[]){"PING"}, 1);
+    assert_int_equal(fixture->message.part_count, 0);
+    parse_stale(fixture, (const char *const[]){"GET a", "GET", "DBSIZE"}, 3);
+    expect_flags(fixture, 0, REQUEST_STALE);
+    assert_true(fixture->message.subs[1].answered);
+    expect_flags(fixture, 2, REQUEST_STALE);
+}
+
+/* A read before a write of its batch must not see that write, one behind it must. */
+static void reads_beside_writes_are_the_leaders(void **state) {
+    struct fixture *fixture = *state;
+    parse_stale(fixture, (const char *const[]){"GET a", "SET a 1", "GET b"}, 3);
+    expect_flags(fixture, 0, 0);
+    expect_flags(fixture, 1, REQUEST_WRITE);
+    expect_flags(fixture, 2, REQUEST_AFTER);
+}
+
 static void atomic_batches_are_one_part(void **state) {
     struct fixture *fixture = *state;
     static const char *const good[] = {"SET {t}a 1", "MGET {t}b {t}c"};
@@ -438,6 +486,8 @@ int main(void) {
         TEST(refused_commands_are_answered_in_their_sub),
         TEST(sizes_and_kinds_of_arguments_are_checked),
         TEST(a_message_takes_so_many_commands_and_keys),
+        TEST(reads_may_be_stale),
+        TEST(reads_beside_writes_are_the_leaders),
         TEST(atomic_batches_are_one_part),
         TEST(batches_keep_the_errors_of_their_commands),
         TEST(options_are_checked),

@@ -25,6 +25,7 @@ struct request {
     struct message message;
     uint32_t subs_left; /* and one while the message is being started */
     uint64_t deadline_ms;
+    uint32_t turn;          /* which in-sync replica serves its reads that may be stale */
     uint64_t result_bytes;  /* of the answers so far */
     uint64_t charged_bytes; /* of the arena, without what joining answers takes */
     struct timer timer;
@@ -49,6 +50,7 @@ struct requests {
     uint32_t spare_count;
     uint32_t count;
     bool draining;
+    uint32_t turns;
     uint64_t seen, commands_seen;
 };
 
@@ -194,6 +196,11 @@ static void finish(struct request *request) {
 
 static bool is_write(const struct part *part) { return (part->flags & REQUEST_WRITE) != 0; }
 
+/* R17: until an attempt has failed; then it is a read like others, and the leader's. */
+static bool may_be_stale(const struct part *part) { return part->flags == REQUEST_STALE; }
+
+static void forbid_stale(struct part *part) { part->flags &= (uint8_t)~REQUEST_STALE; }
+
 static void sub_answer(struct sub *sub, int err, const char *text) {
     sub->answered = true;
     sub->err = err;
@@ -291,14 +298,32 @@ static int part_number(struct requests *requests, struct part *part) {
     return SK_OK;
 }
 
+/* NULL: it is not connected. */
+static struct node_client *find_connected(const struct requests *requests, uint32_t id) {
+    struct node_client *node = requests->options.node_cb(requests->options.arg, id);
+    return node != NULL && node_client_connected(node) ? node : NULL;
+}
+
+/* In-sync replicas take turns by message, so that what one reads of many shards is mostly one frame to one node. NULL: none
+ * of them is connected. */
+static struct node_client *find_in_sync(const struct requests *requests, const struct part *part) {
+    uint32_t nodes[MAP_REPLICAS_MAX];
+    uint32_t count = router_in_sync(requests->options.router, part->shard, nodes);
+    struct node_client *node = NULL;
+    for (uint32_t i = 0; node == NULL && i < count; i++) {
+        node = find_connected(requests, nodes[(part->request->turn + i) % count]);
+    }
+    return node;
+}
+
 /* Sends a part that is in no list to where its shard is served, or lets it wait. May end its request. */
 static void route(struct requests *requests, struct part *part, uint64_t now_ms) {
-    struct route found;
+    struct route found = {0};
     struct node_client *node = NULL;
-    if (router_find(requests->options.router, part->shard, &found) == SK_OK) {
-        node = requests->options.node_cb(requests->options.arg, found.node);
-    }
-    if (node == NULL || !node_client_connected(node)) {
+    bool led = router_find(requests->options.router, part->shard, &found) == SK_OK;
+    if (may_be_stale(part)) node = find_in_sync(requests, part);
+    if (node == NULL && led) node = find_connected(requests, found.node);
+    if (node == NULL) {
         part_wait(requests, part, now_ms);
         return;
     }
@@ -352,6 +377,7 @@ void requests_on_lost(struct requests *requests, struct list *parts) {
         struct part *part = list_entry(link, struct part, link);
         list_remove(link);
         if (part->state == PART_SENT) part->lost = true; /* R9: this attempt's fate stays open */
+        forbid_stale(part);
         part->state = PART_WAITING;
         part->node = NULL;
         part->retry_at_ms = 0; /* at the next tick, or when the connection is back */
@@ -361,13 +387,26 @@ void requests_on_lost(struct requests *requests, struct list *parts) {
 
 void requests_on_connected(struct requests *requests) { route_waiting(requests, clock_boottime_ms()); }
 
+/* Whether the node that a part is at is where the newest map wants it. */
+static bool is_well_placed(const struct requests *requests, const struct part *part) {
+    const struct router *router = requests->options.router;
+    uint32_t node = node_client_node(part->node), nodes[MAP_REPLICAS_MAX];
+    struct route found;
+    if (may_be_stale(part)) {
+        uint32_t count = router_in_sync(router, part->shard, nodes);
+        for (uint32_t i = 0; i < count; i++) {
+            if (nodes[i] == node) return true;
+        }
+        return false;
+    }
+    if (router_find(router, part->shard, &found) != SK_OK || found.node != node) return false;
+    return part->state == PART_PENDING || part->epoch == found.epoch;
+}
+
 /* A part at a node that does not lead its shard any more, or leads it anew, goes where the map says. */
 static void reroute_visit(void *arg, struct part *part) {
     struct requests *requests = arg;
-    struct route found;
-    bool known = router_find(requests->options.router, part->shard, &found) == SK_OK;
-    bool same_node = known && node_client_node(part->node) == found.node;
-    if (same_node && (part->state == PART_PENDING || part->epoch == found.epoch)) return;
+    if (is_well_placed(requests, part)) return;
     enum part_state state = part->state;
     node_client_remove(part->node, part);
     if (state == PART_SENT) part->lost = true;
@@ -429,7 +468,14 @@ enum verdict {
     VERDICT_UNKNOWN, /* this attempt may have done something: try again, under the same name */
 };
 
+/* What is true of a command wherever it runs. */
+static bool is_of_command(int err) {
+    return err == SK_OK || err == SK_BADREQUEST || err == SK_BADVALUE || err == SK_WRONGTYPE ||
+           err == SK_TOOLARGE || err == SK_CROSSSLOT;
+}
+
 static enum verdict judge(const struct part *part, int err) {
+    if (may_be_stale(part) && !is_of_command(err)) return VERDICT_REFUSED;
     switch (err) {
     case SK_NOT_LEADER:
     case SK_STALE_EPOCH:
@@ -461,9 +507,10 @@ void requests_on_answer(struct requests *requests, uint32_t node, const struct a
     /* a code between daemons that means nothing here must not reach the client */
     if (verdict == VERDICT_FINAL && err != SK_OK && !error_is_for_clients(err)) err = SK_INTERNAL;
     /* Only the newest attempt can be refused; an older one's refusal says nothing about it. But what the name has
-     * done is true whoever says it. */
+     * done is true whoever says it, and what a read has found. */
     bool newest = part->state == PART_SENT && node_client_node(part->node) == node;
-    bool refusal = verdict != VERDICT_FINAL || (err != SK_OK && error_outcome(err) == SK_NOT_DONE);
+    bool refusal =
+        verdict != VERDICT_FINAL || (err != SK_OK && (error_outcome(err) == SK_NOT_DONE || !is_write(part)));
     if (refusal && !newest) return;
     if (verdict == VERDICT_FINAL) {
         part_done(part, err, item->body);
@@ -472,7 +519,12 @@ void requests_on_answer(struct requests *requests, uint32_t node, const struct a
     if (verdict == VERDICT_UNKNOWN) part->lost = true;
     part->err = err;
     node_client_remove(part->node, part);
-    part_wait(requests, part, clock_boottime_ms());
+    if (may_be_stale(part)) { /* at once: from now on it is the leader's */
+        forbid_stale(part);
+        route(requests, part, clock_boottime_ms());
+    } else {
+        part_wait(requests, part, clock_boottime_ms());
+    }
 }
 
 /* --- deadlines ----------------------------------------------------------------------------------------------- */
@@ -574,6 +626,7 @@ static void dispatch(struct request *request, uint64_t now_ms) {
     struct requests *requests = request->owner;
     struct message *message = &request->message;
     request->subs_left = message->sub_count + 1; /* it lives until the walk is over */
+    request->turn = requests->turns++;
     for (uint32_t i = 0; i < message->sub_count; i++) {
         struct sub *sub = &message->subs[i];
         if (sub->part_count == 0) {

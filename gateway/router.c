@@ -32,3 +32,17 @@ int router_find(const struct router *router, uint32_t shard, struct route *route
     *route = (struct route){.node = record->leader, .epoch = record->leader_epoch};
     return SK_OK;
 }
+
+uint32_t router_in_sync(const struct router *router, uint32_t shard, uint32_t nodes[MAP_REPLICAS_MAX]) {
+    uint32_t count = 0;
+    if (shard >= router_shard_count(router)) return 0;
+    const struct map_shard *record = &router->map->shards[shard];
+    for (uint32_t i = 0; i < record->isr_count; i++) {
+        const struct map_node *node = map_find_node(router->map, record->isr[i]);
+        if (node == NULL || !node->alive) continue;
+        uint32_t at = count++;
+        for (; at > 0 && nodes[at - 1] > node->id; at--) nodes[at] = nodes[at - 1];
+        nodes[at] = node->id;
+    }
+    return count;
+}

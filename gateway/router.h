@@ -25,3 +25,6 @@ uint64_t router_map_version(const struct router *router); /* 0 = none */
 
 /* SK_OK; SK_UNAVAILABLE: no map, or the shard has no leader now. */
 int router_find(const struct router *router, uint32_t shard, struct route *route);
+
+/* The nodes whose replicas of the shard are in sync, but for dead ones, by id; the leader's is among them. How many. */
+uint32_t router_in_sync(const struct router *router, uint32_t shard, uint32_t nodes[MAP_REPLICAS_MAX]);

@@ -7,7 +7,7 @@
 /* The structs below are the layout on the wire, copied as they are. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-endian and not swapped");
 
-#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC | REQUEST_AFTER)
+#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC | REQUEST_AFTER | REQUEST_STALE)
 
 struct __attribute__((packed)) wire_header {
     uint32_t magic;
@@ -178,6 +178,7 @@ int frame_read_request(struct slice *rest, struct request_item *item) {
     int rc = take_item(rest, &fixed, sizeof fixed, &variable);
     if (rc != SK_OK) return rc;
     if ((fixed.flags & ~REQUEST_FLAGS_KNOWN) != 0 || fixed.reserved != 0) return SK_EPROTO;
+    if ((fixed.flags & REQUEST_STALE) != 0 && fixed.flags != REQUEST_STALE) return SK_EPROTO;
     if (fixed.id_bytes > ID_BYTES_MAX || fixed.id_bytes > variable.size) return SK_EPROTO;
     *item = (struct request_item){
         .number = fixed.number,

@@ -13,7 +13,7 @@
 #include "buffer.h"
 
 #define WIRE_MAGIC             0x59524b53u /* "SKRY" */
-#define WIRE_VERSION           1u
+#define WIRE_VERSION           2u
 #define WIRE_HEADER_BYTES      56u
 #define WIRE_ADDRESS_BYTES_MAX 256u
 
@@ -37,6 +37,7 @@ enum request_flags {
     /* a read that follows a write of the same message: it runs after the writes of its shard that came before it, so
      * that a client that sends SET and GET together reads what it has set */
     REQUEST_AFTER = 4,
+    REQUEST_STALE = 8, /* a read that a follower may serve (R17); not with any other */
 };
 
 /* One command for one shard. */

@@ -138,7 +138,7 @@ static void test_a_frame_follows_other_content(void **state) {
 static void test_the_layout_is_little_endian(void **state) {
     (void)state;
     struct buffer frame = requests_frame();
-    assert_memory_equal(frame.data, "SKRY\x01\x01\x12\x00\x88\x77\x66\x55\x44\x33\x22\x11", 16);
+    assert_memory_equal(frame.data, "SKRY\x02\x01\x12\x00\x88\x77\x66\x55\x44\x33\x22\x11", 16);
     assert_memory_equal(frame.data + AT_ITEM_COUNT, "\x02\0\0\0\0\0\0\0", 8);
     assert_memory_equal(frame.data + WIRE_HEADER_BYTES, "tcp://gateway:7410", 18);
     /* 48 of fixed fields, 2 of id, 7 of body */
@@ -193,7 +193,7 @@ static int read_patched(struct buffer frame, size_t at, const void *bytes, size_
 static void test_bad_headers(void **state) {
     (void)state;
     assert_int_equal(read_patched(requests_frame(), 0, "X", 1), SK_EPROTO);
-    assert_int_equal(read_patched(requests_frame(), AT_VERSION, "\x02", 1), SK_EVERSION);
+    assert_int_equal(read_patched(requests_frame(), AT_VERSION, "\x03", 1), SK_EVERSION);
     assert_int_equal(read_patched(requests_frame(), AT_VERSION, "\x00", 1), SK_EVERSION);
     assert_int_equal(read_patched(requests_frame(), AT_KIND, "\x00", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), AT_KIND, "\x03", 1), SK_EPROTO);
@@ -235,7 +235,9 @@ static void test_bad_requests(void **state) {
     assert_int_equal(read_patched(requests_frame(), item, &bytes, 4), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item, "\0\0\0\0", 4), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item, "\xff\xff\xff\xff", 4), SK_EPROTO);
-    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x08", 1), SK_EPROTO);
+    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x08", 1), SK_OK);
+    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x0c", 1), SK_EPROTO); /* both */
+    assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x10", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_FLAGS, "\x80", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_RESERVED, "\x01", 1), SK_EPROTO);
     assert_int_equal(read_patched(requests_frame(), item + REQUEST_AT_RESERVED + 1, "\x01", 1), SK_EPROTO);

@@ -67,6 +67,7 @@ static void on_synced(struct lane *lane) {
 
 static void publish_stats(struct lane *lane) {
     struct lane_stats stats = {.reads = lane->reads,
+                               .follower_reads = lane->follower_reads,
                                .writes = lane->writes,
                                .syncs = lane->syncs,
                                .log_bytes = wal_disk_bytes(lane->wal),

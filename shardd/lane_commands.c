@@ -186,7 +186,8 @@ static int take_write(struct lane *lane, struct shard *shard, struct frame *fram
 
 static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
                       const struct request_item *item) {
-    struct replica_event event = {.type = REPLICA_READ};
+    bool stale = (item->flags & REQUEST_STALE) != 0;
+    struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
         answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
@@ -199,6 +200,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     buffer_clear(&lane->result, 1u << 20);
     int err = exec_read(&shard->exec, item->body, effects->time_us, &lane->result);
     lane->reads++;
+    lane->follower_reads += !replica_leads(&shard->replica);
     if (err < 0 || lane->result.failed) {
         lane_log_read_fault(lane, shard, err);
         answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));

@@ -140,7 +140,7 @@ struct lane {
     bool more_to_execute, more_to_send, failed, disk_full, stopping;
     bool checkpointed, exported, installed; /* a completion waits for the end of the step */
     int checkpoint_err;                     /* of the last checkpoint */
-    uint64_t reads, writes, syncs;
+    uint64_t reads, follower_reads, writes, syncs;
 
     pthread_mutex_t stats_lock; /* guards what follows */
     struct lane_stats stats;

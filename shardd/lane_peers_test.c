@@ -279,6 +279,47 @@ static void test_a_follower_takes_what_is_not_committed(void **state) {
     wait_until(cluster, cluster->passed[1][2][shard_of("a")][REPLICA_ACK].last.durable_index == ENTRIES);
 }
 
+/* A read at one node, whoever leads; a moment later, so that it can be tried over and over. */
+static int read_at(struct cluster *cluster, uint32_t id, const char *key, uint8_t flags, char *result) {
+    char words[64];
+    uint64_t number = next_number(cluster);
+    struct timespec deadline = wait_deadline();
+    pthread_mutex_lock(&cluster->lock);
+    wait_a_little(cluster, &deadline);
+    pthread_mutex_unlock(&cluster->lock);
+    snprintf(words, sizeof words, "GET %s", key);
+    ask_node(cluster, id, number, shard_of(key), flags, words, 0);
+    return await(cluster, number, result);
+}
+
+static void test_r17_followers_serve_for_a_while(void **state) {
+    struct cluster *cluster = *state;
+    char result[RESULT_BYTES];
+    start_all(cluster);
+    set(cluster, "key", "first");
+    wait_until(cluster, leads_all(cluster, 1) && isr_count_is(cluster, NODES) && all_are_level(cluster));
+    for (uint32_t id = 2; id <= NODES; id++) {
+        assert_int_equal(read_at(cluster, id, "key", 0, NULL), SK_NOT_LEADER);
+        while (read_at(cluster, id, "key", REQUEST_STALE, result) != SK_OK) continue; /* until it is vouched for */
+        assert_string_equal(result, "first");
+        wait_until(cluster, stats_of(cluster, id).follower_reads > 0);
+    }
+    assert_int_equal(read_at(cluster, 1, "key", REQUEST_STALE, result), SK_OK);
+    assert_int_equal(stats_of(cluster, 1).follower_reads, 0);
+    lose_between(cluster, 1, 2, ALL_MESSAGES);
+    uint64_t cut_us = clock_boottime_us();
+    while (read_at(cluster, 2, "key", REQUEST_STALE, NULL) == SK_OK) continue;
+    assert_true(clock_boottime_us() < cut_us + 60000000);
+    lose_between(cluster, 1, 2, 0);
+    set(cluster, "key", "second");
+    uint64_t set_us = clock_boottime_us();
+    for (bool old = true; old;) { /* what it served when it was asked so long after must not be the old value */
+        uint64_t asked_us = clock_boottime_us();
+        old = read_at(cluster, 2, "key", REQUEST_STALE, result) != SK_OK || strcmp(result, "second") != 0;
+        assert_true(!old || asked_us <= set_us + REPLICA_STALE_US || strcmp(result, "first") != 0);
+    }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_cluster, teardown_cluster)
 
 int main(int argc, char **argv) {
@@ -294,6 +335,7 @@ int main(int argc, char **argv) {
         TEST(test_nobody_waits_for_a_lane_that_ends),
         TEST(test_writes_that_are_not_committed_are_bounded),
         TEST(test_a_follower_takes_what_is_not_committed),
+        TEST(test_r17_followers_serve_for_a_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -211,12 +211,13 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         sum.store_bytes += one.store_bytes;
         sum.memtable_bytes += one.memtable_bytes;
         sum.reads += one.reads;
+        sum.follower_reads += one.follower_reads;
         sum.writes += one.writes;
         sum.syncs += one.syncs;
         sum.disk_full = sum.disk_full || one.disk_full;
         sum.failed = sum.failed || one.failed;
     }
-    mp_write_map(buffer, 18);
+    mp_write_map(buffer, 19);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
     write_stat(buffer, "applied", sum.applied);
@@ -231,6 +232,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
     write_stat(buffer, "store_bytes", sum.store_bytes);
     write_stat(buffer, "memtable_bytes", sum.memtable_bytes);
     write_stat(buffer, "reads", sum.reads);
+    write_stat(buffer, "follower_reads", sum.follower_reads);
     write_stat(buffer, "writes", sum.writes);
     write_stat(buffer, "syncs", sum.syncs);
     mp_write_text(buffer, "disk_full");

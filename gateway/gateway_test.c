@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "gateway/gateway.h"
+#include "gateway/window.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
@@ -843,6 +844,26 @@ static void what_a_lost_follower_had_the_leader_is_asked(void **state) {
     }
 }
 
+/* It is stopped, say: its connection stays. Its frames count as lost later than this read may take. */
+static void a_follower_that_takes_nothing_is_not_waited_for(void **state) {
+    struct cluster *cluster = *state;
+    struct taken by_leader, by_follower, again;
+    assert_true(WINDOW_SLOW_MS < WINDOW_STALL_MS);
+    lead_with_both(cluster);
+    for (int i = 0; i < 2; i++) send_options(cluster->client, 1, WINDOW_STALL_MS - 1, "follower", "GET a");
+    take_stale_of(cluster, 1, &by_leader);
+    take_stale_of(cluster, 2, &by_follower);
+    answer(cluster, 1, &by_leader, 0, SK_OK, "\x01", 1);
+    expect_result(cluster->client, 1, "\x01", 1);
+    take(cluster, 1, &again);
+    assert_int_equal(again.items[0].number, by_follower.items[0].number);
+    answer(cluster, 1, &again, 0, SK_OK, "\x01", 1);
+    expect_result(cluster->client, 1, "\x01", 1);
+    drop(&again);
+    drop(&by_leader);
+    drop(&by_follower);
+}
+
 /* It is not waited for: what it says later is no answer, unless it is one. */
 static void who_is_in_sync_no_more_is_not_waited_for(void **state) {
     struct cluster *cluster = *state;
@@ -1190,6 +1211,7 @@ int main(void) {
         TEST(in_sync_replicas_take_turns),
         TEST(what_a_follower_refuses_the_leader_is_asked),
         TEST(what_a_lost_follower_had_the_leader_is_asked),
+        TEST(a_follower_that_takes_nothing_is_not_waited_for),
         TEST(who_is_in_sync_no_more_is_not_waited_for),
         TEST(split_commands_are_joined),
         TEST(a_batch_answers_in_order),

@@ -164,6 +164,10 @@ const char *node_client_address(const struct node_client *client) { return clien
 
 bool node_client_connected(const struct node_client *client) { return client->connected; }
 
+bool node_client_slow(const struct node_client *client, uint64_t now_ms) {
+    return client->connected && window_slow(&client->window, now_ms);
+}
+
 /* --- what was posted ----------------------------------------------------------------------------------------- */
 
 static void on_up(struct post *post) {

@@ -46,6 +46,9 @@ uint32_t node_client_node(const struct node_client *client);
 const char *node_client_address(const struct node_client *client);
 bool node_client_connected(const struct node_client *client);
 
+/* Whether it has let frames lie for a while (window_slow): what others can do as well they should. */
+bool node_client_slow(const struct node_client *client, uint64_t now_ms);
+
 /* Queues a part that is in no list: PART_PENDING. SK_OVERLOADED: too many bytes wait (a part that was sent before
  * may pass with `again`); the part is unchanged. */
 int node_client_add(struct node_client *client, struct part *part, bool again);

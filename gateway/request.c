@@ -305,13 +305,15 @@ static struct node_client *find_connected(const struct requests *requests, uint3
 }
 
 /* In-sync replicas take turns by message, so that what one reads of many shards is mostly one frame to one node. NULL: none
- * of them is connected. */
-static struct node_client *find_in_sync(const struct requests *requests, const struct part *part) {
+ * of them is connected and takes what it gets. */
+static struct node_client *find_in_sync(const struct requests *requests, const struct part *part,
+                                        uint64_t now_ms) {
     uint32_t nodes[MAP_REPLICAS_MAX];
     uint32_t count = router_in_sync(requests->options.router, part->shard, nodes);
     struct node_client *node = NULL;
     for (uint32_t i = 0; node == NULL && i < count; i++) {
         node = find_connected(requests, nodes[(part->request->turn + i) % count]);
+        if (node != NULL && node_client_slow(node, now_ms)) node = NULL;
     }
     return node;
 }
@@ -321,7 +323,7 @@ static void route(struct requests *requests, struct part *part, uint64_t now_ms)
     struct route found = {0};
     struct node_client *node = NULL;
     bool led = router_find(requests->options.router, part->shard, &found) == SK_OK;
-    if (may_be_stale(part)) node = find_in_sync(requests, part);
+    if (may_be_stale(part)) node = find_in_sync(requests, part, now_ms);
     if (node == NULL && led) node = find_connected(requests, found.node);
     if (node == NULL) {
         part_wait(requests, part, now_ms);
@@ -356,8 +358,28 @@ static void route_waiting(struct requests *requests, uint64_t now_ms) {
     route_again(requests, &parts, now_ms);
 }
 
+static void take_back_visit(void *arg, struct part *part) {
+    struct requests *requests = arg;
+    if (!may_be_stale(part)) return;
+    node_client_remove(part->node, part);
+    forbid_stale(part);
+    part->state = PART_WAITING;
+    part->retry_at_ms = 0;
+    list_add_last(&requests->waiting, &part->link);
+}
+
+/* R17: a follower that is stopped or cut off keeps its connection for long, and the leader can be asked. */
+static void take_back_from_slow(struct requests *requests, uint64_t now_ms) {
+    const struct map *map = requests->options.router->map;
+    for (uint32_t i = 0; map != NULL && i < map->node_count; i++) {
+        struct node_client *node = requests->options.node_cb(requests->options.arg, map->nodes[i].id);
+        if (node != NULL && node_client_slow(node, now_ms)) node_client_visit(node, take_back_visit, requests);
+    }
+}
+
 void requests_tick(struct requests *requests, uint64_t now_ms) {
     struct list due;
+    take_back_from_slow(requests, now_ms);
     list_init(&due);
     struct link *link = list_first(&requests->waiting);
     while (link != NULL) {

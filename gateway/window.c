@@ -22,6 +22,10 @@ bool window_stalled(const struct window *window, uint64_t now_ms) {
     return window->sent != window->taken && now_ms >= window->progress_ms + WINDOW_STALL_MS;
 }
 
+bool window_slow(const struct window *window, uint64_t now_ms) {
+    return window->sent != window->taken && now_ms >= window->progress_ms + WINDOW_SLOW_MS;
+}
+
 void window_reset(struct window *window) { window->taken = window->sent; }
 
 bool seen_first_time(struct seen *seen, uint64_t incarnation, uint64_t number) {

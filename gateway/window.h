@@ -12,6 +12,7 @@
 
 #define WINDOW_FRAMES_MAX 4u
 #define WINDOW_STALL_MS   1000u
+#define WINDOW_SLOW_MS    200u
 #define WINDOW_NODE_SHIFT 40
 
 struct window {
@@ -35,6 +36,9 @@ void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms);
 
 /* Frames are out and nothing has moved for WINDOW_STALL_MS. */
 bool window_stalled(const struct window *window, uint64_t now_ms);
+
+/* The same for WINDOW_SLOW_MS: who can ask another does. */
+bool window_slow(const struct window *window, uint64_t now_ms);
 
 /* What is out counts as lost. */
 void window_reset(struct window *window);

@@ -30,7 +30,10 @@ static void stalls_when_nothing_moves_for_a_while(void **state) {
     struct window window;
     window_init(&window, 1);
     assert_false(window_stalled(&window, 1000000)); /* nothing is out */
+    assert_false(window_slow(&window, 1000000));
     uint64_t first = window_send(&window, 100);
+    assert_false(window_slow(&window, 100 + WINDOW_SLOW_MS - 1));
+    assert_true(window_slow(&window, 100 + WINDOW_SLOW_MS));
     (void)window_send(&window, 900);
     assert_false(window_stalled(&window, 100 + WINDOW_STALL_MS - 1));
     assert_true(window_stalled(&window, 100 + WINDOW_STALL_MS));

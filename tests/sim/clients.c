@@ -13,6 +13,7 @@
 #define SPIKE_US_MAX    1000000u
 #define NUMBER_KEYS     2u
 #define MAP_US_MAX      10000u
+#define STALE_PPM       300000u /* of reads */
 #define DEAF_PPM        100000u /* a gateway hears of no maps for a while */
 #define ASTRAY_PPM      100000u
 #define DEAF_US_MIN     50000u
@@ -127,6 +128,7 @@ static void draw_command(struct sim *sim, struct client *client) {
 static void begin(struct sim *sim, struct client *client) {
     if (sim->clients.stopped) return;
     draw_command(sim, client);
+    client->stale = client->command.op == COMMAND_GET && chance_happens(&sim->chance, STALE_PPM);
     client->busy = true;
     client->begin_us = sim->now_us;
     client->deadline_us = sim->now_us + chance_spread(&sim->chance, DEADLINE_US_MIN, DEADLINE_US_MAX);
@@ -185,8 +187,10 @@ static void on_request(struct sim *sim, const struct event *event) {
     host_deliver(sim, &sim->hosts[event->a], (struct mail){.kind = MAIL_REQUEST, .parcel = event->data});
 }
 
-/* Where it sends to: whoever leads by its map, or by one that another gateway may still have. */
+/* Where it sends to: whoever leads by its map, or by one that another gateway may still have; a read that a follower may
+ * serve to any node. */
 static uint32_t draw_host(struct sim *sim, const struct client *client) {
+    if (client->stale) return (uint32_t)chance_below(&sim->chance, sim->host_count);
     if (faults_has(sim, FAULT_CLIENT) && chance_happens(&sim->chance, ASTRAY_PPM)) {
         return (uint32_t)chance_below(&sim->chance, sim->host_count);
     }
@@ -199,6 +203,7 @@ static void attempt(struct sim *sim, struct client *client) {
         give_up(sim, client);
         return;
     }
+    if (client->attempts > 0) client->stale = false; /* like any other now */
     uint32_t host = draw_host(sim, client);
     uint64_t wait_us = chance_spread(&sim->chance, ATTEMPT_US_MIN, ATTEMPT_US_MAX);
     if (client->attempts > 0) poll(sim, client);
@@ -212,12 +217,21 @@ static void attempt(struct sim *sim, struct client *client) {
                   (unsigned long long)client->command.number, client->command.op, client->command.key);
         if (!is_lost(sim)) {
             struct parcel *parcel = parcel_new(&sim->parcels);
-            parcel->request = (struct parcel_request){.command = client->command, .attempt = client->last_attempt};
+            parcel->request = (struct parcel_request){
+                .command = client->command, .attempt = client->last_attempt, .stale = client->stale};
             sim_after(sim, draw_delay(sim), on_request, host, 0, parcel);
         }
     }
     if (sim->now_us + wait_us > client->deadline_us) wait_us = client->deadline_us - sim->now_us;
     set_timer(sim, client, wait_us, on_attempt);
+}
+
+/* Not for the judge: it may be a state that is past. */
+static void succeed_stale(struct sim *sim, struct client *client, const struct parcel_answer *answer) {
+    ledger_on_stale(sim, &client->command, client->begin_us, answer);
+    sim->clients.stale_done++;
+    client->busy = false;
+    set_timer(sim, client, chance_below(&sim->chance, sim->weather.think_us_max + 1), on_begin);
 }
 
 static void succeed(struct sim *sim, struct client *client, const struct parcel_answer *answer) {
@@ -255,7 +269,9 @@ static void on_answer(struct sim *sim, const struct event *event) {
     if (client->busy && answer->number == client->command.number) {
         sim_trace(sim, "c%u    answer %llu: %s index=%llu", client->number, (unsigned long long)answer->number,
                   error_name(answer->code), (unsigned long long)answer->index);
-        if (answer->code == SK_OK) {
+        if (answer->code == SK_OK && answer->stale) {
+            succeed_stale(sim, client, answer);
+        } else if (answer->code == SK_OK) {
             succeed(sim, client, answer);
         } else {
             if (error_outcome(answer->code) == SK_NOT_DONE) client->refused++;

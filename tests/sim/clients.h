@@ -12,6 +12,7 @@ struct client {
     uint64_t begin_us, deadline_us;
     struct ledger_floor floor;  /* what had been answered when it began */
     uint64_t attempts, refused; /* sent, and surely not done */
+    bool stale; /* a read whose first attempt goes to whatever node, as a follower may serve it (R17) */
     uint64_t last_attempt;
     struct value seen[MACHINE_KEYS]; /* last known, for CAS */
     uint64_t last_number;
@@ -28,7 +29,7 @@ struct clients {
     uint32_t count;
 
     bool stopped; /* no new operations */
-    uint64_t writes_done, reads_done, unknown, not_done;
+    uint64_t writes_done, reads_done, stale_done, unknown, not_done;
     uint64_t last_write_begin_us; /* the latest begin of a write that has succeeded */
 };
 

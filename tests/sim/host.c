@@ -208,11 +208,20 @@ void host_fail_disk(struct sim *sim, struct host *host) {
     host_deliver(sim, host, (struct mail){.kind = MAIL_SYNC_FAILED});
 }
 
-bool host_may_serve(const struct sim *sim, const struct host *host) {
-    if (host->state != HOST_RUNNING || !host->has_replica || host->replica.role != REPLICA_LEADER) return false;
+static bool would_serve(const struct sim *sim, const struct host *host, enum replica_role role,
+                        enum replica_event_type type) {
+    if (host->state != HOST_RUNNING || !host->has_replica || host->replica.role != role) return false;
     struct replica copy = host->replica;
-    struct replica_event event = {.type = REPLICA_READ, .boot_us = host_boot_us(sim, host)};
+    struct replica_event event = {.type = type, .boot_us = host_boot_us(sim, host)};
     struct replica_effects effects;
     replica_step(&copy, &event, &effects);
     return effects.refused == SK_OK;
+}
+
+bool host_may_serve(const struct sim *sim, const struct host *host) {
+    return would_serve(sim, host, REPLICA_LEADER, REPLICA_READ);
+}
+
+bool host_may_serve_stale(const struct sim *sim, const struct host *host) {
+    return would_serve(sim, host, REPLICA_FOLLOWER, REPLICA_READ_STALE);
 }

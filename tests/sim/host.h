@@ -120,5 +120,6 @@ uint64_t host_wall_us(const struct sim *sim, const struct host *host);
 /* How long `us` of its own clock take. */
 uint64_t host_true_us(const struct host *host, uint64_t us);
 
-/* Whether it would serve a read now. */
+/* Whether it would serve a read now, as a leader; as a follower (R17). */
 bool host_may_serve(const struct sim *sim, const struct host *host);
+bool host_may_serve_stale(const struct sim *sim, const struct host *host);

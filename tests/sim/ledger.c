@@ -13,6 +13,7 @@ void ledger_init(struct sim *sim) { sim->ledger = (struct ledger){0}; }
 void ledger_deinit(struct ledger *ledger) {
     free(ledger->indexes);
     free(ledger->epochs);
+    free(ledger->shown);
     for (uint32_t i = 0; i < CLIENTS_MAX; i++) free(ledger->names[i]);
     *ledger = (struct ledger){0};
 }
@@ -139,6 +140,37 @@ struct ledger_floor ledger_floor(const struct ledger *ledger) {
         .index = ledger->answered_last, .time_us = ledger->answered_time_us, .at_us = ledger->answered_at_us};
 }
 
+static void note_shown(struct sim *sim, uint64_t index, uint64_t time_us) {
+    struct ledger *ledger = &sim->ledger;
+    uint64_t last = ledger->shown_count;
+    ledger->shown = grown(ledger->shown, &ledger->shown_room, last + 1, sizeof *ledger->shown);
+    struct ledger_shown next = ledger->shown[last];
+    if (index <= next.index && time_us <= next.time_us) return;
+    if (index > next.index) next.index = index;
+    if (time_us > next.time_us) next.time_us = time_us;
+    next.at_us = sim->now_us;
+    ledger->shown[++ledger->shown_count] = next;
+}
+
+/* The last at or before `at_us`. */
+static struct ledger_shown shown_by(const struct ledger *ledger, uint64_t at_us) {
+    uint64_t low = 0, high = ledger->shown_count;
+    if (ledger->shown == NULL) return (struct ledger_shown){0};
+    while (low < high) {
+        uint64_t middle = (low + high + 1) / 2;
+        if (ledger->shown[middle].at_us <= at_us) low = middle;
+        else high = middle - 1;
+    }
+    return ledger->shown[low];
+}
+
+/* The time that a read has shown as past stays so for those that come after it. */
+static void raise_time(struct ledger *ledger, const struct parcel_answer *answer, uint64_t time_us) {
+    if (time_us <= ledger->answered_time_us) return;
+    ledger->answered_time_us = time_us;
+    ledger->answered_at_us = answer->sent_us;
+}
+
 /* Operations take effect in the order of the log. Whatever began after an answer that showed a position must see at
  * least that: with equal states this is linearizability. The same for time: what was read as expired stays so (R26). But a
  * process that has restarted since knows the time only as recorded, and clocks that run apart or back show that. */
@@ -165,10 +197,34 @@ void ledger_on_answered(struct sim *sim, const struct command *command, const st
                  time_us, floor->time_us);
     }
     if (index > ledger->answered_last) ledger->answered_last = index;
-    if (time_us > ledger->answered_time_us) {
-        ledger->answered_time_us = time_us;
-        ledger->answered_at_us = answer->sent_us;
+    raise_time(ledger, answer, time_us);
+    note_shown(sim, index, time_us);
+}
+
+/* It shows a state that was committed, and nothing older than what had been shown REPLICA_STALE_US before it began: by the
+ * clock of the follower, which may run at another rate than true time. So does its time, unless clocks may jump. What its
+ * time has shown as expired stays so (R26). */
+void ledger_on_stale(struct sim *sim, const struct command *command, uint64_t begin_us,
+                     const struct parcel_answer *answer) {
+    if (sim->options.judge_alone) return;
+    const struct ledger_index *at = index_at(sim, answer->index);
+    if (answer->index > 0 && (at->committed == 0 || (at->digest != 0 && at->digest != answer->digest))) {
+        sim_fail(sim, "client %u reads at h%u what is not the state at %" PRIu64, command->client, answer->host,
+                 answer->index);
     }
+    uint64_t stale_us = host_true_us(&sim->hosts[answer->host], REPLICA_STALE_US) + 1;
+    struct ledger_shown least = shown_by(&sim->ledger, begin_us > stale_us ? begin_us - stale_us : 0);
+    if (answer->index < least.index) {
+        sim_fail(sim,
+                 "client %u reads the state at %" PRIu64 " from h%u, but %" PRIu64 " was seen at %" PRIu64
+                 " and it began at %" PRIu64,
+                 command->client, answer->index, answer->host, least.index, least.at_us, begin_us);
+    }
+    if (answer->time_us < least.time_us && !faults_may(sim, FAULT_CLOCK)) {
+        sim_fail(sim, "client %u is answered by h%u by time %" PRIu64 ", but %" PRIu64 " was seen at %" PRIu64,
+                 command->client, answer->host, answer->time_us, least.time_us, least.at_us);
+    }
+    raise_time(&sim->ledger, answer, answer->time_us);
 }
 
 void ledger_on_refused(struct sim *sim, const struct command *command) {

@@ -21,6 +21,12 @@ struct ledger_name {
     bool surely_not; /* a client was told that it has not happened */
 };
 
+/* What answers had shown by then. */
+struct ledger_shown {
+    uint64_t at_us; /* true time */
+    uint64_t index, time_us;
+};
+
 struct ledger {
     struct ledger_index *indexes; /* owned; by index */
     uint64_t index_room;
@@ -29,9 +35,11 @@ struct ledger {
     uint64_t epoch_room;
     struct ledger_name *names[CLIENTS_MAX]; /* owned; by number */
     uint64_t name_rooms[CLIENTS_MAX];
-    uint64_t answered_last;      /* the highest position that any answer has shown */
-    uint64_t answered_time_us;   /* the highest leader's time, */
-    uint64_t answered_at_us;     /* and when */
+    uint64_t answered_last;     /* the highest position that any answer has shown */
+    uint64_t answered_time_us;  /* the highest leader's time, */
+    uint64_t answered_at_us;    /* and when */
+    struct ledger_shown *shown; /* owned; of leaders' answers, growing in all: [0] is not used */
+    uint64_t shown_count, shown_room;
     uint64_t checked[HOSTS_MAX]; /* commit index of the replica up to which it was compared */
 };
 
@@ -63,6 +71,10 @@ struct ledger_floor ledger_floor(const struct ledger *ledger);
 /* A client was answered with success. */
 void ledger_on_answered(struct sim *sim, const struct command *command, const struct ledger_floor *floor,
                         const struct parcel_answer *answer);
+
+/* A client's read that began at `begin_us` was served by a follower (R17). */
+void ledger_on_stale(struct sim *sim, const struct command *command, uint64_t begin_us,
+                     const struct parcel_answer *answer);
 
 /* A client was told that its write has surely not happened. */
 void ledger_on_refused(struct sim *sim, const struct command *command);

@@ -15,6 +15,7 @@ struct parcel_message {
 struct parcel_request {
     struct command command;
     uint64_t attempt;
+    bool stale; /* a read that a follower may serve (R17) */
 };
 
 struct parcel_answer {
@@ -23,6 +24,9 @@ struct parcel_answer {
     struct result result;
     uint64_t index;      /* where in the log it took effect; read: what was applied */
     uint64_t time_us;    /* the leader's time by which it was judged */
+    bool stale;          /* a follower has served it, */
+    uint32_t host;       /* this one */
+    uint64_t digest;     /* of its state then */
     uint64_t started_us; /* when the process that answers was started; true time */
     uint64_t sent_us;    /* true time */
 };

@@ -19,7 +19,11 @@
     X(HALF_INSTALL, "half-install",                                                                               \
       "a crash amid an install leaves some of the new state with the old log (R30)")                              \
     X(CLAIM_KEEPS_EPOCH, "claim-keeps-epoch", "metad changes the leader without raising the epoch (R1)")          \
-    X(KEEP_TAIL, "keep-tail", "an adopted epoch is stored but the tail is not cut on disk (R7)")
+    X(KEEP_TAIL, "keep-tail", "an adopted epoch is stored but the tail is not cut on disk (R7)")                  \
+    X(NO_VOUCH, "no-vouch", "a follower serves reads that may be stale without asking (R17)")                     \
+    X(VOUCH_WITHOUT_LEASE, "vouch-without-lease",                                                                 \
+      "a leader vouches for its followers though its lease is over (R17)")                                        \
+    X(KEEP_VOUCH, "keep-vouch", "staleness is counted from the arrival of a beacon (R17)")
 
 enum plant {
 #define X(symbol, name, text) PLANT_##symbol,

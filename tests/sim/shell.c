@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/replica_internal.h"
 #include "tests/sim/sim.h"
 
 #include <inttypes.h>
@@ -30,7 +31,7 @@ static const char *const event_names[] = {
     [REPLICA_PEER_UP] = "PEER_UP",     [REPLICA_RELEASED] = "RELEASED",
     [REPLICA_INSTALL] = "INSTALL",     [REPLICA_SNAPSHOT_FAILED] = "SNAPSHOT_FAILED",
     [REPLICA_INSTALLED] = "INSTALLED", [REPLICA_INSTALL_FAILED] = "INSTALL_FAILED",
-    [REPLICA_FAIL] = "FAIL",
+    [REPLICA_FAIL] = "FAIL",           [REPLICA_READ_STALE] = "READ_STALE",
 };
 
 static const char *const message_names[] = {
@@ -199,6 +200,7 @@ static uint32_t append_new(struct sim *sim, struct host *host, const struct repl
 /* ---- answers ---- */
 
 static void answer(struct sim *sim, struct host *host, uint32_t client, struct parcel_answer body) {
+    body.host = host->number;
     body.started_us = host->started_us;
     body.sent_us = sim->now_us;
     clients_answer(sim, host->number, client, &body);
@@ -280,13 +282,24 @@ static void send_entries(struct sim *sim, struct host *host, uint32_t to, struct
     tell(sim, host, (struct replica_event){.type = REPLICA_SENT, .peer = message.to, .index = message.prev_index});
 }
 
+/* Planted: a beacon vouches whether or not the lease holds. */
+static void vouch_anyway(const struct host *host, struct replica_message *beacon) {
+    int slot = replica_slot(&host->replica, beacon->to);
+    const struct progress *progress = &host->replica.progress[slot];
+    beacon->echo_us = progress->promised_us;
+    beacon->echo_incarnation = progress->incarnation;
+}
+
 static void send(struct sim *sim, struct host *host, const struct replica_send *send) {
-    uint32_t to = sim_metad_host_of(sim, send->message.to), count;
+    struct replica_message message = send->message;
+    uint32_t to = sim_metad_host_of(sim, message.to), count;
     if (to == HOSTS_MAX) return;
+    bool vouches = message.type == REPLICA_BEACON && sim->options.plant == PLANT_VOUCH_WITHOUT_LEASE;
+    if (vouches) vouch_anyway(host, &message);
     if (send->with_entries) {
-        send_entries(sim, host, to, send->message);
+        send_entries(sim, host, to, message);
     } else {
-        send_one(sim, host, to, &send->message, false, &count);
+        send_one(sim, host, to, &message, false, &count);
     }
 }
 
@@ -349,7 +362,8 @@ static void execute_next(struct sim *sim, struct host *host) {
     struct result result;
     enum machine_outcome outcome = machine_execute(&host->machine, &todo, &result);
     ledger_on_executed(sim, host, number, outcome);
-    tell(sim, host, (struct replica_event){.type = REPLICA_EXECUTED, .index = entry->index});
+    tell(sim, host,
+         (struct replica_event){.type = REPLICA_EXECUTED, .index = entry->index, .time_us = todo.time_us});
     if (outcome == MACHINE_FORGOTTEN) result.refused = true;
     if (host->waiting_count > 0) answer_executed(sim, host, &sim->entries[number], &result);
 }
@@ -368,10 +382,12 @@ static bool execute(struct sim *sim, struct host *host) {
 
 static void take_read(struct sim *sim, struct host *host, const struct parcel_request *request) {
     struct parcel_answer body = {.number = request->command.number, .attempt = request->attempt};
-    struct replica_event event = {.type = REPLICA_READ};
+    struct replica_event event = {.type = request->stale ? REPLICA_READ_STALE : REPLICA_READ};
     struct replica_effects effects = {.time_us = replica_time_us(&host->replica, host_boot_us(sim, host))};
-    bool asks = !host->lease_kept && sim->options.plant != PLANT_NO_LEASE;
-    if (asks || host->replica.role != REPLICA_LEADER) {
+    bool leads = host->replica.role == REPLICA_LEADER, follows = host->replica.role == REPLICA_FOLLOWER;
+    bool asks = leads ? !host->lease_kept && sim->options.plant != PLANT_NO_LEASE
+                      : !follows || !request->stale || sim->options.plant != PLANT_NO_VOUCH;
+    if (asks) {
         step(sim, host, &event, &effects);
         body.code = effects.refused;
     }
@@ -379,8 +395,9 @@ static void take_read(struct sim *sim, struct host *host, const struct parcel_re
         body.result = machine_read(&host->machine, &request->command, effects.time_us);
         body.index = host->machine.applied_index;
         body.time_us = effects.time_us;
-
-        host->lease_kept = sim->options.plant == PLANT_KEPT_LEASE;
+        body.stale = follows;
+        body.digest = host->machine.digest;
+        host->lease_kept = leads && sim->options.plant == PLANT_KEPT_LEASE;
     }
     answer(sim, host, request->command.client, body);
 }
@@ -676,9 +693,10 @@ static void end_install(struct sim *sim, struct host *host, bool worked) {
 /* ---- messages of peers ---- */
 
 static void take_message(struct sim *sim, struct host *host, const struct parcel *parcel) {
-    const struct replica_message *message = &parcel->message.head;
-    if (message->to != host->drive.node || host->incarnation == 0) return;
-    feed(sim, host, (struct replica_event){.type = REPLICA_MESSAGE, .message = message}, parcel);
+    struct replica_message message = parcel->message.head;
+    if (message.to != host->drive.node || host->incarnation == 0) return;
+    if (message.echo_us != 0 && sim->options.plant == PLANT_KEEP_VOUCH) message.echo_us = host_boot_us(sim, host);
+    feed(sim, host, (struct replica_event){.type = REPLICA_MESSAGE, .message = &message}, parcel);
 }
 
 static void push_bulk(struct host *host, struct parcel *parcel) {

@@ -156,6 +156,7 @@ static void end(struct sim *sim) {
     report->digest = sim->digest;
     report->writes = sim->clients.writes_done;
     report->reads = sim->clients.reads_done;
+    report->stale = sim->clients.stale_done;
     report->unknown = sim->clients.unknown;
     report->epochs = sim->metad.record.leader_epoch;
     report->snapshots = sim->snapshots;
@@ -215,6 +216,9 @@ static const char *what_is_missing(const struct sim *sim, uint64_t stopped_us) {
         if (host == HOSTS_MAX || !sim->hosts[host].has_replica) return "a replica is missing";
         if (sim->hosts[host].machine.applied_index != sim->hosts[leader].replica.last_index) {
             return "not all replicas are level";
+        }
+        if (host != leader && !host_may_serve_stale(sim, &sim->hosts[host])) {
+            return "a follower does not serve reads that may be stale";
         }
     }
     return NULL;

@@ -42,7 +42,7 @@ struct sim_report {
     uint64_t at_us;        /* virtual time of its end */
     uint64_t events;
     uint64_t digest; /* of all that has happened: equal for equal runs */
-    uint64_t writes, reads, unknown, epochs, snapshots;
+    uint64_t writes, reads, stale, unknown, epochs, snapshots;
 };
 
 /* What this run's world is like. */

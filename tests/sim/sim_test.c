@@ -23,13 +23,16 @@ static void test_a_seed_repeats_exactly(void **state) {
 
 static void test_without_faults_nothing_fails(void **state) {
     (void)state;
+    uint64_t stale = 0;
     for (uint64_t seed = 1; seed <= 20; seed++) {
         struct sim_options options = options_of(seed, "none");
         struct sim_report report;
         if (!sim_run(&options, &report)) fail_msg("seed %d: %s", (int)seed, report.text);
         assert_int_equal(report.epochs, 1);
         assert_true(report.writes > 0 && report.reads > 0);
+        stale += report.stale;
     }
+    assert_true(stale > 1000);
 }
 
 /* The runs do reach what they are for. */
@@ -77,6 +80,9 @@ static void test_planted_bugs_are_found(void **state) {
     expect_found(PLANT_KEEP_TAIL, "crash,cut,oneway,power", 300);
     expect_found(PLANT_SHORT_GRACE, "cut,oneway", 500);
     expect_found(PLANT_FORGET_NAMES, "all", 1000);
+    expect_found(PLANT_NO_VOUCH, "cut,client,pause", 100);
+    expect_found(PLANT_VOUCH_WITHOUT_LEASE, "all", 300);
+    expect_found(PLANT_KEEP_VOUCH, "all", 300);
 }
 
 /* Nobody looks into the replicas: what clients were told is enough to know that a stale read was served, a write done

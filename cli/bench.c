@@ -299,7 +299,12 @@ static int set_up(struct bench *bench) {
     while (bench->load_batch > 1 && bench->load_batch * (options->value_bytes + 64) > MESSAGE_BYTES_MAX / 8)
         bench->load_batch /= 2;
     uint64_t batch_max = options->batch > bench->load_batch ? options->batch : bench->load_batch;
-    int err = bench_maker_new(&bench->maker, options->value_bytes, batch_max, options->ids, options->timeout_ms);
+    struct bench_maker_options maker = {.value_bytes = options->value_bytes,
+                                        .batch_max = batch_max,
+                                        .ids = options->ids,
+                                        .follower_reads = options->follower_reads,
+                                        .timeout_ms = options->timeout_ms};
+    int err = bench_maker_new(&bench->maker, &maker);
     if (err == SK_TOOLARGE) fprintf(stderr, "skerry: a batch of such values is larger than a message may be\n");
     if (err != SK_OK) return err;
     keys_plan_init(&bench->plan, (enum keys_distribution)options->distribution, options->keys);

@@ -12,7 +12,7 @@ struct bench_options {
     uint64_t connections, in_flight, batch, value_bytes, keys;
     uint64_t distribution; /* enum keys_distribution */
     uint64_t reads_percent, duration_ms;
-    bool load, ids, json;
+    bool load, ids, follower_reads, json;
     uint32_t timeout_ms;
 };
 

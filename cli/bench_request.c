@@ -26,19 +26,23 @@ static size_t make_command(struct buffer *out, const char *method, const uint8_t
     return key_at;
 }
 
-static void make_options(struct buffer *out, uint32_t timeout_ms, bool id) {
+static void make_options(struct buffer *out, const struct bench_maker_options *options, bool id) {
     static const uint8_t zeros[CLIENT_ID_BYTES];
-    mp_write_map(out, id ? 2 : 1);
+    mp_write_map(out, 1u + options->follower_reads + id);
     mp_write_text(out, "timeout_ms");
-    mp_write_uint(out, timeout_ms);
+    mp_write_uint(out, options->timeout_ms);
+    if (options->follower_reads) {
+        mp_write_text(out, "read");
+        mp_write_text(out, "follower");
+    }
     if (!id) return;
     mp_write_text(out, "id");
     mp_write_bin(out, slice_of(zeros, sizeof zeros));
 }
 
-int bench_maker_new(struct bench_maker **maker, uint64_t value_bytes, uint64_t batch_max, bool ids,
-                    uint32_t timeout_ms) {
+int bench_maker_new(struct bench_maker **maker, const struct bench_maker_options *options) {
     struct bench_maker *made = calloc(1, sizeof *made);
+    uint64_t value_bytes = options->value_bytes;
     uint8_t *value = malloc(value_bytes + 1);
     if (made == NULL || value == NULL) {
         free(made);
@@ -49,13 +53,13 @@ int bench_maker_new(struct bench_maker **maker, uint64_t value_bytes, uint64_t b
     for (uint64_t i = 0; i < value_bytes; i++) value[i] = (uint8_t)(keys_random(&chooser) >> 56);
     made->get_key_at = make_command(&made->get, "GET", NULL, 0);
     made->set_key_at = make_command(&made->set, "SET", value, value_bytes);
-    make_options(&made->options, timeout_ms, false);
-    if (ids) make_options(&made->options_with_id, timeout_ms, true);
+    make_options(&made->options, options, false);
+    if (options->ids) make_options(&made->options_with_id, options, true);
     free(value);
     bool failed = made->get.failed || made->set.failed || made->options.failed || made->options_with_id.failed;
-    int err = failed                                                         ? SK_ENOMEM
-              : bench_request_bytes_max(made, batch_max) > MESSAGE_BYTES_MAX ? SK_TOOLARGE
-                                                                             : SK_OK;
+    int err = failed                                                                  ? SK_ENOMEM
+              : bench_request_bytes_max(made, options->batch_max) > MESSAGE_BYTES_MAX ? SK_TOOLARGE
+                                                                                      : SK_OK;
     if (err != SK_OK) bench_maker_free(made);
     else *maker = made;
     return err;

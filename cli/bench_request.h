@@ -7,9 +7,14 @@
 
 struct bench_maker;
 
+struct bench_maker_options {
+    uint64_t value_bytes, batch_max;
+    bool ids, follower_reads; /* the options id and read */
+    uint32_t timeout_ms;
+};
+
 /* SK_OK, SK_TOOLARGE (a request would be over the limit of a message), SK_ENOMEM. */
-int bench_maker_new(struct bench_maker **maker, uint64_t value_bytes, uint64_t batch_max, bool ids,
-                    uint32_t timeout_ms);
+int bench_maker_new(struct bench_maker **maker, const struct bench_maker_options *options);
 void bench_maker_free(struct bench_maker *maker);
 
 /* Room that any request of up to `count` commands fits in. */

@@ -86,6 +86,12 @@ static void check_params(struct mp_reader *reader, bool write, uint64_t key, uin
     assert_int_equal(bytes.size, value_bytes);
 }
 
+static int new_maker(struct bench_maker **maker, uint64_t value_bytes, uint64_t batch_max, bool ids) {
+    struct bench_maker_options options = {
+        .value_bytes = value_bytes, .batch_max = batch_max, .ids = ids, .timeout_ms = 5000};
+    return bench_maker_new(maker, &options);
+}
+
 static void requests_are_what_the_gateway_reads(void **state) {
     (void)state;
     static const uint64_t sizes[] = {0, 100, 300, 70000};
@@ -93,7 +99,7 @@ static void requests_are_what_the_gateway_reads(void **state) {
     const uint64_t id[2] = {1, 2};
     for (size_t s = 0; s < 4; s++) {
         struct bench_maker *maker;
-        assert_int_equal(bench_maker_new(&maker, sizes[s], 2, true, 5000), SK_OK);
+        assert_int_equal(new_maker(&maker, sizes[s], 2, true), SK_OK);
         uint8_t *room = malloc(bench_request_bytes_max(maker, 2));
         for (uint64_t count = 1; count <= 2; count++) {
             size_t size = bench_request_write(maker, room, 77, commands, count, id);
@@ -131,7 +137,7 @@ static void only_writes_get_ids(void **state) {
     uint8_t room[1024];
     for (int ids = 0; ids < 2; ids++)
         for (int write = 0; write < 2; write++) {
-            assert_int_equal(bench_maker_new(&maker, 10, 1, ids == 1, 5000), SK_OK);
+            assert_int_equal(new_maker(&maker, 10, 1, ids == 1), SK_OK);
             const struct bench_command command = {.key = 1, .write = write == 1};
             struct fake_request request;
             size_t size = bench_request_write(maker, room, 1, &command, 1, id);
@@ -143,10 +149,37 @@ static void only_writes_get_ids(void **state) {
         }
 }
 
+/* Beside the id, which stays the last. */
+static void reads_of_followers_are_asked_for(void **state) {
+    (void)state;
+    struct bench_maker *maker;
+    const uint64_t id[2] = {1, 2};
+    uint8_t room[1024];
+    for (int follower = 0; follower < 2; follower++)
+        for (int write = 0; write < 2; write++) {
+            struct bench_maker_options options = {.value_bytes = 10,
+                                                  .batch_max = 1,
+                                                  .ids = true,
+                                                  .follower_reads = follower == 1,
+                                                  .timeout_ms = 5000};
+            assert_int_equal(bench_maker_new(&maker, &options), SK_OK);
+            const struct bench_command command = {.key = 1, .write = write == 1};
+            struct fake_request request;
+            size_t size = bench_request_write(maker, room, 1, &command, 1, id);
+            assert_true(fake_request_read(slice_of(room, size), &request));
+            static const char asked[] = "\xa4read\xa8"
+                                        "follower";
+            bool asks = memmem(request.options.data, request.options.size, asked, sizeof asked - 1) != NULL;
+            assert_int_equal(asks, follower == 1);
+            if (write == 1) assert_memory_equal(request.options.data + request.options.size - 16, id, 16);
+            bench_maker_free(maker);
+        }
+}
+
 static void too_large_a_batch_is_refused(void **state) {
     (void)state;
     struct bench_maker *maker;
-    assert_int_equal(bench_maker_new(&maker, 16 << 20, 4, false, 5000), SK_TOOLARGE);
+    assert_int_equal(new_maker(&maker, 16 << 20, 4, false), SK_TOOLARGE);
 }
 
 static void replies_are_counted(void **state) {
@@ -290,6 +323,7 @@ int main(void) {
         cmocka_unit_test(small_key_spaces_work),
         cmocka_unit_test(requests_are_what_the_gateway_reads),
         cmocka_unit_test(only_writes_get_ids),
+        cmocka_unit_test(reads_of_followers_are_asked_for),
         cmocka_unit_test(too_large_a_batch_is_refused),
         cmocka_unit_test(replies_are_counted),
         cmocka_unit_test(a_run_loads_every_key_once),

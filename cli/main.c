@@ -147,12 +147,15 @@ static int run_bench(struct globals *globals, int argc, char **argv, int at) {
         {"--duration", OPTION_DURATION_MS, &bench.duration_ms, 1, 0, NULL, "TIME", "how long (60s)"},
         {"--load", OPTION_SWITCH, &bench.load, 0, 0, NULL, NULL, "first set every key once"},
         {"--ids", OPTION_SWITCH, &bench.ids, 0, 0, NULL, NULL, "send each write with an id of its own"},
+        {"--read", OPTION_CHOICE, &globals->read, 0, 0, "leader|follower", NULL,
+         "follower: GET from any in-sync replica (leader)"},
         COMMON_OPTIONS(globals),
     };
     int code = parse(options, COUNT(options), globals, "skerry bench [options]", argc, argv, &at, false);
     if (code >= 0) return code;
     bench.gateway = globals->gateway;
     bench.json = globals->json;
+    bench.follower_reads = globals->read == 1;
     bench.timeout_ms = (uint32_t)globals->timeout_ms;
     return bench_run(&bench);
 }

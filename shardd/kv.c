@@ -74,16 +74,26 @@ static int before_change(struct kv *kv, struct slice key) {
     return kv->journaling ? journal_add(kv, key) : SK_OK;
 }
 
+void kv_set_watch(struct kv *kv, struct kv_watch *watch) {
+    sk_assert(watch == NULL || kv->watch == NULL);
+    kv->watch = watch;
+}
+
+/* `value` NULL: the key is deleted. */
+static int change(struct kv *kv, struct slice key, const struct slice *value) {
+    if (kv->watch != NULL) kv->watch->changing_cb(kv->watch, key, value);
+    struct memtable *active = kv->layers->active;
+    return value != NULL ? memtable_put(active, kv->shard, key, *value) : memtable_delete(active, kv->shard, key);
+}
+
 int kv_put(struct kv *kv, struct slice key, struct slice value) {
     int err = before_change(kv, key);
-    if (err != SK_OK) return err;
-    return memtable_put(kv->layers->active, kv->shard, key, value);
+    return err == SK_OK ? change(kv, key, &value) : err;
 }
 
 int kv_del(struct kv *kv, struct slice key) {
     int err = before_change(kv, key);
-    if (err != SK_OK) return err;
-    return memtable_delete(kv->layers->active, kv->shard, key);
+    return err == SK_OK ? change(kv, key, NULL) : err;
 }
 
 int kv_begin(struct kv *kv) {
@@ -104,8 +114,7 @@ int kv_rollback(struct kv *kv) {
     for (struct kv_undo *undo = kv->journal; undo != NULL && err == SK_OK; undo = undo->older) {
         struct slice key = slice_of(undo->bytes, undo->key_size);
         struct slice value = slice_of(undo->bytes + undo->key_size, undo->value_size);
-        err = undo->was_there ? memtable_put(kv->layers->active, kv->shard, key, value)
-                              : memtable_delete(kv->layers->active, kv->shard, key);
+        err = change(kv, key, undo->was_there ? &value : NULL);
     }
     journal_clear(kv);
     return err;

@@ -29,6 +29,13 @@ int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter);
 int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
 void kv_iter_close(struct kv_iter *iter); /* NULL is allowed */
 
+/* Is told of each change before it is made, of those that a rollback makes, too; `value` NULL: the key is deleted. It may
+ * read, and changes nothing. NULL: nobody is told. Borrowed. */
+struct kv_watch {
+    void (*changing_cb)(struct kv_watch *watch, struct slice key, const struct slice *value);
+};
+void kv_set_watch(struct kv *kv, struct kv_watch *watch);
+
 /* All or nothing for several commands: changes after begin are undone by rollback, in reverse. Not nested. */
 int kv_begin(struct kv *kv);
 void kv_commit(struct kv *kv);

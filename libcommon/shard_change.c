@@ -3,7 +3,7 @@
 #include "error.h"
 #include "limits.h"
 
-#define KINDS 5u
+#define KINDS 6u
 
 static const struct {
     const char *name;
@@ -11,7 +11,7 @@ static const struct {
 } kinds[KINDS] = {
     [SHARD_CHANGE_ISR] = {"isr", 5},           [SHARD_CHANGE_CLAIM] = {"claim", 3},
     [SHARD_CHANGE_HANDOVER] = {"handover", 5}, [SHARD_CHANGE_HANDOVER_GIVEN_UP] = {"handover_given_up", 3},
-    [SHARD_CHANGE_RETIRE] = {"retire", 4},
+    [SHARD_CHANGE_RETIRE] = {"retire", 4},     [SHARD_CHANGE_REBUILD] = {"rebuild", 5},
 };
 
 const char *shard_change_name(enum shard_change_kind kind) { return kinds[kind].name; }
@@ -41,6 +41,10 @@ void shard_change_encode(const struct shard_change *change, struct buffer *buffe
         break;
     case SHARD_CHANGE_RETIRE:
         mp_write_uint(buffer, change->node);
+        break;
+    case SHARD_CHANGE_REBUILD:
+        mp_write_uint(buffer, change->node);
+        mp_write_uint(buffer, change->successor);
         break;
     case SHARD_CHANGE_CLAIM:
     case SHARD_CHANGE_HANDOVER_GIVEN_UP:
@@ -104,6 +108,9 @@ int shard_change_decode(struct mp_reader *reader, struct shard_change *change) {
         return rc == SK_OK ? read_u32(reader, &change->node) : rc;
     case SHARD_CHANGE_RETIRE:
         return read_u32(reader, &change->node);
+    case SHARD_CHANGE_REBUILD:
+        rc = read_u32(reader, &change->node);
+        return rc == SK_OK ? read_u32(reader, &change->successor) : rc;
     case SHARD_CHANGE_CLAIM:
     case SHARD_CHANGE_HANDOVER_GIVEN_UP:
         break;

@@ -7,6 +7,7 @@
  *   ["handover", shard, config_version, leader_epoch, to]
  *   ["handover_given_up", shard, config_version]
  *   ["retire", shard, config_version, node]
+ *   ["rebuild", shard, config_version, node, successor]
  *
  * Pure; any thread. */
 #pragma once
@@ -23,6 +24,7 @@ enum shard_change_kind {
     SHARD_CHANGE_HANDOVER,          /* the leader: let that one lead (R20) */
     SHARD_CHANGE_HANDOVER_GIVEN_UP, /* the leader: no hand-over, neither one wanted nor one on its way */
     SHARD_CHANGE_RETIRE,            /* the leader: that replica has lost what it had acknowledged (R31) */
+    SHARD_CHANGE_REBUILD,           /* the leader: that replica has other content than it should (R24) */
 };
 
 struct shard_change {
@@ -30,7 +32,8 @@ struct shard_change {
     uint32_t shard;
     uint64_t config_version; /* of the record that the change was decided on */
     uint64_t leader_epoch;   /* ISR, HANDOVER: of the leader that asks */
-    uint32_t node;           /* HANDOVER: to whom; RETIRE: whose replica */
+    uint32_t node;           /* HANDOVER: to whom; RETIRE, REBUILD: whose replica */
+    uint32_t successor;      /* REBUILD of the leader's own: who leads then; else 0 */
     uint32_t isr_count; /* ISR: the set that is wanted, and what the leader knows as each member's incarnation */
     uint32_t isr[MAP_REPLICAS_MAX];
     uint64_t incarnations[MAP_REPLICAS_MAX];

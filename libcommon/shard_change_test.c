@@ -20,6 +20,7 @@ static const struct shard_change samples[] = {
     {.kind = SHARD_CHANGE_HANDOVER, .shard = 3, .config_version = 4, .leader_epoch = 6, .node = 2},
     {.kind = SHARD_CHANGE_HANDOVER_GIVEN_UP, .shard = 3, .config_version = 4},
     {.kind = SHARD_CHANGE_RETIRE, .shard = 0, .config_version = 4, .node = UINT32_MAX},
+    {.kind = SHARD_CHANGE_REBUILD, .shard = 7, .config_version = 4, .node = 3, .successor = UINT32_MAX},
 };
 #define SAMPLES (sizeof samples / sizeof samples[0])
 

@@ -253,7 +253,13 @@ static void change_one(struct catalog *catalog, const struct map_node *sender, c
         *answer = (struct catalog_change_answer){.err = SK_NOT_FOUND, .text = "there is no such shard"};
         return;
     }
-    answer->err = shard_record_change(record.shard, record.nodes, sender, change, &answer->text);
+    if (change->kind == SHARD_CHANGE_REBUILD) {
+        answer->err = shard_record_rebuild(record.shard, record.nodes, sender, change,
+                                           catalog->last_replica_id + 1, &answer->text);
+        if (answer->err == SK_OK) catalog->last_replica_id++;
+    } else {
+        answer->err = shard_record_change(record.shard, record.nodes, sender, change, &answer->text);
+    }
     answer->config_version = record.shard->config_version;
     if (answer->err == SK_OK) catalog->version++;
 }

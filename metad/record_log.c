@@ -36,7 +36,8 @@ static void log_changes(const struct catalog *catalog, const struct command_chan
         const struct shard_change *change = &command->changes[i];
         const struct catalog_change_answer *outcome = &answer->changes[i];
         if (outcome->err == SK_OK) {
-            log_record(catalog, LOG_INFO, shard_change_name(change->kind), change->shard);
+            enum log_level level = change->kind == SHARD_CHANGE_REBUILD ? LOG_WARNING : LOG_INFO;
+            log_record(catalog, level, shard_change_name(change->kind), change->shard);
         } else { /* whoever asks does it again: not one line for each time */
             log_event(LOG_DEBUG, "change_refused", "by=%s shard=%" PRIu32 " node=%" PRIu32 " error=%s text=\"%s\"",
                       shard_change_name(change->kind), change->shard, command->node_id, error_name(outcome->err),

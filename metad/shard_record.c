@@ -258,9 +258,52 @@ int shard_record_change(struct map_shard *shard, const struct map_node *const no
         finish(shard);
         return SK_OK;
     case SHARD_CHANGE_CLAIM:
+    case SHARD_CHANGE_REBUILD:
         break;
     }
     return SK_EUNEXPECTED;
+}
+
+/* Who leads when the leader's own replica goes: it has what was committed, as any claimant from the isr. */
+static int check_successor(const struct map_shard *shard, const struct map_node *const nodes[],
+                           const struct shard_change *change, const char **text) {
+    if (change->node != shard->leader) {
+        return change->successor == 0 ? SK_OK
+                                      : refuse(text, SK_BADREQUEST, "the leader stays, and has no successor");
+    }
+    if (change->successor == shard->leader || !shard_record_in_isr(shard, change->successor)) {
+        return refuse(text, SK_UNAVAILABLE, "the node to lead is not in sync");
+    }
+    if (!node_of(shard, nodes, change->successor)->alive) {
+        return refuse(text, SK_UNAVAILABLE, "the node to lead counts as dead");
+    }
+    return SK_OK;
+}
+
+int shard_record_rebuild(struct map_shard *shard, const struct map_node *const nodes[],
+                         const struct map_node *sender, const struct shard_change *change, uint64_t replica_id,
+                         const char **text) {
+    if (change->config_version != shard->config_version) return has_changed(text);
+    int err = check_leader(shard, sender, text);
+    if (err != SK_OK) return err;
+    if (map_find_replica(shard, change->node) == NULL) {
+        return refuse(text, SK_BADREQUEST, "the node has no replica of the shard");
+    }
+    uint32_t isr[MAP_REPLICAS_MAX];
+    uint32_t count = copy_without(shard->isr, shard->isr_count, change->node, isr);
+    bool is_counted = shard_record_in_isr(shard, change->node) || shard_record_is_eligible(shard, change->node);
+    if (is_counted && count < shard->min_isr) {
+        return refuse(text, SK_UNAVAILABLE, "without that replica too few are in sync");
+    }
+    err = check_successor(shard, nodes, change, text);
+    if (err != SK_OK) return err;
+    if (change->node == shard->leader) set_leader(shard, node_of(shard, nodes, change->successor));
+    if (is_counted) set_isr(shard, isr, count, change->node);
+    for (uint32_t i = 0; i < shard->replica_count; i++) {
+        if (shard->replicas[i].node == change->node) shard->replicas[i].replica_id = replica_id;
+    }
+    finish(shard);
+    return SK_OK;
 }
 
 /* ---- what metad decides, or a person ---- */

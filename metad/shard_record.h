@@ -24,9 +24,17 @@ void shard_record_start(struct map_shard *shard, const struct map_node *const no
  * does not lead, and nothing has changed. */
 bool shard_record_restart(struct map_shard *shard, const struct map_node *node);
 
-/* What the shardd `sender`, in its present incarnation, asks for. */
+/* What the shardd `sender`, in its present incarnation, asks for; any kind but REBUILD. */
 int shard_record_change(struct map_shard *shard, const struct map_node *const nodes[],
                         const struct map_node *sender, const struct shard_change *change, const char **text);
+
+/* R24: the leader `sender` says that the content of change->node's replica is not what the others have. The replica leaves
+ * the isr, which holds everything committed without it, and the node begins anew with an empty one under `replica_id`. It may
+ * be the leader's own; then change->successor, of the isr, leads in a new epoch. Never below min_isr: better a copy that
+ * differs than one copy alone. */
+int shard_record_rebuild(struct map_shard *shard, const struct map_node *const nodes[],
+                         const struct map_node *sender, const struct shard_change *change, uint64_t replica_id,
+                         const char **text);
 
 /* The leader is asked to hand over to `node` (R20); 0 = no longer. `preferred`: a person wants it: the node takes the first
  * place among the replicas, else the balance of leaders would have it back; then it may also lead already. */

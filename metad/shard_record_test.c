@@ -9,7 +9,8 @@
 
 #include <cmocka.h>
 
-#define NODES 5u
+#define NODES      5u
+#define REBUILT_ID 900u
 
 /* The cluster: node i + 1 has incarnation (i + 1) * 10. The shard's replicas are on nodes 1 to `replica_count`. */
 static struct map_node cluster[NODES + 1];
@@ -59,7 +60,10 @@ static int ask(uint32_t sender, struct shard_change change) {
     struct map_shard before = shard;
     text = NULL;
     look_up_nodes();
-    int err = shard_record_change(&shard, nodes, &cluster[sender - 1], &change, &text);
+    const struct map_node *from = &cluster[sender - 1];
+    int err = change.kind == SHARD_CHANGE_REBUILD
+                  ? shard_record_rebuild(&shard, nodes, from, &change, REBUILT_ID, &text)
+                  : shard_record_change(&shard, nodes, from, &change, &text);
     if (err == SK_OK) {
         assert_int_equal(shard.config_version, before.config_version + 1);
         assert_null(text);
@@ -416,6 +420,63 @@ static void r31_a_replica_that_lost_data_is_in_no_set(void **state) {
     assert_sets("1,2", "");
 }
 
+static int rebuild(uint32_t sender, uint32_t node, uint32_t successor) {
+    struct shard_change change = to_node(SHARD_CHANGE_REBUILD, node);
+    change.successor = successor;
+    return ask(sender, change);
+}
+
+static void r24_a_replica_that_differs_begins_anew(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(rebuild(2, 3, 0), SK_NOT_LEADER);
+    assert_int_equal(rebuild(1, 9, 0), SK_BADREQUEST);
+    assert_int_equal(rebuild(1, 3, 2), SK_BADREQUEST); /* the leader stays */
+    assert_int_equal(rebuild(1, 3, 0), SK_OK);
+    assert_sets("1,2", "");
+    assert_int_equal(shard.replicas[2].node, 3);
+    assert_int_equal(shard.replicas[2].replica_id, REBUILT_ID);
+    assert_int_equal(shard.leader_epoch, 1);
+    assert_int_equal(rebuild(1, 2, 0), SK_UNAVAILABLE); /* it is one of two copies */
+    shard.replicas[2].replica_id = 0;
+    assert_int_equal(rebuild(1, 3, 0), SK_OK); /* out of the isr, nobody counts on it */
+    assert_sets("1,2", "");
+    assert_int_equal(shard.replicas[2].replica_id, REBUILT_ID);
+    assert_int_equal(ask(1, ISR(1, 2, 3)), SK_OK);
+    struct shard_change stale = to_node(SHARD_CHANGE_REBUILD, 3);
+    stale.config_version--;
+    assert_int_equal(ask(1, stale), SK_CONFLICT);
+}
+
+static void r24_a_leader_that_differs_goes_with_its_leadership(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(rebuild(1, 1, 0), SK_UNAVAILABLE);
+    assert_int_equal(rebuild(1, 1, 1), SK_UNAVAILABLE);
+    cluster[1].alive = false;
+    assert_int_equal(rebuild(1, 1, 2), SK_UNAVAILABLE);
+    cluster[1].alive = true;
+    assert_int_equal(rebuild(1, 1, 2), SK_OK);
+    assert_sets("2,3", "");
+    assert_int_equal(shard.leader, 2);
+    assert_int_equal(shard.leader_incarnation, cluster[1].incarnation);
+    assert_int_equal(shard.leader_epoch, 2);
+    assert_int_equal(shard.replicas[0].replica_id, REBUILT_ID);
+    assert_int_equal(rebuild(2, 2, 3), SK_UNAVAILABLE); /* below min_isr */
+    assert_int_equal(rebuild(2, 2, 1), SK_UNAVAILABLE);
+}
+
+/* A copy that may be the only other one of something stays, whatever is wrong with it. */
+static void r24_nobody_is_rebuilt_while_the_isr_is_short(void **state) {
+    (void)state;
+    be_short(5);
+    for (uint32_t node = 1; node <= NODES; node++) {
+        if (node == shard.leader || map_find_replica(&shard, node) == NULL) continue;
+        bool counted = shard_record_in_isr(&shard, node) || shard_record_is_eligible(&shard, node);
+        assert_int_equal(rebuild(shard.leader, node, 0), counted ? SK_UNAVAILABLE : SK_OK);
+    }
+}
+
 static int replace(uint32_t from, uint32_t to) {
     struct map_shard before = shard;
     text = NULL;
@@ -519,8 +580,9 @@ static uint32_t roll(uint32_t below) {
 }
 
 static struct shard_change random_change(void) {
-    struct shard_change change = change_of((enum shard_change_kind)roll(5));
+    struct shard_change change = change_of((enum shard_change_kind)roll(6));
     change.node = 1 + roll(NODES);
+    if (change.kind == SHARD_CHANGE_REBUILD && roll(2) == 0) change.successor = 1 + roll(NODES);
     for (uint32_t node = 1; node <= NODES; node++) {
         if (roll(2) == 0) continue;
         change.isr[change.isr_count] = node;
@@ -535,7 +597,7 @@ static struct shard_change random_change(void) {
 static void r11_whatever_comes_the_leader_holds_what_was_committed(void **state) {
     (void)state;
     uint64_t committed = 0, held[NODES + 1] = {0};
-    uint32_t applied[5] = {0}, from_eligible = 0;
+    uint32_t applied[6] = {0}, from_eligible = 0;
     for (int round = 0; round < 300000; round++) {
         if (round % 300 == 0) {
             be_short(5);
@@ -548,14 +610,14 @@ static void r11_whatever_comes_the_leader_holds_what_was_committed(void **state)
         if (ask(sender, change) != SK_OK) continue;
         applied[change.kind]++;
         from_eligible += change.kind == SHARD_CHANGE_CLAIM && was_eligible;
-        if (change.kind == SHARD_CHANGE_RETIRE) held[change.node] = 0;
+        if (change.kind == SHARD_CHANGE_RETIRE || change.kind == SHARD_CHANGE_REBUILD) held[change.node] = 0;
         assert_true(held[shard.leader] == committed);
         for (uint32_t i = 0; i < shard.isr_count; i++) held[shard.isr[i]] = committed; /* R4: caught up */
         if (shard.isr_count < shard.min_isr) continue;
         committed++;
         for (uint32_t i = 0; i < shard.isr_count; i++) held[shard.isr[i]] = committed;
     }
-    for (uint32_t kind = 0; kind < 5; kind++) assert_true(applied[kind] > 500);
+    for (uint32_t kind = 0; kind < 6; kind++) assert_true(applied[kind] > 500);
     assert_true(from_eligible > 20);
 }
 
@@ -581,6 +643,9 @@ int main(void) {
         cmocka_unit_test(wishes_that_cannot_be_are_refused),
         cmocka_unit_test(a_persons_wish_changes_who_is_preferred),
         cmocka_unit_test(r31_a_replica_that_lost_data_is_in_no_set),
+        cmocka_unit_test(r24_a_replica_that_differs_begins_anew),
+        cmocka_unit_test(r24_a_leader_that_differs_goes_with_its_leadership),
+        cmocka_unit_test(r24_nobody_is_rebuilt_while_the_isr_is_short),
         cmocka_unit_test(r13_a_wiped_node_gets_empty_replicas),
         cmocka_unit_test(r12_a_forced_leader_is_alone_and_the_others_begin_anew),
         cmocka_unit_test(unsound_records_are_told),

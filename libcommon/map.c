@@ -61,7 +61,7 @@ const struct map_replica *map_find_replica(const struct map_shard *shard, uint32
     return NULL;
 }
 
-/* Encoding: {version, cluster, nodes: [{…}], shards: [{…, replicas: [[node, replica_id], …], isr: [node, …], …}]}.
+/* Encoding: {version, cluster, verify_generation, nodes: [{…}], shards: [{…, replicas: [[node, replica_id], …], isr: [node, …], …}]}.
  */
 
 static void write_key_uint(struct buffer *buffer, const char *key, uint64_t number) {
@@ -115,9 +115,10 @@ static void encode_shard(const struct map_shard *shard, struct buffer *buffer) {
 }
 
 void map_encode(const struct map *map, struct buffer *buffer) {
-    mp_write_map(buffer, 4);
+    mp_write_map(buffer, 5);
     write_key_uint(buffer, "version", map->version);
     write_key_uint(buffer, "cluster", map->cluster);
+    write_key_uint(buffer, "verify_generation", map->verify_generation);
     mp_write_text(buffer, "nodes");
     mp_write_array(buffer, map->node_count);
     for (uint32_t i = 0; i < map->node_count; i++) encode_node(&map->nodes[i], buffer);
@@ -281,7 +282,7 @@ static bool map_makes_sense(const struct map *map) {
 
 /* The first pass: where the two arrays lie, and the plain fields. */
 struct map_parts {
-    uint64_t version, cluster;
+    uint64_t version, cluster, verify_generation;
     uint32_t node_count, shard_count;
     struct slice nodes, shards;
 };
@@ -298,6 +299,7 @@ static int read_array_span(struct mp_reader *reader, struct slice *span, uint32_
 static int read_part(struct mp_reader *reader, struct slice key, struct map_parts *parts) {
     if (key_is(key, "version")) return mp_read_uint(reader, &parts->version);
     if (key_is(key, "cluster")) return mp_read_uint(reader, &parts->cluster);
+    if (key_is(key, "verify_generation")) return mp_read_uint(reader, &parts->verify_generation);
     if (key_is(key, "nodes")) return read_array_span(reader, &parts->nodes, &parts->node_count, MAP_NODES_MAX);
     if (key_is(key, "shards"))
         return read_array_span(reader, &parts->shards, &parts->shard_count, SHARD_COUNT_MAX);
@@ -326,6 +328,7 @@ int map_decode(struct slice bytes, struct map **map) {
     if (rc != SK_OK) return rc;
     made->version = parts.version;
     made->cluster = parts.cluster;
+    made->verify_generation = parts.verify_generation;
     if (parts.node_count > 0) rc = decode_nodes(mp_reader_of(parts.nodes), made);
     if (rc == SK_OK && parts.shard_count > 0) rc = decode_shards(mp_reader_of(parts.shards), made);
     if (rc == SK_OK && !map_makes_sense(made)) rc = SK_EPROTO;

@@ -41,9 +41,10 @@ struct map_shard {
 };
 
 struct map {
-    uint64_t version;     /* raised by every change of the map */
-    uint64_t cluster;     /* random, made with the cluster */
-    uint32_t shard_count; /* power of two; 0 = not created yet */
+    uint64_t version;           /* raised by every change of the map */
+    uint64_t cluster;           /* random, made with the cluster */
+    uint64_t verify_generation; /* raised when a person wants every shard verified; 0 = never */
+    uint32_t shard_count;       /* power of two; 0 = not created yet */
     uint32_t node_count;
     struct map_shard *shards; /* owned */
     struct map_node *nodes;   /* owned, by id */

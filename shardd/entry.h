@@ -20,7 +20,7 @@ struct entry {
     uint64_t commit_index;
     struct entry_name name;
     bool atomic;       /* body is an atomic batch */
-    struct slice body; /* as in wire.h; empty for WAL_NOOP and WAL_SWEEP */
+    struct slice body; /* as in wire.h; empty for all but WAL_COMMAND */
 };
 
 /* Appends the payload of a command. */

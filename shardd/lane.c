@@ -91,6 +91,7 @@ static void publish_stats(struct lane *lane) {
     }
     pthread_mutex_lock(&lane->stats_lock);
     lane->stats = stats;
+    lane_fill_verify_stats(lane, &lane->verify_stats);
     pthread_mutex_unlock(&lane->stats_lock);
 }
 
@@ -181,6 +182,7 @@ static void step(struct lane *lane, struct mail *mail) {
     wal_flush(lane->wal);
     lane_execute_shards(lane);
     outbox_flush(&lane->outbox);
+    lane_scrub(lane);
     store_step_end(lane->store);
     if (lane->ended != NULL) lane_drop_ended(lane);
     if (lane->checkpointed) lane_on_checkpointed(lane);
@@ -208,7 +210,9 @@ static void *lane_main(void *arg) {
     while (!lane->stopping || !idle(lane)) {
         bool takes = lane->peer_head != NULL && !lane->peer_waits;
         bool busy = lane->more_to_execute || lane->more_to_send || lane->frames_head != NULL || takes;
-        uint64_t deadline_us = busy ? 0 : lane->next_tick_us;
+        uint64_t scrub_us = lane_scrub_due_us(lane);
+        uint64_t wake_us = scrub_us < lane->next_tick_us ? scrub_us : lane->next_tick_us;
+        uint64_t deadline_us = busy ? 0 : wake_us;
         step(lane, mailbox_take(lane->mailbox, deadline_us));
     }
     release_all_waiters(lane);
@@ -467,6 +471,12 @@ void lane_post_peer(struct lane *lane, uint32_t node, enum lane_peer_news news) 
 void lane_stats(struct lane *lane, struct lane_stats *stats) {
     pthread_mutex_lock(&lane->stats_lock);
     *stats = lane->stats;
+    pthread_mutex_unlock(&lane->stats_lock);
+}
+
+void lane_verify_stats(struct lane *lane, struct lane_verify_stats *stats) {
+    pthread_mutex_lock(&lane->stats_lock);
+    *stats = lane->verify_stats;
     pthread_mutex_unlock(&lane->stats_lock);
 }
 

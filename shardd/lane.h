@@ -11,6 +11,7 @@
 #include "shardd/frontend.h"
 #include "shardd/peers.h"
 #include "shardd/replica.h"
+#include "shardd/verify.h"
 
 struct lane;
 
@@ -23,6 +24,7 @@ struct lane_options {
     uint32_t sync_interval_ms;       /* 0: durable before acknowledged */
     uint32_t id_window_ms;           /* how long a client's `id` is remembered */
     uint64_t ids_max;                /* ids remembered per shard; beyond: OVERLOADED */
+    uint64_t verify_interval_ms;     /* each shard led is verified so often; 0 = only when a person wants it */
     uint64_t log_keep_bytes;         /* of the log are kept for replicas that lag; beyond, they get a snapshot */
     struct replica_times times;
     struct frontend *frontend; /* borrowed: answers go there */
@@ -49,6 +51,20 @@ struct lane_stats {
     bool disk_full, failed;
 };
 
+/* What comes of comparing replicas. */
+#define LANE_FINDINGS_MAX 32u
+
+struct lane_verify_stats {
+    uint64_t generation;               /* the map's */
+    uint8_t done[SHARD_COUNT_MAX / 8]; /* bit s: shard s is led here, and has been verified for that generation */
+    uint64_t verified;                 /* shards, since the start */
+    uint64_t differing, damaged;       /* replicas that were found so */
+    uint64_t undecided;                /* shards whose replicas differ without a majority */
+    uint64_t running;                  /* scrubs under way */
+    uint32_t finding_count;            /* the latest, oldest first */
+    struct verify_finding findings[LANE_FINDINGS_MAX];
+};
+
 /* Opens store and log, replays, and starts the thread; commands are refused with NOT_LEADER until the lane has been
  * identified and a map says that it leads. On an error `text` names file, offset and what is wrong; codes as store_open
  * and wal_open. */
@@ -70,6 +86,9 @@ void lane_post_peer(struct lane *lane, uint32_t node, enum lane_peer_news news);
 
 /* Any thread. */
 void lane_stats(struct lane *lane, struct lane_stats *stats);
+
+/* Any thread. */
+void lane_verify_stats(struct lane *lane, struct lane_verify_stats *stats);
 
 /* Finishes what is in the log's buffers, answers it, stops the thread, closes log and store. */
 void lane_close(struct lane *lane);

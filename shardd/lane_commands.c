@@ -55,6 +55,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
 void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pending, int err, struct slice body) {
     struct lane *lane = arg;
     lane->pending_bytes -= pending->payload_bytes;
+    if (pending->type == WAL_VERIFY) lane_on_marker_executed(lane, shard, pending);
     if (pending->frame != NULL) answer_write(lane, shard, pending, err, body);
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
         take_read(lane, shard, read->frame, &read->item);

@@ -63,12 +63,14 @@ struct cluster {
     bool metad_is_silent;
     unsigned changes_asked;
     unsigned one_in, seed; /* so many messages one is lost of; 0 = none */
-    uint32_t lost[NODES + 1]
-                 [NODES + 1]; /* [from][to], bit 1 << type: such messages are lost; bit 0: pieces of snapshots */
+    uint32_t
+        lost[NODES + 1]
+            [NODES + 1]; /* [from][to], bit 1 << type: such messages are lost; bit 0: items that are no messages */
     struct passed {
         unsigned count; /* lost ones too */
         struct replica_message last;
     } passed[NODES + 1][NODES + 1][SHARDS][REPLICA_RELEASE + 1]; /* [from][to][shard][type] */
+    struct verify_reply replies[NODES + 1][NODES + 1];           /* [from][to]: the last */
     struct peer_intake chunks[NODES + 1][NODES + 1];
     struct asked asked[ASKED_MAX];
 };
@@ -182,6 +184,7 @@ static inline void deliver(struct cluster *cluster, uint32_t from, uint32_t to, 
 
 static inline bool is_lost(struct cluster *cluster, uint32_t from, uint32_t to, const struct peer_item *item) {
     if (cluster->one_in > 0 && (unsigned)rand_r(&cluster->seed) % cluster->one_in == 0) return true;
+    if (item->kind == PEER_VERIFY_REPLY) cluster->replies[from][to] = item->is.reply;
     if (item->kind != PEER_MESSAGE) return (cluster->lost[from][to] & 1) != 0;
     enum replica_message_type type = item->is.message.type;
     struct passed *passed = &cluster->passed[from][to][item->shard][type];
@@ -259,6 +262,7 @@ static inline struct map_shard *change_record(struct cluster *cluster, uint32_t 
     memcpy(map->nodes, old->nodes, NODES * sizeof *map->nodes);
     map->version = old->version + 1;
     map->cluster = old->cluster;
+    map->verify_generation = old->verify_generation;
     map_unref(cluster->map);
     cluster->map = map;
     map->shards[shard].config_version++;
@@ -314,6 +318,11 @@ static inline void change_cb(void *arg, uint32_t shard, const struct replica_cha
             break;
         case REPLICA_CHANGE_RETIRE:
             leave_isr(record, change->to);
+            break;
+        case REPLICA_CHANGE_REBUILD:
+            leave_isr(record, change->to);
+            record->replicas[change->to - 1].replica_id += 100;
+            if (change->successor != 0) set_leader(cluster, record, change->successor);
             break;
         default:
             break;

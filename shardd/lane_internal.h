@@ -1,5 +1,5 @@
 /* What the parts of a lane share. lane.c: the thread, its steps, opening. lane_commands.c: what gateways ask.
- * lane_replicas.c: the shell of the replication core. lane_checkpoint.c: what goes to the store and leaves the log. All of
+ * lane_replicas.c: the shell of the replication core. lane_verify.c: replicas are compared. lane_checkpoint.c: what goes to the store and leaves the log. All of
  * it runs on the lane's thread. */
 #pragma once
 
@@ -137,6 +137,14 @@ struct lane {
     uint64_t transfers; /* snapshots sent so far */
     struct buffer payload, result;
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
+    struct {
+        uint32_t running;                   /* scrubs */
+        uint32_t slot;                      /* in the table of shards: where the one is that goes on */
+        uint64_t turn_us;                   /* when it goes on */
+        uint32_t open;                      /* markers that are not judged */
+        uint64_t generation, generation_us; /* the map's, and since when it is */
+        struct lane_verify_stats stats;     /* but for `generation`, `done` and `running` */
+    } verify;
     bool more_to_execute, more_to_send, failed, disk_full, stopping;
     bool checkpointed, exported, installed; /* a completion waits for the end of the step */
     int checkpoint_err;                     /* of the last checkpoint */
@@ -144,6 +152,7 @@ struct lane {
 
     pthread_mutex_t stats_lock; /* guards what follows */
     struct lane_stats stats;
+    struct lane_verify_stats verify_stats;
 };
 
 /* ---- lane.c ---- */
@@ -216,6 +225,18 @@ void lane_on_installed(struct lane *lane);
 wal_position lane_snapshot_keeps(const struct lane *lane);
 void lane_open_snapshots(struct lane *lane); /* before anything else of them; removes what was left */
 void lane_close_snapshots(struct lane *lane);
+
+/* ---- lane_verify.c ---- */
+
+void lane_on_marker_appended(struct lane *lane, struct shard *shard, uint64_t epoch, uint64_t index);
+void lane_on_marker_executed(struct lane *lane, struct shard *shard, const struct pending *marker);
+void lane_drop_scrub(struct lane *lane, struct shard *shard);       /* before what the shard has is replaced */
+void lane_end_verification(struct lane *lane, struct shard *shard); /* before it goes */
+void lane_scrub(struct lane *lane);                  /* in a step of the store: a turn, if it is time */
+uint64_t lane_scrub_due_us(const struct lane *lane); /* UINT64_MAX: nothing is to be scrubbed */
+void lane_on_verify_item(struct lane *lane, const struct peer_item *item, uint32_t from);
+void lane_tick_verification(struct lane *lane, struct shard *shard);
+void lane_fill_verify_stats(const struct lane *lane, struct lane_verify_stats *stats);
 
 /* ---- lane_checkpoint.c ---- */
 

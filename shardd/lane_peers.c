@@ -90,8 +90,8 @@ int lane_take_entries(struct lane *lane, struct shard *shard, uint32_t skip, uin
     uint32_t taken = 0;
     while (taken < skip + count && peer_entries_next(&entries, &entry) == SK_OK) {
         if (taken++ < skip) continue;
-        bool known = entry.type == WAL_COMMAND || entry.type == WAL_NOOP || entry.type == WAL_SWEEP;
-        if (!known || entry.epoch < last_epoch || entry.epoch > lane->item->is.message.epoch) {
+        if (!wal_type_is_replicated(entry.type) || entry.epoch < last_epoch ||
+            entry.epoch > lane->item->is.message.epoch) {
             log_refused_entry(lane, &entry, SK_EPROTO);
             return SK_OK;
         }
@@ -130,6 +130,10 @@ static int take_item(struct lane *lane, const struct peer_item *item, uint32_t f
     case PEER_SNAPSHOT_PIECE:
     case PEER_SNAPSHOT_TAKEN:
         lane_on_snapshot_item(lane, item, from);
+        return SK_OK;
+    case PEER_VERIFY_QUESTION:
+    case PEER_VERIFY_REPLY:
+        lane_on_verify_item(lane, item, from);
         return SK_OK;
     case PEER_CHUNK:
         break; /* nobody behind peers sees one */

@@ -70,6 +70,8 @@ static uint8_t wal_type_of(enum replica_entry_kind kind) {
         return WAL_NOOP;
     case REPLICA_ENTRY_SWEEP:
         return WAL_SWEEP;
+    case REPLICA_ENTRY_VERIFY:
+        return WAL_VERIFY;
     default:
         return WAL_COMMAND;
     }
@@ -170,11 +172,14 @@ static void carry_out(struct lane *lane, struct shard *shard, const struct repli
     }
     if (effects->snapshot_to != 0) lane_want_snapshot(lane, shard, effects->snapshot_to);
     lane_send(lane, shard, effects);
-    bool plain = effects->append == REPLICA_ENTRY_NOOP || effects->append == REPLICA_ENTRY_SWEEP;
+    bool plain = effects->append != REPLICA_ENTRY_NONE && effects->append != REPLICA_ENTRY_COMMAND;
     if (plain) {
         int err = lane_append(lane, shard, effects->append, effects->epoch, effects->index, effects->time_us, NULL,
                               NULL, 0);
         if (err == SK_OK && effects->append == REPLICA_ENTRY_SWEEP) shard->sweep_pending = true;
+        if (err == SK_OK && effects->append == REPLICA_ENTRY_VERIFY) {
+            lane_on_marker_appended(lane, shard, effects->epoch, effects->index);
+        }
     }
 }
 
@@ -298,6 +303,7 @@ static int end_stay(struct lane *lane, struct shard *shard) {
     if (err != SK_OK) return err;
     log_event(LOG_INFO, "replica_dropped", "shard=%u replica=%llu", shard->id,
               (unsigned long long)shard->replica.replica_id);
+    lane_end_verification(lane, shard);
     struct replica_event event = {.type = REPLICA_FAIL};
     (void)lane_drive(lane, shard, &event);
     lane_release_waiters(lane, shard, shard->replica.applied_index);
@@ -406,6 +412,7 @@ void lane_tick_shards(struct lane *lane) {
         (void)lane_drive(lane, shard, &event);
         lane_mark_dirty(lane, shard);
         sweep(lane, shard);
+        lane_tick_verification(lane, shard);
     }
     lane_tick_snapshots(lane);
     store_time(lane);

@@ -206,6 +206,7 @@ static void install(struct lane *lane) {
         err = shard_adapt_record(shard, snapshot_reader_record(reader), wal_end(lane->wal), wal_synced(lane->wal),
                                  &record);
         if (err == SK_OK) {
+            lane_drop_scrub(lane, shard);
             err = store_install_start(lane->store, in->shard, id.cluster, path, buffer_slice(&record));
         }
         if (err != SK_OK && store_shard_is_partial(lane->store, in->shard)) lane_die(lane, shard, err, "install");

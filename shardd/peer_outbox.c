@@ -51,6 +51,20 @@ void peer_outbox_add_taken(struct peer_outbox *outbox, uint32_t node, const stru
     count_item(&to->urgent);
 }
 
+void peer_outbox_add_question(struct peer_outbox *outbox, uint32_t node, const struct verify_question *question) {
+    struct peer_outbox_node *to = node_of(outbox, node);
+    if (to == NULL) return;
+    peer_wire_add_question(&to->urgent.items, question);
+    count_item(&to->urgent);
+}
+
+void peer_outbox_add_reply(struct peer_outbox *outbox, uint32_t node, const struct verify_reply *reply) {
+    struct peer_outbox_node *to = node_of(outbox, node);
+    if (to == NULL) return;
+    peer_wire_add_reply(&to->urgent.items, reply);
+    count_item(&to->urgent);
+}
+
 void peer_outbox_add_begin(struct peer_outbox *outbox, uint32_t node, const struct snapshot_begin *begin) {
     struct peer_outbox_node *to = node_of(outbox, node);
     if (to == NULL) return;

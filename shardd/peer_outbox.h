@@ -33,6 +33,8 @@ void peer_outbox_deinit(struct peer_outbox *outbox);
  * by the next three. */
 void peer_outbox_add_message(struct peer_outbox *outbox, const struct replica_message *message);
 void peer_outbox_add_taken(struct peer_outbox *outbox, uint32_t node, const struct snapshot_taken *taken);
+void peer_outbox_add_question(struct peer_outbox *outbox, uint32_t node, const struct verify_question *question);
+void peer_outbox_add_reply(struct peer_outbox *outbox, uint32_t node, const struct verify_reply *reply);
 void peer_outbox_add_begin(struct peer_outbox *outbox, uint32_t node, const struct snapshot_begin *begin);
 void peer_outbox_add_piece(struct peer_outbox *outbox, uint32_t node, const struct snapshot_piece *piece);
 

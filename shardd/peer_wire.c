@@ -174,21 +174,27 @@ void peer_wire_end_append(struct buffer *buffer, size_t begin, uint32_t entry_co
     memcpy(buffer->data + begin + offsetof(struct wire_item, count), &entry_count, sizeof entry_count);
 }
 
+/* An item that is not a message: `item` is filled in but for its size. */
+static void add_item(struct buffer *buffer, struct wire_item item, const uint64_t *numbers, size_t number_count,
+                     struct slice more) {
+    size_t numbers_bytes = number_count * sizeof numbers[0];
+    item.bytes = (uint32_t)(sizeof item + numbers_bytes + more.size);
+    buffer_append(buffer, &item, sizeof item);
+    buffer_append(buffer, numbers, numbers_bytes);
+    buffer_append(buffer, more.data, more.size);
+}
+
 static void add_snapshot_item(struct buffer *buffer, enum peer_item_kind kind, uint8_t type,
                               const struct snapshot_transfer *transfer, const uint64_t *numbers,
                               size_t number_count, struct slice more) {
-    size_t numbers_bytes = number_count * sizeof numbers[0];
     struct wire_item item = {
-        .bytes = (uint32_t)(sizeof item + numbers_bytes + more.size),
         .kind = (uint8_t)kind,
         .type = type,
         .shard = transfer->shard,
         .replica_id = transfer->replica_id,
         .epoch = transfer->epoch,
     };
-    buffer_append(buffer, &item, sizeof item);
-    buffer_append(buffer, numbers, numbers_bytes);
-    buffer_append(buffer, more.data, more.size);
+    add_item(buffer, item, numbers, number_count, more);
 }
 
 void peer_wire_add_begin(struct buffer *buffer, const struct snapshot_begin *begin) {
@@ -206,6 +212,26 @@ void peer_wire_add_taken(struct buffer *buffer, const struct snapshot_taken *tak
     uint64_t numbers[] = {taken->transfer.number, taken->written, taken->from};
     add_snapshot_item(buffer, PEER_SNAPSHOT_TAKEN, (uint8_t)taken->answer, &taken->transfer, numbers, 3,
                       slice_of(NULL, 0));
+}
+
+static struct wire_item verify_item(enum peer_item_kind kind, uint8_t type, const struct verify_question *about) {
+    return (struct wire_item){
+        .kind = (uint8_t)kind,
+        .type = type,
+        .shard = about->shard,
+        .replica_id = about->replica_id,
+        .epoch = about->epoch,
+    };
+}
+
+void peer_wire_add_question(struct buffer *buffer, const struct verify_question *question) {
+    add_item(buffer, verify_item(PEER_VERIFY_QUESTION, 0, question), &question->index, 1, slice_of(NULL, 0));
+}
+
+void peer_wire_add_reply(struct buffer *buffer, const struct verify_reply *reply) {
+    uint64_t numbers[] = {reply->to.index, reply->sum.low, reply->sum.high};
+    add_item(buffer, verify_item(PEER_VERIFY_REPLY, (uint8_t)reply->news, &reply->to), numbers, 3,
+             slice_of(NULL, 0));
 }
 
 void peer_wire_add_chunk(struct buffer *buffer, const struct peer_chunk *chunk) {
@@ -252,9 +278,9 @@ int peer_entries_next(struct peer_entries *entries, struct wal_entry *entry) {
     if (entries->rest.size == 0) return SK_NOT_FOUND;
     if (!take(&entries->rest, &fixed, sizeof fixed)) return SK_EPROTO;
     if (fixed.bytes > entries->rest.size) return SK_EPROTO;
-    /* the other types are a replica's own */
-    bool known = fixed.type == WAL_COMMAND || fixed.type == WAL_NOOP || fixed.type == WAL_SWEEP;
-    if (!known || fixed.reserved[0] != 0 || fixed.reserved[1] != 0 || fixed.reserved[2] != 0) return SK_EPROTO;
+    if (!wal_type_is_replicated(fixed.type) || fixed.reserved[0] != 0 || fixed.reserved[1] != 0 ||
+        fixed.reserved[2] != 0)
+        return SK_EPROTO;
     *entry = (struct wal_entry){
         .shard = entries->shard,
         .type = fixed.type,
@@ -375,6 +401,28 @@ static bool read_snapshot_item(const struct wire_item *fixed, struct slice rest,
     }
 }
 
+static bool read_question(const struct wire_item *fixed, struct slice rest, struct verify_question *question) {
+    *question =
+        (struct verify_question){.shard = fixed->shard, .replica_id = fixed->replica_id, .epoch = fixed->epoch};
+    return fixed->type == 0 && take(&rest, &question->index, sizeof question->index) && rest.size == 0;
+}
+
+static bool read_reply(const struct wire_item *fixed, struct slice rest, struct verify_reply *reply) {
+    uint64_t numbers[3];
+    if (!take(&rest, numbers, sizeof numbers) || rest.size != 0) return false;
+    *reply = (struct verify_reply){
+        .to = {.shard = fixed->shard, .replica_id = fixed->replica_id, .epoch = fixed->epoch, .index = numbers[0]},
+        .news = (enum verify_news)fixed->type,
+        .sum = {.low = numbers[1], .high = numbers[2]}};
+    return fixed->type <= VERIFY_DROPPED;
+}
+
+static bool read_verify_item(const struct wire_item *fixed, struct slice rest, struct peer_item *item) {
+    if (fixed->flags != 0 || fixed->count != 0) return false;
+    return fixed->kind == PEER_VERIFY_QUESTION ? read_question(fixed, rest, &item->is.question)
+                                               : read_reply(fixed, rest, &item->is.reply);
+}
+
 static bool read_chunk(struct slice bytes, struct peer_chunk *chunk) {
     struct wire_chunk fixed;
     if (!take(&bytes, &fixed, sizeof fixed)) return false;
@@ -396,7 +444,8 @@ static bool read_whole_item(const struct peer_header *header, struct slice bytes
     if (fixed.shard >= SHARD_COUNT_MAX) return false;
     item->shard = fixed.shard;
     if (item->kind == PEER_MESSAGE) return read_message(header, &fixed, bytes, item);
-    return read_snapshot_item(&fixed, bytes, item);
+    bool verifies = item->kind == PEER_VERIFY_QUESTION || item->kind == PEER_VERIFY_REPLY;
+    return verifies ? read_verify_item(&fixed, bytes, item) : read_snapshot_item(&fixed, bytes, item);
 }
 
 /* Cuts the next item off `rest`, at least as long as what tells its kind and shard. */

@@ -18,6 +18,7 @@
 #include "libcommon/limits.h"
 #include "shardd/replica.h"
 #include "shardd/snapshot_stream.h"
+#include "shardd/verify.h"
 #include "shardd/wal.h"
 
 #define PEER_WIRE_VERSION 2u
@@ -48,6 +49,8 @@ enum peer_item_kind {
     PEER_SNAPSHOT_PIECE, /* both bulk: their order counts */
     PEER_SNAPSHOT_TAKEN,
     PEER_CHUNK, /* of an item; bulk. Nobody behind shardd/peers sees one. */
+    PEER_VERIFY_QUESTION,
+    PEER_VERIFY_REPLY,
 };
 
 struct peer_chunk {
@@ -66,6 +69,8 @@ struct peer_item {
         struct snapshot_piece piece;
         struct snapshot_taken taken;
         struct peer_chunk chunk;
+        struct verify_question question;
+        struct verify_reply reply;
     } is;
 };
 
@@ -89,6 +94,8 @@ size_t peer_wire_entry_bytes(size_t payload_bytes);
 void peer_wire_add_begin(struct buffer *buffer, const struct snapshot_begin *begin);
 void peer_wire_add_piece(struct buffer *buffer, const struct snapshot_piece *piece);
 void peer_wire_add_taken(struct buffer *buffer, const struct snapshot_taken *taken);
+void peer_wire_add_question(struct buffer *buffer, const struct verify_question *question);
+void peer_wire_add_reply(struct buffer *buffer, const struct verify_reply *reply);
 void peer_wire_add_chunk(struct buffer *buffer, const struct peer_chunk *chunk);
 
 /* ---- reading ---- */

@@ -259,6 +259,37 @@ static void test_snapshot_items_round_trip(void **state) {
     buffer_deinit(&draft.frame);
 }
 
+static void assert_questions_equal(const struct verify_question *a, const struct verify_question *b) {
+    assert_true(a->shard == b->shard && a->replica_id == b->replica_id);
+    assert_true(a->epoch == b->epoch && a->index == b->index);
+}
+
+static void test_verify_items_round_trip(void **state) {
+    (void)state;
+    struct draft draft;
+    struct peer_header header;
+    struct slice urgent, bulk;
+    struct peer_item item;
+    struct verify_question question = {.shard = 5, .replica_id = 6, .epoch = 7, .index = 8};
+    struct verify_reply reply = {.to = question, .news = VERIFY_DROPPED, .sum = {.low = 9, .high = UINT64_MAX}};
+    draft_begin(&draft);
+    peer_wire_add_question(&draft.frame, &question);
+    peer_wire_add_reply(&draft.frame, &reply);
+    draft.urgent_bytes = draft.frame.size - PEER_HEADER_BYTES;
+    draft.item_count = 2;
+    struct slice frame = draft_end(&draft);
+    assert_int_equal(peer_wire_read_frame(frame, &header, &urgent, &bulk), SK_OK);
+    assert_int_equal(peer_wire_read_item(&header, &urgent, &item), SK_OK);
+    assert_true(item.kind == PEER_VERIFY_QUESTION && item.shard == 5);
+    assert_questions_equal(&item.is.question, &question);
+    assert_int_equal(peer_wire_read_item(&header, &urgent, &item), SK_OK);
+    assert_true(item.kind == PEER_VERIFY_REPLY && item.shard == 5);
+    assert_questions_equal(&item.is.reply.to, &question);
+    assert_int_equal(item.is.reply.news, VERIFY_DROPPED);
+    assert_true(item.is.reply.sum.low == 9 && item.is.reply.sum.high == UINT64_MAX);
+    buffer_deinit(&draft.frame);
+}
+
 static void test_a_frame_without_items(void **state) {
     (void)state;
     struct draft draft;
@@ -403,7 +434,7 @@ static void test_bad_entries(void **state) {
     assert_int_equal(read_changed(frame, first + ENTRY_AT_BYTES, UINT32_MAX, 4), SK_EPROTO);
     assert_int_equal(read_changed(frame, second + ENTRY_AT_BYTES, 1, 4), SK_EPROTO);
     for (int type = 0; type < 256; type++) { /* the other types are a replica's own */
-        bool known = type == WAL_COMMAND || type == WAL_NOOP || type == WAL_SWEEP;
+        bool known = type == WAL_COMMAND || type == WAL_NOOP || type == WAL_SWEEP || type == WAL_VERIFY;
         assert_int_equal(read_changed(frame, first + ENTRY_AT_TYPE, (uint64_t)type, 1), known ? SK_OK : SK_EPROTO);
     }
     for (size_t i = 0; i < 3; i++)
@@ -437,6 +468,30 @@ static void test_bad_snapshot_items(void **state) {
     assert_int_equal(read_changed(frame, begin_at + ITEM_AT_SHARD, SHARD_COUNT_MAX, 4), SK_EPROTO);
     assert_int_equal(read_changed(frame, piece_at + ITEM_BYTES + 8, UINT64_MAX - 4, 8), SK_EPROTO);
     assert_int_equal(read_changed(frame, piece_at + ITEM_BYTES + 8, UINT64_MAX - 5, 8), SK_OK);
+    buffer_deinit(&draft.frame);
+}
+
+static void test_bad_verify_items(void **state) {
+    (void)state;
+    struct verify_question question = {.replica_id = 6, .epoch = 7, .index = 8};
+    struct verify_reply reply = {.to = question, .news = VERIFY_DROPPED};
+    struct draft draft;
+    draft_begin(&draft);
+    size_t question_at = draft.frame.size;
+    peer_wire_add_question(&draft.frame, &question);
+    size_t reply_at = draft.frame.size;
+    peer_wire_add_reply(&draft.frame, &reply);
+    draft.urgent_bytes = draft.frame.size - PEER_HEADER_BYTES;
+    draft.item_count = 2;
+    struct slice frame = draft_end(&draft);
+    assert_int_equal(read_frame(frame), SK_OK);
+    assert_int_equal(read_changed(frame, question_at + ITEM_AT_TYPE, 1, 1), SK_EPROTO);
+    assert_int_equal(read_changed(frame, question_at + ITEM_AT_FLAGS, 1, 2), SK_EPROTO);
+    assert_int_equal(read_changed(frame, question_at + ITEM_AT_COUNT, 1, 4), SK_EPROTO);
+    assert_int_equal(read_changed(frame, question_at + ITEM_AT_KIND, PEER_VERIFY_REPLY, 1), SK_EPROTO);
+    assert_int_equal(read_changed(frame, question_at + ITEM_AT_SHARD, SHARD_COUNT_MAX, 4), SK_EPROTO);
+    assert_int_equal(read_changed(frame, reply_at + ITEM_AT_TYPE, VERIFY_DROPPED + 1, 1), SK_EPROTO);
+    assert_int_equal(read_changed(frame, reply_at + ITEM_AT_KIND, PEER_VERIFY_QUESTION, 1), SK_EPROTO);
     buffer_deinit(&draft.frame);
 }
 
@@ -521,6 +576,7 @@ int main(void) {
         cmocka_unit_test(test_messages_round_trip),
         cmocka_unit_test(test_entries_round_trip),
         cmocka_unit_test(test_snapshot_items_round_trip),
+        cmocka_unit_test(test_verify_items_round_trip),
         cmocka_unit_test(test_a_frame_without_items),
         cmocka_unit_test(test_every_cut_is_refused),
         cmocka_unit_test(test_bad_headers),
@@ -528,6 +584,7 @@ int main(void) {
         cmocka_unit_test(test_bad_epochs),
         cmocka_unit_test(test_bad_entries),
         cmocka_unit_test(test_bad_snapshot_items),
+        cmocka_unit_test(test_bad_verify_items),
         cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_a_chunk_goes_alone),
         cmocka_unit_test(test_assembled_items),

@@ -449,6 +449,13 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
     case REPLICA_SWEEP:
         on_write(replica, event, REPLICA_ENTRY_SWEEP, effects);
         break;
+    case REPLICA_VERIFY:
+        on_write(replica, event, REPLICA_ENTRY_VERIFY, effects);
+        break;
+    case REPLICA_REBUILD:
+        effects->refused = refusal(replica);
+        if (effects->refused == SK_OK) leader_on_rebuild(replica, event, effects);
+        break;
     case REPLICA_READ:
         on_read(replica, event, effects);
         break;

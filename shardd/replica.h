@@ -100,12 +100,14 @@ enum replica_change_kind {
     REPLICA_CHANGE_HANDOVER, /* `to` is to lead (R20) */
     REPLICA_CHANGE_STAY,     /* the wish to hand over is given up */
     REPLICA_CHANGE_RETIRE,   /* `to` has lost what it had acknowledged (R31) */
+    REPLICA_CHANGE_REBUILD,  /* `to` has other content than it should: it is to begin anew (R24) */
 };
 
 struct replica_change {
     enum replica_change_kind kind;
     uint64_t config_version, leader_epoch;
     uint32_t to;
+    uint32_t successor; /* REBUILD of the leader's own replica: who leads then; else 0 */
     uint32_t isr_count;
     uint32_t isr[MAP_REPLICAS_MAX];
     uint64_t incarnations[MAP_REPLICAS_MAX]; /* of the members as this leader knows them (R4); 0 = not known */
@@ -114,10 +116,12 @@ struct replica_change {
 /* ---- events ---- */
 
 enum replica_event_type {
-    REPLICA_CONFIG,    /* metad's record of the shard: `config` */
-    REPLICA_WRITE,     /* a command wants to be appended */
-    REPLICA_SWEEP,     /* the lane wants what has expired removed */
-    REPLICA_READ,      /* a command wants to read now (R14) */
+    REPLICA_CONFIG,  /* metad's record of the shard: `config` */
+    REPLICA_WRITE,   /* a command wants to be appended */
+    REPLICA_SWEEP,   /* the lane wants what has expired removed */
+    REPLICA_VERIFY,  /* the lane wants every replica's content summed up as of one entry */
+    REPLICA_REBUILD, /* the replica of node `peer` has other content than it should; `successor` as in the change */
+    REPLICA_READ,    /* a command wants to read now (R14) */
     REPLICA_APPENDED,  /* an entry is in the log's buffer: `index`, `epoch`, `time_us` */
     REPLICA_DURABLE,   /* the entry `index` of `epoch`, `time_us`, is synced, and so is all before it */
     REPLICA_ADOPTED,   /* the record that effects->adopt asked for is in the log's buffer: `epoch`, `index` */
@@ -143,7 +147,7 @@ struct replica_event {
     uint64_t boot_us; /* CLOCK_BOOTTIME now, in every event */
     uint64_t wall_us; /* CLOCK_REALTIME now: CONFIG; looked at only when an epoch begins */
     uint64_t index, epoch, time_us;
-    uint32_t peer;
+    uint32_t peer, successor;
     const struct map_shard *config;        /* CONFIG; borrowed, as all here */
     const struct replica_message *message; /* MESSAGE */
     const struct epochs *epochs;           /* INSTALLED */
@@ -151,14 +155,21 @@ struct replica_event {
 
 /* ---- effects ---- */
 
-enum replica_entry_kind { REPLICA_ENTRY_NONE, REPLICA_ENTRY_NOOP, REPLICA_ENTRY_COMMAND, REPLICA_ENTRY_SWEEP };
+enum replica_entry_kind {
+    REPLICA_ENTRY_NONE,
+    REPLICA_ENTRY_NOOP,
+    REPLICA_ENTRY_COMMAND,
+    REPLICA_ENTRY_SWEEP,
+    REPLICA_ENTRY_VERIFY, /* changes nothing: marks where contents are compared */
+};
 
 #define REPLICA_SENDS_MAX 16u
 
 /* What is to be done, in this order. What the shell cannot do now (a full buffer, a full disk) it leaves, feeds no event
  * for it, and the core asks again. */
 struct replica_effects {
-    /* WRITE, SWEEP, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later). CONFIG, if this replica
+    /* WRITE, SWEEP, VERIFY, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later). REBUILD: the
+     * same, and SK_BUSY, another change is open. CONFIG, if this replica
      * is to lead and does not: SK_STALE_EPOCH, the log is of a later epoch than metad knows; SK_CONFLICT, a snapshot is
      * being installed. INSTALL: SK_STALE_EPOCH, SK_CONFLICT. READ_STALE as READ. */
     int refused;

@@ -181,7 +181,7 @@ static inline void node_obey(struct world *world, uint32_t id, const struct mail
     }
     if (effects.snapshot_to != 0) node->snapshot_to = effects.snapshot_to;
     for (uint32_t i = 0; i < effects.send_count; i++) node_send(world, id, &effects.sends[i]);
-    if (effects.append == REPLICA_ENTRY_NOOP || effects.append == REPLICA_ENTRY_SWEEP) {
+    if (effects.append != REPLICA_ENTRY_NONE && effects.append != REPLICA_ENTRY_COMMAND) {
         node_append_new(world, id, &effects);
     }
 }

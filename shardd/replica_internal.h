@@ -39,6 +39,8 @@ void leader_on_config(struct replica *replica, const struct map_shard *old, uint
 void leader_on_message(struct replica *replica, const struct replica_event *event,
                        struct replica_effects *effects);
 void leader_on_sent(struct replica *replica, const struct replica_event *event);
+void leader_on_rebuild(struct replica *replica, const struct replica_event *event,
+                       struct replica_effects *effects);
 void leader_on_peer_up(struct replica *replica, struct progress *progress);
 void leader_advance_commit(struct replica *replica, uint64_t now_us);
 void leader_tick(struct replica *replica, const struct replica_event *event, struct replica_effects *effects);

@@ -596,6 +596,86 @@ static void test_r22_a_leader_whose_disk_hangs(void **state) {
     world_free(world);
 }
 
+/* ---- R24: content that differs ---- */
+
+static int rebuild(struct world *world, uint32_t leader, uint32_t node, uint32_t successor) {
+    struct replica_event event = {.type = REPLICA_REBUILD, .peer = node, .successor = successor};
+    return world_tell(world, leader, event)->refused;
+}
+
+/* A marker is an entry like others. */
+static void test_r24_a_marker_is_committed(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    struct replica_event verify = {.type = REPLICA_VERIFY};
+    uint64_t last_index = world_replica(world, 1)->last_index;
+    assert_int_equal(world_tell(world, 2, verify)->refused, SK_NOT_LEADER);
+    assert_int_equal(world_tell(world, 1, verify)->refused, SK_OK);
+    world_settle(world);
+    assert_int_equal(world_replica(world, 1)->commit_index, last_index + 1);
+    assert_int_equal(world_replica(world, 3)->last_index, last_index + 1);
+    world_free(world);
+}
+
+static void test_r24_who_differs_is_to_begin_anew(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    assert_int_equal(rebuild(world, 2, 3, 0), SK_NOT_LEADER);
+    assert_int_equal(rebuild(world, 1, 9, 0), SK_UNAVAILABLE);
+    assert_int_equal(world->nodes[1].asks, 0);
+    assert_int_equal(rebuild(world, 1, 3, 0), SK_OK);
+    const struct replica_change *asked = &world->nodes[1].asked;
+    assert_int_equal(asked->kind, REPLICA_CHANGE_REBUILD);
+    assert_int_equal(asked->config_version, world->record.config_version);
+    assert_int_equal(asked->to, 3);
+    assert_int_equal(asked->successor, 0);
+    assert_int_equal(rebuild(world, 1, 3, 0), SK_OK); /* not at once again, */
+    assert_int_equal(world->nodes[1].asks, 1);
+    world_pass(world, 150000);
+    assert_int_equal(rebuild(world, 1, 3, 0), SK_OK); /* but then */
+    assert_int_equal(world->nodes[1].asks, 2);
+    assert_int_equal(rebuild(world, 1, 1, 2), SK_OK);
+    assert_int_equal(asked->to, 1);
+    assert_int_equal(asked->successor, 2);
+
+    world->nodes[3].stuck = true; /* R2: until metad has confirmed, it counts */
+    uint64_t commit_index = world_replica(world, 1)->commit_index;
+    world_write(world, 1);
+    world_pass(world, 150000);
+    assert_int_equal(world_replica(world, 1)->commit_index, commit_index);
+    world_free(world);
+}
+
+/* As one of min_isr copies it is better than none. Outside the in-sync set nobody counts on it. */
+static void test_r24_not_below_min_isr(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[3].mute = true;
+    record_set_isr(&world->record, (const uint32_t[]){1, 2}, 2, 0);
+    world_crash(world, 3);
+    world_decree(world);
+    assert_int_equal(rebuild(world, 1, 2, 0), SK_UNAVAILABLE);
+    assert_int_equal(rebuild(world, 1, 1, 2), SK_UNAVAILABLE);
+    assert_int_equal(world->nodes[1].asks, 0);
+    assert_int_equal(rebuild(world, 1, 3, 0), SK_OK);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_REBUILD);
+    world_free(world);
+}
+
+/* One thing after the other (R18). */
+static void test_r24_another_change_comes_first(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world->nodes[1].mute = true;
+    world_cut_off(world, 1, 2);
+    world_pass(world, 500000);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_ISR);
+    assert_int_equal(rebuild(world, 1, 3, 0), SK_BUSY);
+    assert_int_equal(world->nodes[1].asked.kind, REPLICA_CHANGE_ISR);
+    world_free(world);
+}
+
 /* ---- R31: a lost tail ---- */
 
 /* The disk of a node forgets what it had called durable. */
@@ -727,6 +807,10 @@ int main(void) {
         cmocka_unit_test(test_r22_never_below_min_isr),
         cmocka_unit_test(test_r22_the_dead_leave_before_the_slow),
         cmocka_unit_test(test_r22_a_leader_whose_disk_hangs),
+        cmocka_unit_test(test_r24_a_marker_is_committed),
+        cmocka_unit_test(test_r24_who_differs_is_to_begin_anew),
+        cmocka_unit_test(test_r24_not_below_min_isr),
+        cmocka_unit_test(test_r24_another_change_comes_first),
         cmocka_unit_test(test_r31_a_lost_tail_is_retired),
         cmocka_unit_test(test_r31_what_is_not_committed_counts_too),
         cmocka_unit_test(test_r31_who_was_retired_comes_back),

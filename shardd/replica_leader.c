@@ -358,7 +358,8 @@ static uint32_t choose_isr(const struct replica *replica, uint64_t now_us) {
 static void ask(struct replica *replica, const struct replica_change *change, uint64_t now_us,
                 struct replica_effects *effects) {
     const struct replica_change *open = &replica->open;
-    bool same = open->kind == change->kind && open->to == change->to && open->isr_count == change->isr_count;
+    bool same = open->kind == change->kind && open->to == change->to && open->successor == change->successor &&
+                open->isr_count == change->isr_count;
     for (uint32_t i = 0; same && i < change->isr_count; i++) {
         same = open->isr[i] == change->isr[i] && open->incarnations[i] == change->incarnations[i];
     }
@@ -402,6 +403,24 @@ static void ask_to_retire(struct replica *replica, const struct progress *progre
                           struct replica_effects *effects) {
     struct replica_change change = new_change(replica, REPLICA_CHANGE_RETIRE, progress->node);
     ask(replica, &change, now_us, effects);
+}
+
+/* R24: whoever has other content than the rest leaves the in-sync set, and begins anew, empty. Not below min_isr: then what
+ * it has may be the second copy of something. Until metad has confirmed it counts, as each member does (R2). */
+void leader_on_rebuild(struct replica *replica, const struct replica_event *event,
+                       struct replica_effects *effects) {
+    uint32_t isr = replica_isr(replica);
+    int slot = replica_slot(replica, event->peer);
+    bool leaves = slot >= 0 && is_in(isr, (uint32_t)slot);
+    if (slot < 0 || (leaves && count_of(isr) <= replica->config.min_isr)) {
+        effects->refused = SK_UNAVAILABLE;
+    } else if (replica->open.kind != REPLICA_CHANGE_NONE && replica->open.kind != REPLICA_CHANGE_REBUILD) {
+        effects->refused = SK_BUSY;
+    } else {
+        struct replica_change rebuild = new_change(replica, REPLICA_CHANGE_REBUILD, event->peer);
+        rebuild.successor = event->successor;
+        ask(replica, &rebuild, event->boot_us, effects);
+    }
 }
 
 static bool was_in_isr(const struct map_shard *old, uint32_t node) {

@@ -135,6 +135,7 @@ static struct pending *shift_pending(struct shard *shard) {
 void shard_free(struct shard *shard) {
     if (shard == NULL) return;
     struct pending *pending;
+    scrub_free(shard->verify.scrub);
     while ((pending = shard_pop_pending(shard)) != NULL) pending_free(pending);
     free(shard->pending.slots);
     log_index_deinit(&shard->log);
@@ -245,6 +246,19 @@ int shard_read_record(struct slice value, uint64_t *applied_index, uint64_t *tim
     *applied_index = record.applied_index;
     *time_us = record.time_us;
     *epochs = record.epochs;
+    return SK_OK;
+}
+
+/* Not the epochs, which tables forget, and not the time: beacons carry it, too, and each replica hears other ones. */
+int shard_hash_memory(const struct shard *shard, const struct pending *marker, struct buffer *scratch,
+                      struct scrub_sum *hash) {
+    const struct exec_counters *counters = &shard->exec.counters;
+    uint64_t numbers[] = {marker->index,  marker->epoch,     marker->time_us,     shard->exec.shard_count,
+                          counters->keys, counters->expires, counters->key_bytes, counters->value_bytes};
+    buffer_clear(scratch, 1u << 20);
+    dedup_save(shard->dedup, scratch);
+    if (scratch->failed) return SK_ENOMEM;
+    *hash = scrub_hash(slice_of(numbers, sizeof numbers), buffer_slice(scratch));
     return SK_OK;
 }
 

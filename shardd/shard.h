@@ -7,6 +7,7 @@
 #include "shardd/frontend.h"
 #include "shardd/log_index.h"
 #include "shardd/replica.h"
+#include "shardd/verify.h"
 #include "shardd/wal.h"
 
 /* A read that runs after an entry of the log (REQUEST_AFTER). */
@@ -50,6 +51,7 @@ struct shard {
     size_t payload_bytes; /* of them */
 
     /* the lane's */
+    struct verification verify;
     bool is_dirty; /* in the list of shards that have something to do at the end of a step */
     struct shard *next_dirty;
     struct shard *next_ended; /* in the list of those whose stay is over, */
@@ -71,7 +73,7 @@ struct shard_options {
     struct kv *kv;
 };
 int shard_new(struct shard **shard, const struct shard_options *options);
-void shard_free(struct shard *shard); /* with what is pending */
+void shard_free(struct shard *shard); /* with what is pending, and its scrub: before `kv` goes, if there is one */
 
 /* The shard's own record: applied index, epochs, time, counters and names, in the state itself, so that a checkpoint
  * holds all of it in one transaction (R25). `synced`: where the log was synced when the record was put; `time_us`: the
@@ -103,6 +105,11 @@ struct pending *shard_find_pending(const struct shard *shard, uint64_t index);
 struct pending *shard_last_pending(const struct shard *shard);
 /* Takes the last one out, to be freed. NULL: none. */
 struct pending *shard_pop_pending(struct shard *shard);
+
+/* The hash of what is the same on every replica that has executed the entries up to `marker`, the last, and lies in memory:
+ * names of writes and counters. SK_ENOMEM. `scratch` is scratch. */
+int shard_hash_memory(const struct shard *shard, const struct pending *marker, struct buffer *scratch,
+                      struct scrub_sum *hash);
 
 /* Executes the next entry if it is committed and tells `cb`. SK_OK, SK_NOT_FOUND (none is committed), or a fault after
  * which the state cannot be trusted. `answer` is scratch. */

@@ -29,7 +29,14 @@ enum wal_type {
                       * of the shard above it that lie before this record do not exist; no payload */
     WAL_TIME = 7, /* the highest leader time that the lane has seen, of all its shards, is `time_us` (R26); shard,
                       * replica and index 0, no payload */
+
+    WAL_VERIFY = 8, /* changes nothing: replicas compare their content as of here (shardd/verify.h) */
 };
+
+/* Whether leaders send such entries to followers; the other types are a replica's own. */
+static inline bool wal_type_is_replicated(uint8_t type) {
+    return type == WAL_COMMAND || type == WAL_NOOP || type == WAL_SWEEP || type == WAL_VERIFY;
+}
 
 struct wal_entry {
     uint32_t shard;

@@ -46,6 +46,12 @@ static void copy_item(const struct peer_item *item, struct slice whole, struct b
     case PEER_SNAPSHOT_TAKEN:
         peer_wire_add_taken(again, &item->is.taken);
         break;
+    case PEER_VERIFY_QUESTION:
+        peer_wire_add_question(again, &item->is.question);
+        break;
+    case PEER_VERIFY_REPLY:
+        peer_wire_add_reply(again, &item->is.reply);
+        break;
     case PEER_CHUNK:
         check_inside(item->is.chunk.bytes, whole);
         peer_wire_add_chunk(again, &item->is.chunk);

@@ -14,6 +14,8 @@
 #define SNAPSHOT_GIVEN_UP 5000000u /* a transfer of which nothing is heard */
 #define CHECKPOINT_US_MAX 200000u
 #define SWEEP_PPM         20000u /* per tick, when something has expired */
+#define VERIFY_PPM        5000u  /* per tick */
+#define DIFFERS_PPM       50000u /* of those: a replica is called other than the rest */
 
 static void obey(struct sim *sim, struct host *host, const struct replica_effects *effects,
                  const struct parcel *parcel);
@@ -325,7 +327,7 @@ static void obey(struct sim *sim, struct host *host, const struct replica_effect
     if (effects->change.kind != REPLICA_CHANGE_NONE) sim_metad_change(sim, host->number, &effects->change);
     if (effects->snapshot_to != 0) start_snapshot(sim, host, effects->snapshot_to);
     for (uint32_t i = 0; i < effects->send_count; i++) send(sim, host, &effects->sends[i]);
-    bool plain = effects->append == REPLICA_ENTRY_NOOP || effects->append == REPLICA_ENTRY_SWEEP;
+    bool plain = effects->append != REPLICA_ENTRY_NONE && effects->append != REPLICA_ENTRY_COMMAND;
     if (plain) append_new(sim, host, effects, NULL);
 }
 
@@ -450,6 +452,20 @@ static void sweep(struct sim *sim, struct host *host) {
     if (!machine_has_expired(&host->machine, host->replica.last_time_us)) return;
     if (!chance_happens(&sim->chance, SWEEP_PPM)) return;
     feed(sim, host, (struct replica_event){.type = REPLICA_SWEEP}, NULL);
+}
+
+/* Markers change nothing, so what each replica has is judged by the ledger as ever. Rarely a replica is said to differ, which
+ * it does not: it begins anew all the same, and nothing may be missing after that. */
+static void verify(struct sim *sim, struct host *host) {
+    const struct map_shard *config = &host->replica.config;
+    if (host->replica.role != REPLICA_LEADER || !chance_happens(&sim->chance, VERIFY_PPM)) return;
+    feed(sim, host, (struct replica_event){.type = REPLICA_VERIFY}, NULL);
+    if (!chance_happens(&sim->chance, DIFFERS_PPM) || host->replica.role != REPLICA_LEADER) return;
+    uint32_t node = config->replicas[chance_below(&sim->chance, config->replica_count)].node;
+    uint32_t successor = config->isr[chance_below(&sim->chance, config->isr_count)]; /* metad has a word in that */
+    struct replica_event event = {
+        .type = REPLICA_REBUILD, .peer = node, .successor = node == host->replica.node ? successor : 0};
+    feed(sim, host, event, NULL);
 }
 
 /* ---- what the disk has done ---- */
@@ -868,6 +884,7 @@ static void tick(struct sim *sim, struct host *host) {
     if (host->incarnation == 0) return;
     feed(sim, host, (struct replica_event){.type = REPLICA_TICK, .time_us = host->time_synced_us}, NULL);
     sweep(sim, host);
+    verify(sim, host);
     bool waits = host->time_synced_us < host->time_kept_us;
     if (!waits && host->replica.last_time_us >= host->time_kept_us + REPLICA_TIME_KEPT_US) {
         struct record record = {.kind = RECORD_TIME, .time_us = host->replica.last_time_us};

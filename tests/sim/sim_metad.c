@@ -209,7 +209,13 @@ static int apply_change(struct sim *sim, const struct parcel_change *parcel, con
     if (sim->options.plant == PLANT_NO_COMPARE) change.config_version = metad->record.config_version;
     uint64_t epoch = metad->record.leader_epoch;
     *text = "done";
-    int err = shard_record_change(&metad->record, nodes, sender, &change, text);
+    int err;
+    if (change.kind == SHARD_CHANGE_REBUILD) {
+        err = shard_record_rebuild(&metad->record, nodes, sender, &change, metad->next_replica_id, text);
+        if (err == SK_OK) metad->next_replica_id++;
+    } else {
+        err = shard_record_change(&metad->record, nodes, sender, &change, text);
+    }
     if (sim->options.plant == PLANT_CLAIM_KEEPS_EPOCH) metad->record.leader_epoch = epoch;
     return err;
 }

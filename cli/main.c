@@ -9,6 +9,7 @@
 #include "session.h"
 #include "status.h"
 #include "up.h"
+#include "verify.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -169,7 +170,24 @@ static bool parse_id(const char *word, uint64_t most, uint32_t *id) {
     return true;
 }
 
+static int run_verify(struct globals *globals, int argc, char **argv, int at) {
+    struct verify_options verify = {.wait_seconds = 600};
+    const struct option options[] = {
+        {"--wait", OPTION_UINT, &verify.wait_seconds, 0, 86400, NULL, "SECONDS",
+         "until every shard is compared; exit code 1 when it takes longer (600)"},
+        COMMON_OPTIONS(globals),
+    };
+    static const char synopsis[] = "skerry admin verify [options]";
+    int code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, false);
+    if (code >= 0) return code;
+    verify.metad = globals->metad;
+    verify.timeout_ms = (uint32_t)globals->timeout_ms;
+    verify.json = globals->json;
+    return verify_run(&verify);
+}
+
 static int run_admin(struct globals *globals, int argc, char **argv, int at) {
+    if (at < argc && strcmp(argv[at], "verify") == 0) return run_verify(globals, argc, argv, at + 1);
     struct admin_options admin = {0};
     const struct option options[] = {
         {"--yes-lose-data", OPTION_SWITCH, &admin.yes_lose_data, 0, 0, NULL, NULL,
@@ -179,7 +197,9 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
     static const char synopsis[] =
         "skerry admin handover SHARD NODE                       the leader hands over; NODE is preferred from now "
         "on\n"
-        "       skerry admin force-leader SHARD NODE --yes-lose-data   NODE leads, and what it lacks is lost";
+        "       skerry admin force-leader SHARD NODE --yes-lose-data   NODE leads, and what it lacks is lost\n"
+        "       skerry admin verify [--wait SECONDS]                   compares what the replicas of each shard "
+        "have";
     const char *words[3] = {"", "", ""}; /* options may stand anywhere between them */
     size_t count = 0;
     for (;;) {
@@ -189,7 +209,8 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
         words[count++] = argv[at++];
     }
     bool handover = strcmp(words[0], "handover") == 0;
-    if (!handover && strcmp(words[0], "force-leader") != 0) return usage("admin: handover or force-leader");
+    if (!handover && strcmp(words[0], "force-leader") != 0)
+        return usage("admin: handover, force-leader or verify");
     if (count < 3) return usage("admin: a shard and a node are missing");
     if (!parse_id(words[1], SHARD_COUNT_MAX - 1, &admin.shard)) return usage("admin: SHARD is a number");
     if (!parse_id(words[2], UINT32_MAX, &admin.node) || admin.node == 0) return usage("admin: NODE is a number");
@@ -300,7 +321,7 @@ static void print_help(const struct option *options, size_t count) {
         "       skerry [options] batch [--atomic]         commands from stdin, many in a request\n"
         "       skerry status [--wait SECONDS] [--shards] nodes, shards, leaders, sizes\n"
         "       skerry admin handover SHARD NODE          moves a leader (skerry admin --help; force-leader, "
-        "too)\n"
+        "verify, too)\n"
         "       skerry up [--data DIR] [--nodes N] ...    a whole cluster on this machine (skerry up --help)\n"
         "       skerry bench [--load] ...                 measures the cluster (skerry bench "
         "--help)\n\noptions:\n");

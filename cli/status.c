@@ -165,8 +165,7 @@ int status_wait_ready(const struct status_wait *wait, char *missing, size_t miss
 
 /* ---- showing ---- */
 
-/* A value among the pairs of an encoded map; false when it is not there. */
-static bool find_value(struct slice map, const char *name, struct slice *value) {
+bool status_find_value(struct slice map, const char *name, struct slice *value) {
     struct mp_reader reader = mp_reader_of(map);
     uint32_t count;
     if (mp_read_map(&reader, &count) != SK_OK) return false;
@@ -180,14 +179,14 @@ static bool find_value(struct slice map, const char *name, struct slice *value) 
 
 static bool find_number(struct slice map, const char *name, uint64_t *number) {
     struct slice value;
-    if (!find_value(map, name, &value)) return false;
+    if (!status_find_value(map, name, &value)) return false;
     struct mp_reader reader = mp_reader_of(value);
     return mp_read_uint(&reader, number) == SK_OK;
 }
 
 static bool find_text(struct slice map, const char *name, struct slice *text) {
     struct slice value;
-    if (!find_value(map, name, &value)) return false;
+    if (!status_find_value(map, name, &value)) return false;
     struct mp_reader reader = mp_reader_of(value);
     return mp_read_bytes(&reader, text) == SK_OK;
 }
@@ -210,11 +209,15 @@ static struct slice stats_of(const struct status *status, uint32_t node) {
     return slice_of(NULL, 0);
 }
 
+bool status_find_stat(const struct status *status, uint32_t node, const char *name, struct slice *value) {
+    return status_find_value(stats_of(status, node), name, value);
+}
+
 /* tails: {shard: [epoch, index]} */
 bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
                       uint64_t *index) {
     struct slice tails;
-    if (!find_value(stats_of(status, node), "tails", &tails)) return false;
+    if (!status_find_value(stats_of(status, node), "tails", &tails)) return false;
     struct mp_reader reader = mp_reader_of(tails);
     uint32_t count, parts;
     if (mp_read_map(&reader, &count) != SK_OK) return false;

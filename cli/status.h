@@ -31,6 +31,12 @@ int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status
 bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
                       uint64_t *index);
 
+/* A value among the statistics of a node, as it is encoded. False = it does not tell that. */
+bool status_find_stat(const struct status *status, uint32_t node, const char *name, struct slice *value);
+
+/* A value among the pairs of an encoded map. False = it is not there. */
+bool status_find_value(struct slice map, const char *name, struct slice *value);
+
 struct status_shards {
     uint32_t count, led; /* led: by a node that is alive */
     uint32_t short_isr;  /* fewer in sync than min_isr: no writes */

@@ -13,6 +13,7 @@ static struct map *sample(void) {
     assert_int_equal(map_new(&map, 2, 2), SK_OK);
     map->version = 7;
     map->cluster = 0xfedcba9876543210;
+    map->verify_generation = 12;
     for (uint32_t i = 0; i < 2; i++) {
         struct map_node *node = &map->nodes[i];
         node->id = i == 0 ? 1 : 5;
@@ -50,6 +51,7 @@ static void assert_ids_equal(const uint32_t *a, const uint32_t *b, uint32_t coun
 
 static void assert_maps_equal(const struct map *a, const struct map *b) {
     assert_true(a->version == b->version && a->cluster == b->cluster);
+    assert_true(a->verify_generation == b->verify_generation);
     assert_true(a->shard_count == b->shard_count && a->node_count == b->node_count);
     for (uint32_t i = 0; i < a->node_count; i++) {
         const struct map_node *x = &a->nodes[i], *y = &b->nodes[i];

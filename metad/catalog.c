@@ -11,8 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* 1: without wanted_leader in the map, whose decoder then answers 0. A server of that time would lose it. */
-#define SNAPSHOT_FORMAT       2u
+/* 1: without wanted_leader in the map, whose decoder then answers 0. 2: the same, of verify_generation. Servers of those
+ * times would lose them. */
+#define SNAPSHOT_FORMAT       3u
 #define SNAPSHOT_FORMAT_LEAST 1u
 #define SNAPSHOT_ALIGNMENT    8u
 
@@ -334,6 +335,17 @@ static int apply_force_leader(struct catalog *catalog, const struct command_forc
     return conclude(catalog, &record, err, text, answer);
 }
 
+/* Leaders see it in the map; nothing else changes. */
+static int apply_verify(struct catalog *catalog, struct catalog_answer *answer) {
+    if (catalog->shard_count == 0) {
+        refuse(answer, SK_UNAVAILABLE, "there are no shards yet");
+        return SK_OK;
+    }
+    answer->verify_generation = ++catalog->verify_generation;
+    catalog->version++;
+    return SK_OK;
+}
+
 int catalog_apply(struct catalog *catalog, const struct log_command *command, struct catalog_answer *answer) {
     *answer = (struct catalog_answer){0};
     switch (command->kind) {
@@ -353,6 +365,8 @@ int catalog_apply(struct catalog *catalog, const struct log_command *command, st
         return apply_replace_replica(catalog, &command->replace_replica, answer);
     case COMMAND_FORCE_LEADER:
         return apply_force_leader(catalog, &command->force_leader, answer);
+    case COMMAND_VERIFY:
+        return apply_verify(catalog, answer);
     }
     return SK_EUNEXPECTED; /* command_decode lets no other kind through */
 }
@@ -362,6 +376,7 @@ int catalog_make_map(const struct catalog *catalog, struct map **map) {
     if (err != SK_OK) return err;
     (*map)->version = catalog->version;
     (*map)->cluster = catalog->cluster;
+    (*map)->verify_generation = catalog->verify_generation;
     for (uint32_t i = 0; i < catalog->node_count; i++) (*map)->nodes[i] = catalog->nodes[i].map;
     if (catalog->shard_count > 0) {
         memcpy((*map)->shards, catalog->shards, catalog->shard_count * sizeof *catalog->shards);
@@ -443,6 +458,7 @@ static int take_map(struct catalog *catalog, const struct map *map) {
     if (map->node_count != catalog->node_count) return SK_EPROTO;
     catalog->version = map->version;
     catalog->cluster = map->cluster;
+    catalog->verify_generation = map->verify_generation;
     for (uint32_t i = 0; i < map->node_count; i++) {
         if (map->nodes[i].id != i + 1) return SK_EPROTO;
         catalog->nodes[i].map = map->nodes[i];

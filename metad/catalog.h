@@ -25,6 +25,7 @@ struct catalog_answer {
     uint64_t cluster;              /* of COMMAND_REGISTER_NODE */
     uint32_t node_id;
     uint64_t incarnation;
+    uint64_t verify_generation;            /* of COMMAND_VERIFY */
     uint64_t config_version;               /* of COMMAND_WISH_LEADER, COMMAND_FORCE_LEADER: the record's now */
     struct catalog_change_answer *changes; /* owned; of COMMAND_CHANGE_SHARDS: one for each */
     uint32_t change_count;
@@ -45,6 +46,7 @@ struct catalog {
     uint32_t shards_wanted, replicas_wanted, expect_nodes; /* settings of the cluster, by COMMAND_INIT */
     uint64_t last_incarnation;
     uint64_t last_replica_id;
+    uint64_t verify_generation; /* the map's */
     uint32_t node_count;        /* ids are 1 … node_count */
     uint32_t shard_count;       /* 0 until COMMAND_CREATE_SHARDS, then shards_wanted */
     struct catalog_node *nodes; /* owned; node `id` at id - 1 */

@@ -497,6 +497,52 @@ static void r12_a_forced_leader_gets_new_stays_for_the_others(void **state) {
     catalog_deinit(&catalog);
 }
 
+/* R24 */
+static void r24_a_rebuilt_replica_gets_a_new_stay(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    uint32_t leader = catalog.shards[3].leader, other = catalog.shards[3].replicas[1].node;
+    struct shard_change changes[] = {
+        {.kind = SHARD_CHANGE_REBUILD, .shard = 3, .config_version = 1, .node = other, .successor = other},
+        {.kind = SHARD_CHANGE_REBUILD, .shard = 3, .config_version = 1, .node = other}};
+    struct log_command command = {
+        .kind = COMMAND_CHANGE_SHARDS,
+        .change_shards = {leader, catalog_find_node(&catalog, leader)->map.incarnation, 2, changes}};
+    uint64_t version = catalog.version;
+    struct catalog_answer answer;
+    assert_int_equal(catalog_apply(&catalog, &command, &answer), SK_OK);
+    assert_int_equal(answer.changes[0].err, SK_BADREQUEST);
+    assert_int_equal(answer.changes[1].err, SK_OK);
+    assert_int_equal(answer.changes[1].config_version, 2);
+    catalog_answer_deinit(&answer);
+    assert_int_equal(catalog.last_replica_id, 13);
+    assert_int_equal(catalog.shards[3].replicas[1].replica_id, 13);
+    assert_int_equal(catalog.shards[3].isr_count, 2);
+    assert_true(catalog.version == version + 1);
+    catalog_deinit(&catalog);
+}
+
+static void verifying_is_wanted_in_generations(void **state) {
+    (void)state;
+    struct catalog catalog;
+    struct log_command verify = {.kind = COMMAND_VERIFY};
+    create_cluster(&catalog, 4, 1);
+    assert_int_equal(apply(&catalog, verify).err, SK_UNAVAILABLE);
+    assert_int_equal(catalog.verify_generation, 0);
+    catalog_deinit(&catalog);
+    create_replicated(&catalog, 4);
+    uint64_t version = catalog.version;
+    assert_int_equal(apply(&catalog, verify).verify_generation, 1);
+    assert_int_equal(apply(&catalog, verify).verify_generation, 2);
+    assert_true(catalog.version == version + 2);
+    struct map *map;
+    assert_int_equal(catalog_make_map(&catalog, &map), SK_OK);
+    assert_int_equal(map->verify_generation, 2);
+    map_unref(map);
+    catalog_deinit(&catalog);
+}
+
 static void life_and_death_raise_the_version(void **state) {
     (void)state;
     struct catalog catalog;
@@ -540,6 +586,7 @@ static void fill(struct catalog *catalog) {
     (void)place_all_on(catalog, catalog->version, 16, 2, (uint32_t[]){1, 2});
     struct log_command wish = {.kind = COMMAND_WISH_LEADER, .wish_leader = {5, 1, 2, false}};
     (void)apply(catalog, wish);
+    (void)apply(catalog, (struct log_command){.kind = COMMAND_VERIFY});
     struct log_command dead = {.kind = COMMAND_NODE_ALIVE, .node_alive = {2, 2, false}};
     (void)apply(catalog, dead);
 }
@@ -595,6 +642,7 @@ static void a_snapshot_brings_all_of_it_back(void **state) {
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
     assert_same(&catalog, &loaded);
     assert_int_equal(loaded.shards[5].wanted_leader, 2);
+    assert_int_equal(loaded.verify_generation, 1);
     /* Counters go on where they were, and a named start is still known. */
     assert_int_equal(apply(&loaded, named_start_of(1, "start")).incarnation, 1);
     assert_int_equal(apply(&loaded, start_of(3)).incarnation, 3);
@@ -613,7 +661,7 @@ static void a_snapshot_brings_all_of_it_back(void **state) {
     buffer_deinit(&bytes);
 }
 
-/* Of before wanted_leader: everything else is the same. */
+/* Of before wanted_leader and verify_generation: everything else is the same. */
 static void a_snapshot_of_the_format_before_is_read(void **state) {
     (void)state;
     struct catalog catalog, loaded;
@@ -627,10 +675,14 @@ static void a_snapshot_of_the_format_before_is_read(void **state) {
         name[0] = 'W';
         name = memmem(bytes.data, bytes.size, "wanted_leader", 13);
     }
+    name = memmem(bytes.data, bytes.size, "verify_generation", 17);
+    assert_non_null(name);
+    name[0] = 'V';
     bytes.data[1] = 1;
     catalog_init(&loaded);
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
     catalog.shards[5].wanted_leader = 0;
+    catalog.verify_generation = 0;
     assert_same(&catalog, &loaded);
     catalog_deinit(&catalog);
     catalog_deinit(&loaded);
@@ -674,7 +726,7 @@ static void a_damaged_snapshot_changes_nothing(void **state) {
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EPROTO);
     bytes.data[1] = 0; /* the format */
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EPROTO);
-    bytes.data[1] = 3;
+    bytes.data[1] = 4;
     assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_EVERSION);
     assert_int_equal(loaded.version, 1);
     assert_int_equal(loaded.shards_wanted, 4);
@@ -703,6 +755,8 @@ int main(void) {
         cmocka_unit_test(a_leader_is_wished_for),
         cmocka_unit_test(r13_the_places_of_a_wiped_node_are_given_to_the_new_one),
         cmocka_unit_test(r12_a_forced_leader_gets_new_stays_for_the_others),
+        cmocka_unit_test(r24_a_rebuilt_replica_gets_a_new_stay),
+        cmocka_unit_test(verifying_is_wanted_in_generations),
         cmocka_unit_test(life_and_death_raise_the_version),
         cmocka_unit_test(a_repeat_brings_a_dead_node_back),
         cmocka_unit_test(the_map_shows_the_catalog),

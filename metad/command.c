@@ -76,7 +76,8 @@ static const uint32_t argument_count[COMMAND_KIND_LAST + 1] = {[COMMAND_INIT] = 
                                                                [COMMAND_CHANGE_SHARDS] = 3,
                                                                [COMMAND_WISH_LEADER] = 4,
                                                                [COMMAND_REPLACE_REPLICA] = 4,
-                                                               [COMMAND_FORCE_LEADER] = 3};
+                                                               [COMMAND_FORCE_LEADER] = 3,
+                                                               [COMMAND_VERIFY] = 0};
 
 void command_encode(const struct log_command *command, struct buffer *buffer) {
     mp_write_array(buffer, 4 + argument_count[command->kind]);
@@ -108,6 +109,8 @@ void command_encode(const struct log_command *command, struct buffer *buffer) {
         break;
     case COMMAND_FORCE_LEADER:
         encode_force_leader(&command->force_leader, buffer);
+        break;
+    case COMMAND_VERIFY:
         break;
     }
     static const uint8_t zeros[ENTRY_ALIGNMENT];
@@ -256,6 +259,8 @@ static int decode_arguments(struct mp_reader *reader, struct log_command *comman
         return decode_replace_replica(reader, &command->replace_replica);
     case COMMAND_FORCE_LEADER:
         return decode_force_leader(reader, &command->force_leader);
+    case COMMAND_VERIFY:
+        return SK_OK;
     }
     return SK_EVERSION;
 }

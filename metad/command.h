@@ -20,7 +20,8 @@ enum command_kind {
     COMMAND_WISH_LEADER = 6,     /* the leader of a shard is asked to hand it over */
     COMMAND_REPLACE_REPLICA = 7, /* a replica of a dead node goes to another */
     COMMAND_FORCE_LEADER = 8,    /* a person makes a node lead, whatever is lost */
-    COMMAND_KIND_LAST = COMMAND_FORCE_LEADER,
+    COMMAND_VERIFY = 11,         /* a person wants the replicas of every shard compared; no arguments */
+    COMMAND_KIND_LAST = COMMAND_VERIFY,
 };
 
 struct command_init {

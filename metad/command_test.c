@@ -88,6 +88,9 @@ static void each_kind_comes_back(void **state) {
     round_trip(&replace, &back);
     assert_memory_equal(&back.replace_replica, &replace.replace_replica, sizeof replace.replace_replica);
 
+    struct log_command verify = {.kind = COMMAND_VERIFY, .number = 12};
+    round_trip(&verify, &back);
+
     struct log_command force = {.kind = COMMAND_FORCE_LEADER, .force_leader = {1, 2, 3}};
     round_trip(&force, &back);
     assert_memory_equal(&back.force_leader, &force.force_leader, sizeof force.force_leader);

@@ -727,6 +727,25 @@ static void a_person_may_force_a_leader(void **state) {
     server_stop(0);
 }
 
+static void a_person_may_want_all_verified(void **state) {
+    (void)state;
+    struct client client;
+    struct map *map = start_replicated(&client);
+    uint64_t version = map->version;
+    map_unref(map);
+    for (uint64_t generation = 1; generation <= 2; generation++) {
+        mp_write_array(&client.params, 0);
+        assert_int_equal(call_when_ready(&client, "verify"), SK_OK);
+        assert_true(number_at(buffer_slice(&client.result), "map_version") == version + generation);
+        assert_true(number_at(buffer_slice(&client.result), "generation") == generation);
+    }
+    map = fetch_map(&client, version);
+    assert_int_equal(map->verify_generation, 2);
+    map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
 /* ---- what is published ---- */
 
 static void a_dead_node_gets_no_shards(void **state) {
@@ -1204,6 +1223,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_leader_that_came_back_is_wished_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_move_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_force_a_leader, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_person_may_want_all_verified, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),

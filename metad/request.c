@@ -193,6 +193,7 @@ static bool find_method(struct slice name, enum request_method *method, uint32_t
         [REQUEST_CHANGE] = {"change", 4},
         [REQUEST_HANDOVER] = {"handover", 2},
         [REQUEST_FORCE_LEADER] = {"force_leader", 2},
+        [REQUEST_VERIFY] = {"verify", 0},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (!slice_equal(name, slice_of_text(methods[i].name))) continue;
@@ -223,6 +224,7 @@ static int decode_parameters(struct mp_reader *reader, struct request *request, 
     case REQUEST_FORCE_LEADER:
         return decode_leader(reader, &request->leader, text);
     case REQUEST_STATUS:
+    case REQUEST_VERIFY:
         break;
     }
     return SK_OK;

@@ -18,6 +18,7 @@ enum request_method {
     REQUEST_CHANGE,       /* a shardd: records of shards */
     REQUEST_HANDOVER,     /* a person: let that node lead */
     REQUEST_FORCE_LEADER, /* a person: let that node lead, whatever is lost (R12) */
+    REQUEST_VERIFY,       /* a person: compare the replicas of every shard */
 };
 
 enum request_sender { REQUEST_SHARDD, REQUEST_GATEWAY };

@@ -295,6 +295,9 @@ static int decode_leader(const char *method, uint64_t shard, uint64_t node) {
 
 static void a_persons_wishes_are_read(void **state) {
     (void)state;
+    struct buffer verify = begin("verify", 0);
+    assert_int_equal(decode_and_free(&verify), SK_OK);
+    assert_int_equal(request.method, REQUEST_VERIFY);
     assert_int_equal(decode_leader("handover", 16383, 4), SK_OK);
     assert_int_equal(request.method, REQUEST_HANDOVER);
     assert_int_equal(request.leader.shard, 16383);

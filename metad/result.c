@@ -45,3 +45,9 @@ void result_encode_record(struct buffer *result, uint64_t map_version, const str
     write_number(result, "map_version", map_version);
     write_number(result, "config_version", answer->config_version);
 }
+
+void result_encode_verify(struct buffer *result, uint64_t map_version, const struct catalog_answer *answer) {
+    mp_write_map(result, 2);
+    write_number(result, "map_version", map_version);
+    write_number(result, "generation", answer->verify_generation);
+}

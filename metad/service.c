@@ -119,6 +119,10 @@ static void log_outcome(const struct proposal *proposal) {
     case COMMAND_REPLACE_REPLICA:
     case COMMAND_FORCE_LEADER:
         break;
+    case COMMAND_VERIFY:
+        log_event(LOG_INFO, "verify_wanted", "generation=%" PRIu64 " map=%" PRIu64, answer->verify_generation,
+                  catalog->version);
+        break;
     }
 }
 
@@ -145,6 +149,8 @@ static void answer_command(struct rpc_call *call, enum command_kind kind, const 
         result_encode_registration(&result, answer);
     } else if (kind == COMMAND_CHANGE_SHARDS) {
         result_encode_changes(&result, map_version, answer);
+    } else if (kind == COMMAND_VERIFY) {
+        result_encode_verify(&result, map_version, answer);
     } else {
         result_encode_record(&result, map_version, answer);
     }
@@ -793,6 +799,11 @@ static void on_force_leader(struct service *service, struct rpc_call *call, cons
     propose(service, &command, call);
 }
 
+static void on_verify(struct service *service, struct rpc_call *call) {
+    struct log_command command = {.kind = COMMAND_VERIFY};
+    propose(service, &command, call);
+}
+
 /* The text is the leader's address and nothing else: clients go there. */
 static void refuse_not_leader(struct service *service, struct rpc_call *call) {
     uint64_t leader = raft_loop_leader(service->loop);
@@ -827,6 +838,9 @@ void service_on_call(struct service *service, struct rpc_call *call, const struc
             break;
         case REQUEST_FORCE_LEADER:
             on_force_leader(service, call, &request->leader);
+            break;
+        case REQUEST_VERIFY:
+            on_verify(service, call);
             break;
         case REQUEST_MAP:
         case REQUEST_STATUS:

@@ -474,7 +474,7 @@ void lane_stats(struct lane *lane, struct lane_stats *stats) {
     pthread_mutex_unlock(&lane->stats_lock);
 }
 
-void lane_verify_stats(struct lane *lane, struct lane_verify_stats *stats) {
+void lane_verify_stats(struct lane *lane, struct verify_stats *stats) {
     pthread_mutex_lock(&lane->stats_lock);
     *stats = lane->verify_stats;
     pthread_mutex_unlock(&lane->stats_lock);

@@ -11,7 +11,7 @@
 #include "shardd/frontend.h"
 #include "shardd/peers.h"
 #include "shardd/replica.h"
-#include "shardd/verify.h"
+#include "shardd/verify_stats.h"
 
 struct lane;
 
@@ -51,20 +51,6 @@ struct lane_stats {
     bool disk_full, failed;
 };
 
-/* What comes of comparing replicas. */
-#define LANE_FINDINGS_MAX 32u
-
-struct lane_verify_stats {
-    uint64_t generation;               /* the map's */
-    uint8_t done[SHARD_COUNT_MAX / 8]; /* bit s: shard s is led here, and has been verified for that generation */
-    uint64_t verified;                 /* shards, since the start */
-    uint64_t differing, damaged;       /* replicas that were found so */
-    uint64_t undecided;                /* shards whose replicas differ without a majority */
-    uint64_t running;                  /* scrubs under way */
-    uint32_t finding_count;            /* the latest, oldest first */
-    struct verify_finding findings[LANE_FINDINGS_MAX];
-};
-
 /* Opens store and log, replays, and starts the thread; commands are refused with NOT_LEADER until the lane has been
  * identified and a map says that it leads. On an error `text` names file, offset and what is wrong; codes as store_open
  * and wal_open. */
@@ -88,7 +74,7 @@ void lane_post_peer(struct lane *lane, uint32_t node, enum lane_peer_news news);
 void lane_stats(struct lane *lane, struct lane_stats *stats);
 
 /* Any thread. */
-void lane_verify_stats(struct lane *lane, struct lane_verify_stats *stats);
+void lane_verify_stats(struct lane *lane, struct verify_stats *stats);
 
 /* Finishes what is in the log's buffers, answers it, stops the thread, closes log and store. */
 void lane_close(struct lane *lane);

@@ -138,12 +138,13 @@ struct lane {
     struct buffer payload, result;
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
     struct {
-        uint32_t running;                   /* scrubs */
-        uint32_t slot;                      /* in the table of shards: where the one is that goes on */
-        uint64_t turn_us;                   /* when it goes on */
-        uint32_t open;                      /* markers that are not judged */
+        uint32_t running; /* scrubs */
+        uint32_t slot;    /* in the table of shards: where the one is that goes on */
+        uint64_t turn_us; /* when it goes on */
+        uint32_t open;    /* markers of leaders here that are not judged; the last was of shard */
+        uint32_t last_begun;
         uint64_t generation, generation_us; /* the map's, and since when it is */
-        struct lane_verify_stats stats;     /* but for `generation`, `done` and `running` */
+        struct verify_stats stats;          /* but for `generation`, `done` and `running` */
     } verify;
     bool more_to_execute, more_to_send, failed, disk_full, stopping;
     bool checkpointed, exported, installed; /* a completion waits for the end of the step */
@@ -152,7 +153,7 @@ struct lane {
 
     pthread_mutex_t stats_lock; /* guards what follows */
     struct lane_stats stats;
-    struct lane_verify_stats verify_stats;
+    struct verify_stats verify_stats;
 };
 
 /* ---- lane.c ---- */
@@ -236,7 +237,7 @@ void lane_scrub(struct lane *lane);                  /* in a step of the store: 
 uint64_t lane_scrub_due_us(const struct lane *lane); /* UINT64_MAX: nothing is to be scrubbed */
 void lane_on_verify_item(struct lane *lane, const struct peer_item *item, uint32_t from);
 void lane_tick_verification(struct lane *lane, struct shard *shard);
-void lane_fill_verify_stats(const struct lane *lane, struct lane_verify_stats *stats);
+void lane_fill_verify_stats(const struct lane *lane, struct verify_stats *stats);
 
 /* ---- lane_checkpoint.c ---- */
 

@@ -15,19 +15,11 @@
 #define PAUSE_WANTED_US 4000u  /* a fifth where a person waits */
 #define STEP_RECORDS    128u
 #define STEP_BYTES      (1u << 20)
+#define OPEN_MAX        8u       /* markers that are not judged */
 #define SILENT_US       5000000u /* a member of the in-sync set that tells nothing for so long has not answered */
 #define AGAIN_US        1000000u /* what is not complete begins again after this */
 #define REPAIR_US       100000u  /* metad is asked again */
 #define WANTED_US       3600000000u /* a person does not wait for longer: later leaders do not begin for it */
-
-const char *verify_fault_name(enum verify_fault fault) {
-    static const char *const names[] = {
-        [VERIFY_FAULT_DIFFERS] = "differs",
-        [VERIFY_FAULT_DAMAGED] = "damaged",
-        [VERIFY_FAULT_UNDECIDED] = "undecided",
-    };
-    return names[fault];
-}
 
 static uint64_t map_generation(const struct lane *lane) {
     return lane->map == NULL ? 0 : lane->map->verify_generation;
@@ -195,19 +187,12 @@ static bool collect(struct lane *lane, struct shard *shard, const struct map_rep
 }
 
 static void note_finding(struct lane *lane, const struct shard *shard, uint32_t node, enum verify_fault fault) {
-    struct lane_verify_stats *stats = &lane->verify.stats;
-    if (stats->finding_count == LANE_FINDINGS_MAX) {
-        memmove(stats->findings, stats->findings + 1, (LANE_FINDINGS_MAX - 1) * sizeof stats->findings[0]);
-        stats->finding_count--;
-    }
-    stats->findings[stats->finding_count++] = (struct verify_finding){.generation = shard->verify.generation,
-                                                                      .index = shard->verify.index,
-                                                                      .shard = shard->id,
-                                                                      .node = node,
-                                                                      .fault = fault};
-    if (fault == VERIFY_FAULT_DIFFERS) stats->differing++;
-    if (fault == VERIFY_FAULT_DAMAGED) stats->damaged++;
-    if (fault == VERIFY_FAULT_UNDECIDED) stats->undecided++;
+    struct verify_finding finding = {.generation = shard->verify.generation,
+                                     .index = shard->verify.index,
+                                     .shard = shard->id,
+                                     .node = node,
+                                     .fault = fault};
+    verify_stats_note(&lane->verify.stats, &finding);
 }
 
 /* "1:0123456789abcdef… 2:damaged 3:-" */
@@ -342,6 +327,14 @@ void lane_on_marker_appended(struct lane *lane, struct shard *shard, uint64_t ep
     verify->generation = map_generation(lane);
     verify->told_count = 0;
     lane->verify.open++;
+    lane->verify.last_begun = shard->id;
+}
+
+/* One scrub after the other, so that no more writes than need be have to do with one. Answers are waited for together. */
+static bool last_is_scrubbed(const struct lane *lane) {
+    const struct shard *last = shard_table_find(&lane->shards, lane->verify.last_begun);
+    if (last == NULL || !last->verify.is_open) return true;
+    return last->replica.applied_index >= last->verify.index && !last->verify.is_running;
 }
 
 static void begin_if_due(struct lane *lane, struct shard *shard) {
@@ -350,7 +343,8 @@ static void begin_if_due(struct lane *lane, struct shard *shard) {
     if (shard->replica.role != REPLICA_LEADER) return;
     if (in_background && verify->due_us == 0) set_first_due(lane, shard);
     bool due = is_wanted(lane, verify->done_generation) || (in_background && lane->now_us >= verify->due_us);
-    bool may = lane->verify.open == 0 && !verify->is_running && lane->now_us >= verify->again_us;
+    bool may = lane->verify.open < OPEN_MAX && last_is_scrubbed(lane) && !verify->is_running &&
+               lane->now_us >= verify->again_us;
     if (!due || !may || lane_write_gate(lane) != SK_OK) return;
     struct replica_event event = {.type = REPLICA_VERIFY};
     (void)lane_drive(lane, shard, &event);
@@ -391,14 +385,13 @@ void lane_tick_verification(struct lane *lane, struct shard *shard) {
     repair(lane, shard);
 }
 
-void lane_fill_verify_stats(const struct lane *lane, struct lane_verify_stats *stats) {
+void lane_fill_verify_stats(const struct lane *lane, struct verify_stats *stats) {
     *stats = lane->verify.stats;
     stats->generation = map_generation(lane);
     stats->running = lane->verify.running;
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
         const struct shard *shard = lane->shards.slots[i];
         if (shard == NULL || shard->replica.role != REPLICA_LEADER) continue;
-        bool done = shard->verify.done_generation >= stats->generation;
-        if (done) stats->done[shard->id / 8] |= (uint8_t)(1u << shard->id % 8);
+        if (shard->verify.done_generation >= stats->generation) verify_stats_set_done(stats, shard->id);
     }
 }

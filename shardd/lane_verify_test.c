@@ -15,8 +15,8 @@ static bool isr_is_whole(const struct cluster *cluster) {
     return true;
 }
 
-static struct lane_verify_stats verify_of(struct cluster *cluster, uint32_t id) {
-    struct lane_verify_stats stats = {0};
+static struct verify_stats verify_of(struct cluster *cluster, uint32_t id) {
+    struct verify_stats stats = {0};
     if (cluster->nodes[id].lane != NULL) lane_verify_stats(cluster->nodes[id].lane, &stats);
     return stats;
 }
@@ -25,7 +25,7 @@ static struct lane_verify_stats verify_of(struct cluster *cluster, uint32_t id) 
 static bool all_are_verified(struct cluster *cluster) {
     unsigned done = 0;
     for (uint32_t id = 1; id <= NODES; id++) {
-        struct lane_verify_stats stats = verify_of(cluster, id);
+        struct verify_stats stats = verify_of(cluster, id);
         if (stats.generation == cluster->map->verify_generation) done |= stats.done[0];
     }
     return done == (1u << SHARDS) - 1;
@@ -48,7 +48,7 @@ static void verify(struct cluster *cluster) {
 static unsigned count_findings(struct cluster *cluster, uint32_t node, enum verify_fault fault) {
     unsigned count = 0;
     for (uint32_t id = 1; id <= NODES; id++) {
-        struct lane_verify_stats stats = verify_of(cluster, id);
+        struct verify_stats stats = verify_of(cluster, id);
         for (uint32_t i = 0; i < stats.finding_count; i++) {
             count += stats.findings[i].node == node && stats.findings[i].fault == fault;
         }

@@ -45,6 +45,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "size of a log segment; fixed with the data directory; bounds the largest write"},
         {"log-keep", CONFIG_BYTES, &shardd->log_keep_bytes, "512MiB", 0, 0, NULL,
          "log kept per lane for replicas that lag; beyond it they get a snapshot"},
+        {"verify-interval", CONFIG_DURATION_MS, &shardd->verify_interval_ms, "60m", 0, 0, NULL,
+         "how often a leader compares the content of its replicas, slowly; 0s: only when a person wants it"},
         {"id-window", CONFIG_DURATION_MS, &settings->id_window_ms, "10m", 1, 7ull * 24 * 3600 * 1000, NULL,
          "how long a client's id is remembered"},
         {"ids-per-shard", CONFIG_UINT, &shardd->ids_max, "1000000", 1, 0, NULL,

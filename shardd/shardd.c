@@ -217,7 +217,13 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         sum.disk_full = sum.disk_full || one.disk_full;
         sum.failed = sum.failed || one.failed;
     }
-    mp_write_map(buffer, 19);
+    struct verify_stats verify, more;
+    lane_verify_stats(shardd->lanes[0], &verify);
+    for (uint32_t i = 1; i < shardd->lane_count; i++) {
+        lane_verify_stats(shardd->lanes[i], &more);
+        verify_stats_add(&verify, &more);
+    }
+    mp_write_map(buffer, 24);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
     write_stat(buffer, "applied", sum.applied);
@@ -239,6 +245,12 @@ static void stats_cb(void *arg, struct buffer *buffer) {
     mp_write_bool(buffer, sum.disk_full);
     mp_write_text(buffer, "failed");
     mp_write_bool(buffer, sum.failed);
+    write_stat(buffer, "verified", verify.verified);
+    write_stat(buffer, "differing", verify.differing);
+    write_stat(buffer, "damaged", verify.damaged);
+    write_stat(buffer, "undecided", verify.undecided);
+    mp_write_text(buffer, "verify");
+    verify_stats_encode(&verify, buffer);
 }
 
 static void refused_cb(void *arg, int err, const char *text) {
@@ -306,6 +318,7 @@ static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .id_window_ms = options->id_window_ms,
                                     .ids_max = options->ids_max,
                                     .log_keep_bytes = options->log_keep_bytes,
+                                    .verify_interval_ms = options->verify_interval_ms,
                                     .times = REPLICA_TIMES_DEFAULT,
                                     .frontend = shardd->frontend,
                                     .peers = shardd->peers,

@@ -18,7 +18,8 @@ struct shardd_options {
     uint32_t id_window_ms;
     uint64_t ids_max;
     uint64_t log_keep_bytes;
-    int accept_suspect; /* open a store on which an fsync has failed */
+    uint64_t verify_interval_ms; /* 0: only when a person wants it */
+    int accept_suspect;          /* open a store on which an fsync has failed */
 };
 
 /* Opens the data directory, replays, listens and starts to look for metad. SK_ECONFIG and whatever else is wrong with

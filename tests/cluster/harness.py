@@ -23,6 +23,7 @@ BINARIES = {
     "gateway": BUILD / "gateway" / "gateway",
     "skerry": BUILD / "cli" / "skerry",
     "skerry-check": BUILD / "tests" / "check" / "skerry-check",
+    "skerry-plant": BUILD / "tests" / "cluster" / "skerry-plant",
 }
 PATIENCE_S = 60  # a state that has not come by then never will
 

@@ -2,6 +2,7 @@
 
 import binascii
 import itertools
+import json
 import time
 
 import pynng
@@ -99,6 +100,21 @@ class Replicas:
                     self.hand_over(shard, node_id)  # asked again if it was refused or given up
             return not left
         wait_for(all_moved, f"{daemon.name} leads everything")
+
+    def compare(self):
+        """What `skerry admin verify` tells: whether the replicas of each shard have the same content."""
+        done = self.cluster.skerry("--metad", self.cluster.metad_address, "--json", "admin", "verify", "--wait", "50",
+                                   check=False)
+        assert done.returncode in (0, 1) and done.stdout, done
+        result = json.loads(done.stdout)
+        assert (done.returncode == 0) == result["equal"], done
+        return result
+
+    def verify(self):
+        """Every replica that is in sync has what its leader has. Writes may go on."""
+        result = self.compare()
+        assert result["equal"], result
+        return result
 
     def wait_level(self):
         """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what

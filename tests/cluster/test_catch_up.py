@@ -90,7 +90,9 @@ def come_back(cluster, data, keys, before_start=lambda node: None):
     with Busy(data):
         victim.start()
         replicas.wait_in_sync()
+        replicas.verify()
     replicas.wait_level()
+    replicas.verify()
     return replicas, victim
 
 
@@ -109,6 +111,7 @@ def read_back_from(replicas, node, data):
     data.check()
     other.start()
     replicas.wait_level()
+    replicas.verify()
     replicas.cluster.stop()
 
 

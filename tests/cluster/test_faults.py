@@ -136,6 +136,7 @@ def test_no_client_sees_an_error_for_a_single_fault(make_cluster, fault):
     for counter in counters:
         counter.stop()
     replicas.wait_level()
+    replicas.verify()
     cluster.stop()
 
 
@@ -205,6 +206,7 @@ def test_one_counter_through_many_failovers(make_cluster, rounds):
         assert int(client("GET", "counter")) == total()
     assert sum(adder.resolved for adder in adders) > 0
     replicas.wait_level()
+    replicas.verify()
     cluster.stop()
 
 
@@ -273,6 +275,7 @@ class Trial:
         self.replicas.wait_in_sync()
         workload.rest()
         self.replicas.wait_level()
+        self.replicas.verify()
         for node in self.cluster.nodes:
             self.replicas.lead_everything_from(node)
             workload.read_back()

@@ -13,9 +13,9 @@
 #define INSTALL_US_MAX    300000u
 #define SNAPSHOT_GIVEN_UP 5000000u /* a transfer of which nothing is heard */
 #define CHECKPOINT_US_MAX 200000u
-#define SWEEP_PPM         20000u /* per tick, when something has expired */
-#define VERIFY_PPM        5000u  /* per tick */
-#define DIFFERS_PPM       50000u /* of those: a replica is called other than the rest */
+#define SWEEP_PPM         20000u  /* per tick, when something has expired */
+#define VERIFY_PPM        20000u  /* per tick */
+#define DIFFERS_PPM       200000u /* of those: a replica is called other than the rest */
 
 static void obey(struct sim *sim, struct host *host, const struct replica_effects *effects,
                  const struct parcel *parcel);
@@ -25,6 +25,7 @@ static void obey(struct sim *sim, struct host *host, const struct replica_effect
 static const char *const event_names[] = {
     [REPLICA_CONFIG] = "CONFIG",       [REPLICA_WRITE] = "WRITE",
     [REPLICA_SWEEP] = "SWEEP",         [REPLICA_READ] = "READ",
+    [REPLICA_VERIFY] = "VERIFY",       [REPLICA_REBUILD] = "REBUILD",
     [REPLICA_APPENDED] = "APPENDED",   [REPLICA_DURABLE] = "DURABLE",
     [REPLICA_ADOPTED] = "ADOPTED",     [REPLICA_STORED] = "STORED",
     [REPLICA_EXECUTED] = "EXECUTED",   [REPLICA_MESSAGE] = "MESSAGE",
@@ -42,7 +43,7 @@ static const char *const message_names[] = {
     [REPLICA_RELEASE] = "RELEASE",
 };
 
-static const char *const change_names[] = {"none", "isr", "claim", "handover", "stay", "retire"};
+static const char *const change_names[] = {"none", "isr", "claim", "handover", "stay", "retire", "rebuild"};
 
 static void trace_message(struct sim *sim, const struct host *host, const char *arrow,
                           const struct replica_message *message) {
@@ -463,8 +464,9 @@ static void verify(struct sim *sim, struct host *host) {
     if (!chance_happens(&sim->chance, DIFFERS_PPM) || host->replica.role != REPLICA_LEADER) return;
     uint32_t node = config->replicas[chance_below(&sim->chance, config->replica_count)].node;
     uint32_t successor = config->isr[chance_below(&sim->chance, config->isr_count)]; /* metad has a word in that */
-    struct replica_event event = {
-        .type = REPLICA_REBUILD, .peer = node, .successor = node == host->replica.node ? successor : 0};
+    bool is_own = node == host->replica.node;
+    if (is_own && !faults_has(sim, FAULT_HANDOVER)) return;
+    struct replica_event event = {.type = REPLICA_REBUILD, .peer = node, .successor = is_own ? successor : 0};
     feed(sim, host, event, NULL);
 }
 

@@ -202,6 +202,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     int err = exec_read(&shard->exec, item->body, effects->time_us, &lane->result);
     lane->reads++;
     lane->follower_reads += !replica_leads(&shard->replica);
+    if (err == SK_ECORRUPT) shard->verify.is_suspected = true; /* R24 */
     if (err < 0 || lane->result.failed) {
         lane_log_read_fault(lane, shard, err);
         answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));

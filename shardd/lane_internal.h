@@ -231,6 +231,8 @@ void lane_close_snapshots(struct lane *lane);
 
 void lane_on_marker_appended(struct lane *lane, struct shard *shard, uint64_t epoch, uint64_t index);
 void lane_on_marker_executed(struct lane *lane, struct shard *shard, const struct pending *marker);
+/* Executing has met a record of the shard that cannot be read (R24). */
+void lane_on_damage(struct lane *lane, struct shard *shard);
 void lane_drop_scrub(struct lane *lane, struct shard *shard);       /* before what the shard has is replaced */
 void lane_end_verification(struct lane *lane, struct shard *shard); /* before it goes */
 void lane_scrub(struct lane *lane);                  /* in a step of the store: a turn, if it is time */

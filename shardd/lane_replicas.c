@@ -241,11 +241,16 @@ void lane_execute_shards(struct lane *lane) {
         int err = SK_OK;
         bool starting = shard->replica.role == REPLICA_STARTING;
         shard->is_dirty = false;
-        while (left > 0 && (err = shard_execute_next(shard, &lane->result, lane_executed_cb, lane)) == SK_OK)
+        while (left > 0 && !shard->verify.is_damaged &&
+               (err = shard_execute_next(shard, &lane->result, lane_executed_cb, lane)) == SK_OK)
             left--;
+        if (err == SK_ECORRUPT) {
+            lane_on_damage(lane, shard);
+            err = SK_NOT_FOUND;
+        }
         if (err != SK_OK && err != SK_NOT_FOUND) lane_die(lane, shard, err, "execute");
         if (starting && shard->replica.role == REPLICA_LEADER) log_role(shard);
-        bool more = shard->replica.applied_index < shard->replica.commit_index;
+        bool more = shard->replica.applied_index < shard->replica.commit_index && !shard->verify.is_damaged;
         /* while entries can be sent on, each step sends some */
         if (more || lane->more_to_send) lane_mark_dirty(lane, shard);
         lane->more_to_execute = lane->more_to_execute || more;
@@ -376,6 +381,10 @@ static void sweep(struct lane *lane, struct shard *shard) {
     uint64_t deadline_us = UINT64_MAX;
     if (shard->sweep_pending || shard->replica.role != REPLICA_LEADER) return;
     int err = exec_next_deadline(&shard->exec, &deadline_us);
+    if (err == SK_ECORRUPT) {
+        lane_on_damage(lane, shard);
+        return;
+    }
     if (err != SK_OK) lane_die(lane, shard, err, "next_deadline");
     uint64_t ids_us = dedup_next_expiry_us(shard->dedup);
     if (ids_us < deadline_us) deadline_us = ids_us;

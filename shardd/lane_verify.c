@@ -111,6 +111,44 @@ static enum verify_news news_of(const struct shard *shard, uint64_t epoch, uint6
     return VERIFY_UNDER_WAY;
 }
 
+/* ---- damage that executing has met ---- */
+
+/* The log has what follows, but it cannot be executed: this replica is of no use, and the others of the lane go on. */
+void lane_on_damage(struct lane *lane, struct shard *shard) {
+    lane_log_read_fault(lane, shard, SK_ECORRUPT);
+    lane_end_verification(lane, shard);
+    shard->verify.is_damaged = true;
+    struct replica_event event = {.type = REPLICA_FAIL};
+    (void)lane_drive(lane, shard, &event);
+    lane_release_waiters(lane, shard, shard->replica.applied_index);
+}
+
+/* To all others, since a replica that has failed does not follow who leads. */
+static void tell_damage(struct lane *lane, struct shard *shard) {
+    if (lane->map == NULL || lane->now_us - shard->verify.damage_told_us < AGAIN_US) return;
+    shard->verify.damage_told_us = lane->now_us;
+    struct verify_reply reply = {.to = {.shard = shard->id, .replica_id = shard->replica.replica_id},
+                                 .news = VERIFY_DAMAGED};
+    const struct map_shard *config = &lane->map->shards[shard->id];
+    for (uint32_t i = 0; i < config->replica_count; i++) {
+        uint32_t node = config->replicas[i].node;
+        if (node != lane->node) peer_outbox_add_reply(&lane->peer_outbox, node, &reply);
+    }
+}
+
+static bool want_repair(struct verification *verify, const struct map_replica *replica, uint32_t successor);
+static void note_finding(struct lane *lane, const struct shard *shard, uint32_t node, enum verify_fault fault);
+
+static void on_told_damage(struct lane *lane, struct shard *shard, const struct verify_reply *reply,
+                           uint32_t from) {
+    const struct map_replica *replica = map_find_replica(&shard->replica.config, from);
+    if (shard->replica.role != REPLICA_LEADER || replica == NULL) return;
+    if (replica->replica_id != reply->to.replica_id || !want_repair(&shard->verify, replica, 0)) return;
+    log_event(LOG_ERROR, "replica_damaged", "shard=%u node=%u replica=%llu", shard->id, from,
+              (unsigned long long)replica->replica_id);
+    note_finding(lane, shard, from, VERIFY_FAULT_DAMAGED);
+}
+
 /* ---- between replicas ---- */
 
 static void on_question(struct lane *lane, const struct verify_question *question, uint32_t from) {
@@ -131,8 +169,13 @@ static struct verify_told *find_told(struct verification *verify, uint32_t node,
 
 static void on_reply(struct lane *lane, const struct verify_reply *reply, uint32_t from) {
     struct shard *shard = shard_table_find(&lane->shards, reply->to.shard);
-    if (shard == NULL || !shard->verify.is_open) return;
+    if (shard == NULL) return;
+    if (reply->to.index == 0) {
+        if (reply->news == VERIFY_DAMAGED) on_told_damage(lane, shard, reply, from);
+        return;
+    }
     struct verification *verify = &shard->verify;
+    if (!verify->is_open) return;
     struct verify_told *told = find_told(verify, from, reply->to.replica_id);
     if (told == NULL || reply->to.epoch != verify->epoch || reply->to.index != verify->index) return;
     if (told->news != VERIFY_UNDER_WAY) return; /* late, or repeated */
@@ -218,13 +261,15 @@ static void log_answers(enum log_level level, const char *event, const struct sh
               (unsigned long long)shard->verify.epoch, (unsigned long long)shard->verify.index, answers);
 }
 
-static void want_repair(struct verification *verify, const struct map_replica *replica, uint32_t successor) {
+/* False: it is wanted already. */
+static bool want_repair(struct verification *verify, const struct map_replica *replica, uint32_t successor) {
     for (uint32_t i = 0; i < verify->repair_count; i++) {
-        if (verify->repairs[i].replica_id == replica->replica_id) return;
+        if (verify->repairs[i].replica_id == replica->replica_id) return false;
     }
-    if (verify->repair_count == MAP_REPLICAS_MAX) return;
+    if (verify->repair_count == MAP_REPLICAS_MAX) return false;
     verify->repairs[verify->repair_count++] =
         (struct verify_repair){.node = replica->node, .replica_id = replica->replica_id, .successor = successor};
+    return true;
 }
 
 /* Who is wrong begins anew, from a leader that is right. One that is not lets nobody else begin anew: it goes itself, and who
@@ -236,11 +281,11 @@ static void decide_repairs(struct lane *lane, struct shard *shard, const struct 
     uint32_t first_sound = (uint32_t)__builtin_ctz(verdict->sound);
     for (uint32_t i = 0; i < count; i++) {
         if (members[i]->node != lane->node || (wrong >> i & 1) == 0) continue;
-        want_repair(&shard->verify, members[i], members[first_sound]->node);
+        (void)want_repair(&shard->verify, members[i], members[first_sound]->node);
         return;
     }
     for (uint32_t i = 0; i < count; i++) {
-        if ((wrong >> i & 1) != 0) want_repair(&shard->verify, members[i], 0);
+        if ((wrong >> i & 1) != 0) (void)want_repair(&shard->verify, members[i], 0);
     }
 }
 
@@ -325,6 +370,7 @@ void lane_on_marker_appended(struct lane *lane, struct shard *shard, uint64_t ep
     verify->epoch = epoch;
     verify->index = index;
     verify->generation = map_generation(lane);
+    verify->is_suspected = false;
     verify->told_count = 0;
     lane->verify.open++;
     lane->verify.last_begun = shard->id;
@@ -342,7 +388,8 @@ static void begin_if_due(struct lane *lane, struct shard *shard) {
     bool in_background = lane->options.verify_interval_ms > 0;
     if (shard->replica.role != REPLICA_LEADER) return;
     if (in_background && verify->due_us == 0) set_first_due(lane, shard);
-    bool due = is_wanted(lane, verify->done_generation) || (in_background && lane->now_us >= verify->due_us);
+    bool due = is_wanted(lane, verify->done_generation) || verify->is_suspected ||
+               (in_background && lane->now_us >= verify->due_us);
     bool may = lane->verify.open < OPEN_MAX && last_is_scrubbed(lane) && !verify->is_running &&
                lane->now_us >= verify->again_us;
     if (!due || !may || lane_write_gate(lane) != SK_OK) return;
@@ -376,6 +423,10 @@ void lane_tick_verification(struct lane *lane, struct shard *shard) {
     if (lane->verify.generation != map_generation(lane)) {
         lane->verify.generation = map_generation(lane);
         lane->verify.generation_us = lane->now_us;
+    }
+    if (shard->verify.is_damaged) {
+        tell_damage(lane, shard);
+        return;
     }
     if (shard->verify.is_open) {
         watch(lane, shard);

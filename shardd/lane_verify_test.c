@@ -316,6 +316,88 @@ static void test_a_replica_that_is_needed_waits(void **state) {
     assert_int_equal(count_all_findings(cluster), SHARDS);
 }
 
+/* R24: a write needs a record that cannot be read. Only this replica of the node has to go. */
+static void test_r24_executing_meets_damage(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_node(cluster, 2);
+    plant_damage(cluster, 2);
+    start_node(cluster, 2);
+    wait_until(cluster, isr_is_whole(cluster));
+    set(cluster, "key-3", "anew");
+    uint32_t shard = shard_of("key-3");
+    wait_until(cluster, cluster->map->shards[shard].replicas[1].replica_id != 10 * (shard + 1) + 1);
+    wait_until(cluster, isr_is_whole(cluster));
+    assert_int_equal(count_findings(cluster, 2, VERIFY_FAULT_DAMAGED), 1);
+    assert_int_equal(record_of(cluster, 1 - shard).replicas[1].replica_id, 10 * (2 - shard) + 1);
+    expect(cluster, "key-3", "anew");
+    verify(cluster); /* the other shard has its damage yet */
+    assert_int_equal(count_findings(cluster, 2, VERIFY_FAULT_DAMAGED), 2);
+}
+
+static void test_r24_a_leader_meets_damage(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_node(cluster, 1);
+    plant_damage(cluster, 1);
+    wait_until(cluster, cluster->map->shards[0].leader != 1 && cluster->map->shards[1].leader != 1);
+    start_node(cluster, 1);
+    wait_until(cluster, isr_is_whole(cluster));
+    uint32_t shard = shard_of("key-3");
+    pthread_mutex_lock(&cluster->lock);
+    set_leader(cluster, change_record(cluster, shard), 1);
+    publish(cluster);
+    pthread_mutex_unlock(&cluster->lock);
+    set(cluster, "key-3", "anew");
+    assert_int_not_equal(record_of(cluster, shard).leader, 1);
+    wait_until(cluster,
+               cluster->map->shards[shard].replicas[0].replica_id != 10 * (shard + 1) && isr_is_whole(cluster));
+    expect(cluster, "key-3", "anew");
+}
+
+/* A read that met damage is answered with a fault; the next may find another leader. */
+static void test_r24_a_read_meets_damage(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_node(cluster, 1);
+    plant_damage(cluster, 1);
+    wait_until(cluster, cluster->map->shards[0].leader != 1 && cluster->map->shards[1].leader != 1);
+    start_node(cluster, 1);
+    wait_until(cluster, isr_is_whole(cluster));
+    uint32_t shard = shard_of("key-3");
+    pthread_mutex_lock(&cluster->lock);
+    set_leader(cluster, change_record(cluster, shard), 1);
+    publish(cluster);
+    pthread_mutex_unlock(&cluster->lock);
+    assert_int_equal(run_for(cluster, "key-3", 0, "GET key-3", 0, NULL), SK_INTERNAL);
+    wait_until(cluster, cluster->map->shards[shard].leader != 1 && isr_is_whole(cluster));
+    assert_int_not_equal(record_of(cluster, shard).replicas[0].replica_id, 10 * (shard + 1));
+    expect(cluster, "key-3", "value-as-it-should-be");
+}
+
+/* Opening replays what is behind the last checkpoint. */
+static void test_r24_replaying_meets_damage(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_node(cluster, 2);
+    cluster->nodes[2].options.checkpoint_interval_ms = 3600 * 1000;
+    start_node(cluster, 2);
+    wait_until(cluster, isr_is_whole(cluster));
+    write_keys(cluster, "second");
+    wait_until(cluster, stats_of(cluster, 2).unapplied == 0 &&
+                            stats_of(cluster, 2).applied == stats_of(cluster, 1).applied);
+    stop_node(cluster, 2);
+    plant_damage(cluster, 2);
+    start_node(cluster, 2);
+    wait_until(cluster, cluster->map->shards[0].replicas[1].replica_id != 11 &&
+                            cluster->map->shards[1].replicas[1].replica_id != 21 && isr_is_whole(cluster));
+    verify(cluster);
+    stop_node(cluster, 1);
+    stop_node(cluster, 3);
+    start_node(cluster, 3);
+    expect_keys(cluster, "second");
+}
+
 static void test_it_happens_in_the_background(void **state) {
     struct cluster *cluster = *state;
     for (uint32_t id = 1; id <= NODES; id++) cluster->nodes[id].options.verify_interval_ms = 100;
@@ -371,6 +453,10 @@ int main(int argc, char **argv) {
         TEST(test_r24_a_damaged_follower_begins_anew),
         TEST(test_of_two_that_differ_none_is_touched),
         TEST(test_a_replica_that_is_needed_waits),
+        TEST(test_r24_executing_meets_damage),
+        TEST(test_r24_a_leader_meets_damage),
+        TEST(test_r24_a_read_meets_damage),
+        TEST(test_r24_replaying_meets_damage),
         TEST(test_it_happens_in_the_background),
         TEST(test_losses_only_delay_it),
         TEST(test_who_has_lost_its_sum_says_so),

@@ -113,6 +113,22 @@ static int note_position(struct shard *shard, uint64_t index, wal_position posit
     return log_index_add(&shard->log, index, position);
 }
 
+/* What is committed. A record that cannot be read is this shard's affair and no other's (R24): its entries stay where they
+ * are, and the replica takes no part in anything. */
+static int execute(struct replay *replay, struct shard *shard) {
+    int err = SK_OK;
+    while (err == SK_OK && !shard->verify.is_damaged) {
+        err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
+    }
+    if (err == SK_ECORRUPT) {
+        shard->verify.is_damaged = true;
+        log_event(LOG_ERROR, "shard_damaged", "shard=%u index=%llu", shard->id,
+                  (unsigned long long)shard->replica.applied_index + 1);
+        return SK_OK;
+    }
+    return err == SK_NOT_FOUND ? SK_OK : err;
+}
+
 static int on_entry(struct replay *replay, struct shard *shard, const struct wal_entry *logged,
                     wal_position position) {
     if (is_cut_later(&shard->replica, logged)) return SK_OK;
@@ -120,8 +136,7 @@ static int on_entry(struct replay *replay, struct shard *shard, const struct wal
     int err = is_new ? add_entry(shard, logged) : SK_OK;
     if (err == SK_STALE_EPOCH) return SK_OK;
     if (err == SK_OK) err = note_position(shard, logged->index, position);
-    while (err == SK_OK && is_new) err = shard_execute_next(shard, &replay->scratch, executed_cb, NULL);
-    return err == SK_NOT_FOUND ? SK_OK : err;
+    return err == SK_OK && is_new ? execute(replay, shard) : err;
 }
 
 int replay_entry_cb(void *arg, const struct wal_entry *logged, wal_position position) {
@@ -156,6 +171,9 @@ static void finish_shard(const struct replay *replay, struct shard *shard) {
     struct replica_event event = {.type = REPLICA_RELEASED,
                                   .index = first == 0 ? shard->replica.last_index + 1 : first};
     replica_restore_time(&shard->replica, replay->time_us);
+    replica_step(&shard->replica, &event, &none);
+    if (!shard->verify.is_damaged) return;
+    event = (struct replica_event){.type = REPLICA_FAIL};
     replica_step(&shard->replica, &event, &none);
 }
 

@@ -112,5 +112,5 @@ int shard_hash_memory(const struct shard *shard, const struct pending *marker, s
                       struct scrub_sum *hash);
 
 /* Executes the next entry if it is committed and tells `cb`. SK_OK, SK_NOT_FOUND (none is committed), or a fault after
- * which the state cannot be trusted. `answer` is scratch. */
+ * which the state cannot be trusted, of this shard (SK_ECORRUPT: a record cannot be read) or at all. `answer` is scratch. */
 int shard_execute_next(struct shard *shard, struct buffer *answer, shard_executed_cb *cb, void *arg);

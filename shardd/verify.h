@@ -21,6 +21,7 @@ enum verify_news {
     VERIFY_DROPPED, /* the process, or the content by an install, is another than when the marker was executed */
 };
 
+/* An answer; or, unasked, `to` with epoch and index 0: DAMAGED, it executes nothing any more. */
 struct verify_reply {
     struct verify_question to;
     enum verify_news news;
@@ -45,6 +46,11 @@ struct verify_repair {
 
 /* Part of a shard; lane_verify.c's. */
 struct verification {
+    /* R24: executing an entry has met a record that cannot be read. Nothing more is executed; the leader is told, again and
+     * again, until this replica's stay ends. */
+    bool is_damaged;
+    uint64_t damage_told_us;
+
     /* the last marker that was executed here, and its scrub */
     struct scrub *scrub; /* owned; NULL: there is none, or it was dropped */
     bool is_running;     /* it is in its lane's count of those that run */
@@ -59,6 +65,7 @@ struct verification {
     struct verify_told told[MAP_REPLICAS_MAX];
     uint64_t done_generation; /* the highest that was completed here */
     uint64_t due_us;          /* when the next one begins in the background; 0 = not set */
+    bool is_suspected;        /* a read has met a record that cannot be read: the next one begins at once */
     uint64_t again_us;        /* not before */
     uint32_t repair_count;
     struct verify_repair repairs[MAP_REPLICAS_MAX];

@@ -424,6 +424,9 @@ void lane_tick_verification(struct lane *lane, struct shard *shard) {
         lane->verify.generation = map_generation(lane);
         lane->verify.generation_us = lane->now_us;
     }
+    bool read_met_damage = shard->verify.is_suspected && shard->replica.role == REPLICA_FOLLOWER;
+    if (read_met_damage)
+        lane_on_damage(lane, shard); /* what a leader's read has met a verification looks at first */
     if (shard->verify.is_damaged) {
         tell_damage(lane, shard);
         return;

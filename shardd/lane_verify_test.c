@@ -375,6 +375,26 @@ static void test_r24_a_read_meets_damage(void **state) {
     expect(cluster, "key-3", "value-as-it-should-be");
 }
 
+static void test_r24_a_followers_read_meets_damage(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_node(cluster, 2);
+    plant_damage(cluster, 2);
+    start_node(cluster, 2);
+    wait_until(cluster, isr_is_whole(cluster));
+    uint32_t shard = shard_of("key-3");
+    int err;
+    do { /* until it may serve */
+        uint64_t number = next_number(cluster);
+        ask_node(cluster, 2, number, shard, REQUEST_STALE, "GET key-3", 0);
+        err = await(cluster, number, NULL);
+        assert_int_not_equal(err, SK_OK);
+    } while (err != SK_INTERNAL);
+    wait_until(cluster, cluster->map->shards[shard].replicas[1].replica_id != 10 * (shard + 1) + 1 &&
+                            isr_is_whole(cluster));
+    assert_int_equal(count_findings(cluster, 2, VERIFY_FAULT_DAMAGED), 1);
+}
+
 /* Opening replays what is behind the last checkpoint. */
 static void test_r24_replaying_meets_damage(void **state) {
     struct cluster *cluster = *state;
@@ -446,19 +466,13 @@ static void test_who_has_lost_its_sum_says_so(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(test_equal_content_is_found_equal),
-        TEST(test_it_is_equal_after_all_that_happens),
-        TEST(test_a_follower_that_differs_begins_anew),
-        TEST(test_a_leader_that_differs_leads_no_more),
-        TEST(test_r24_a_damaged_follower_begins_anew),
-        TEST(test_of_two_that_differ_none_is_touched),
-        TEST(test_a_replica_that_is_needed_waits),
-        TEST(test_r24_executing_meets_damage),
-        TEST(test_r24_a_leader_meets_damage),
-        TEST(test_r24_a_read_meets_damage),
-        TEST(test_r24_replaying_meets_damage),
-        TEST(test_it_happens_in_the_background),
-        TEST(test_losses_only_delay_it),
+        TEST(test_equal_content_is_found_equal),        TEST(test_it_is_equal_after_all_that_happens),
+        TEST(test_a_follower_that_differs_begins_anew), TEST(test_a_leader_that_differs_leads_no_more),
+        TEST(test_r24_a_damaged_follower_begins_anew),  TEST(test_of_two_that_differ_none_is_touched),
+        TEST(test_a_replica_that_is_needed_waits),      TEST(test_r24_executing_meets_damage),
+        TEST(test_r24_a_leader_meets_damage),           TEST(test_r24_a_read_meets_damage),
+        TEST(test_r24_a_followers_read_meets_damage),   TEST(test_r24_replaying_meets_damage),
+        TEST(test_it_happens_in_the_background),        TEST(test_losses_only_delay_it),
         TEST(test_who_has_lost_its_sum_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -65,8 +65,9 @@ struct verification {
     struct verify_told told[MAP_REPLICAS_MAX];
     uint64_t done_generation; /* the highest that was completed here */
     uint64_t due_us;          /* when the next one begins in the background; 0 = not set */
-    bool is_suspected;        /* a read has met a record that cannot be read: the next one begins at once */
-    uint64_t again_us;        /* not before */
+    bool
+        is_suspected; /* a read has met a record that cannot be read: the next one begins at once, and a follower is damaged */
+    uint64_t again_us; /* not before */
     uint32_t repair_count;
     struct verify_repair repairs[MAP_REPLICAS_MAX];
     uint64_t repair_us; /* when they were asked for last */

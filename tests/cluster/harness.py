@@ -10,6 +10,7 @@ import random
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 import msgpack
@@ -55,6 +56,33 @@ def wait_for(condition, what):
         if time.monotonic() > deadline:
             raise AssertionError(f"never came true: {what}")
         time.sleep(0.01)
+
+
+class Background(threading.Thread):
+    """Does `work` beside the test. What goes wrong in it is raised in the thread that asks."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.stopping = threading.Event()  # for `work` to look at
+        self.failure = None
+
+    def run(self):
+        try:
+            self.work()
+        except BaseException as failure:
+            self.failure = failure
+
+    def work(self):
+        raise NotImplementedError
+
+    def check(self):
+        if self.failure is not None:
+            raise self.failure
+
+    def finish(self, timeout_s=None):
+        self.stopping.set()
+        self.join(timeout_s)
+        self.check()
 
 
 class ReplyError(Exception):
@@ -106,6 +134,17 @@ class Client:
         self.close()
 
 
+class Loopback:
+    """The one host of daemons that share this machine's own address."""
+
+    def address(self, name):
+        return "127.0.0.1"
+
+    def command(self, name, words):
+        """What runs the command where that daemon lives."""
+        return words
+
+
 class Daemon:
     def __init__(self, cluster, kind, name, flags):
         self.cluster = cluster
@@ -118,7 +157,8 @@ class Daemon:
     def start(self, *more):
         assert self.process is None
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen([BINARIES[self.kind], *self.flags, *more], stderr=log, stdout=log)
+            command = self.cluster.hosts.command(self.name, [BINARIES[self.kind], *self.flags, *more])
+            self.process = subprocess.Popen(command, stderr=log, stdout=log)
 
     def kill(self):
         """kill -9, and the body is taken away."""
@@ -138,9 +178,12 @@ class Daemon:
         self.process = None
         return code
 
+    def flag(self, name):
+        return self.flags[self.flags.index(name) + 1]
+
     def port(self, flag):
         """Of an address among the flags, as text."""
-        return self.flags[self.flags.index(flag) + 1].rsplit(":", 1)[1]
+        return self.flag(flag).rsplit(":", 1)[1]
 
     def said(self, text):
         return text in self.log.read_text(errors="replace")
@@ -148,35 +191,46 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,), gateways=1):
+                 lanes=(1,), gateways=1, hosts=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        ports = free_ports(3 + 2 * nodes + 2 * gateways)
-        self.metad_address = f"tcp://127.0.0.1:{ports[0]}"
-        metad = ["--metad", self.metad_address, "--metad-publish", f"tcp://127.0.0.1:{ports[1]}"]
-        here = ["--advertise", "127.0.0.1"]
+        self.hosts = hosts or Loopback()
+        self.ports = iter(free_ports(3 + 2 * nodes + 2 * gateways))  # all unlike, also where hosts are
+        self.metad_address, publish, raft = (self.listen_at("metad") for _ in range(3))
+        metad = ["--metad", self.metad_address, "--metad-publish", publish]
         self.metad = Daemon(self, "metad", "metad", [
-            "--data-dir", str(self.directory / "metad"), *here,
-            "--listen", self.metad_address, "--publish-listen", f"tcp://127.0.0.1:{ports[1]}",
-            "--raft-listen", f"127.0.0.1:{ports[2]}", "--shards", str(shards), "--expect-nodes", str(nodes)])
+            "--data-dir", str(self.directory / "metad"), *self.advertise("metad"),
+            "--listen", self.metad_address, "--publish-listen", publish,
+            "--raft-listen", raft.removeprefix("tcp://"), "--shards", str(shards), "--expect-nodes", str(nodes)])
         self.nodes = []
-        for i in range(nodes):
-            data = data_of(i) if data_of else self.directory / f"shardd-{i}"
-            self.nodes.append(Daemon(self, "shardd", f"shardd-{i}", [
-                "--data-dir", str(data), *here, *metad,
-                "--lanes", str(lanes[i % len(lanes)]),
-                "--frames-listen", f"tcp://127.0.0.1:{ports[3 + 2 * i]}",
-                "--replication-listen", f"tcp://127.0.0.1:{ports[4 + 2 * i]}", *shardd_flags]))
-        ports = ports[3 + 2 * nodes:]
-        self.addresses = [f"tcp://127.0.0.1:{ports[2 * i]}" for i in range(gateways)]
-        self.gateways = [Daemon(self, "gateway", f"gateway-{i}" if i > 0 else "gateway", [
-            *here, *metad, "--listen", self.addresses[i],
-            "--frames-listen", f"tcp://127.0.0.1:{ports[2 * i + 1]}", *gateway_flags]) for i in range(gateways)]
+        for i, name in enumerate(self.node_names(nodes)):
+            data = data_of(i) if data_of else self.directory / name
+            self.nodes.append(Daemon(self, "shardd", name, [
+                "--data-dir", str(data), *self.advertise(name), *metad,
+                "--lanes", str(lanes[i % len(lanes)]), "--frames-listen", self.listen_at(name),
+                "--replication-listen", self.listen_at(name), *shardd_flags]))
+        self.gateways = [Daemon(self, "gateway", name, [
+            *self.advertise(name), *metad, "--listen", self.listen_at(name),
+            "--frames-listen", self.listen_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
+        self.addresses = [gateway.flag("--listen") for gateway in self.gateways]
         self.address, self.gateway = self.addresses[0], self.gateways[0]
 
+    @staticmethod
+    def node_names(count):
+        return [f"shardd-{i}" for i in range(count)]
+
+    @staticmethod
+    def gateway_names(count):
+        return [f"gateway-{i}" if i > 0 else "gateway" for i in range(count)]
+
+    def listen_at(self, name):
+        return f"tcp://{self.hosts.address(name)}:{next(self.ports)}"
+
+    def advertise(self, name):
+        return ["--advertise", self.hosts.address(name)]
+
     def data_of(self, i):
-        flags = self.nodes[i].flags
-        return pathlib.Path(flags[flags.index("--data-dir") + 1])
+        return pathlib.Path(self.nodes[i].flag("--data-dir"))
 
     def daemons(self):
         return [self.metad, *self.nodes, *self.gateways]

@@ -18,7 +18,7 @@ import time
 
 import pynng
 
-from harness import BINARIES, Client
+from harness import BINARIES, Background, Client
 
 # Kinds of keys, and how often each operation comes on them. Texts under "any" may be numbers, lists or neither.
 MIXES = {
@@ -96,13 +96,13 @@ def text_of(result):
     return result.decode("latin-1") if isinstance(result, bytes) else result
 
 
-class Worker(threading.Thread):
+class Worker(Background):
     """resolves: after TIMEOUT it asks again under the same id until it knows, and now and then it asks for an old write
     again, which must get the old answer. Else such a write is left unknown. Not named: its writes have no ids, so that one
     without an answer is left unknown, and what its gateway asks for again is told from new by the gateway's own names."""
 
     def __init__(self, number, make_client, recorder, keys, seed, timeout_ms, resolves=False, named=True):
-        super().__init__(daemon=True)
+        super().__init__()
         self.number = number
         self.make_client = make_client
         self.client = make_client()
@@ -117,17 +117,13 @@ class Worker(threading.Thread):
         self.count = 0
         self.errors = collections.Counter()  # by code
         self.last_seen = {}  # of each key
-        self.stopping = threading.Event()
-        self.failure = None
 
-    def run(self):
+    def work(self):
         try:
             while not self.stopping.is_set():
                 self.do_something()
                 if self.resolves and self.old_writes and self.chance.randrange(REPEAT_ONE_IN) == 0:
                     self.repeat(*self.chance.choice(self.old_writes))
-        except BaseException as failure:  # told by the thread that waits
-            self.failure = failure
         finally:
             self.client.close()
 
@@ -238,8 +234,7 @@ class Workload:
     def operations(self):
         """How many have had a known outcome so far; for waiting until some more have. A worker that failed fails here."""
         for worker in self.workers:
-            if worker.failure is not None:
-                raise worker.failure
+            worker.check()
         return self.recorder.done
 
     def run_for(self, seconds):

@@ -3,11 +3,10 @@ has the same data as the others, which is read back with that node as the leader
 
 import random
 import shutil
-import threading
 
 import pytest
 
-from harness import wait_for
+from harness import Background, wait_for
 from replicas import Replicas
 
 BATCH = 500
@@ -44,34 +43,26 @@ class Data:
                     assert value is not None and value.decode() == self.values[key], key
 
 
-class Busy(threading.Thread):
+class Busy(Background):
     """Writes all the time, to keys of its own, over all shards."""
 
     def __init__(self, data):
-        super().__init__(daemon=True)
+        super().__init__()
         self.data = data
         self.own = Data(data.cluster)
-        self.stopping = threading.Event()
-        self.failure = None
 
-    def run(self):
-        try:
-            turn = 0
-            while not self.stopping.is_set():
-                turn += 1
-                self.own.write(10_000_000, 1000, f"busy{turn}")
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
+    def work(self):
+        turn = 0
+        while not self.stopping.is_set():
+            turn += 1
+            self.own.write(10_000_000, 1000, f"busy{turn}")
 
     def __enter__(self):
         self.start()
         return self
 
     def __exit__(self, *_):
-        self.stopping.set()
-        self.join()
-        if self.failure is not None:
-            raise self.failure
+        self.finish()
         self.data.values.update(self.own.values)
 
 

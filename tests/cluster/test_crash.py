@@ -1,28 +1,25 @@
 """kill -9 in the middle of a stream of writes: what was acknowledged is there, and nothing took effect twice."""
 
 import random
-import threading
 
 import pynng
 import pytest
 
-from harness import Client, wait_for
+from harness import Background, Client, wait_for
 
 WRITERS = 4
 
 
-class Writer(threading.Thread):
+class Writer(Background):
     """Sets its own keys, each to a number that only grows, and counts with INCR under ids of its own. What is not
     answered is sent again under the same id, so every increment must take effect exactly once."""
 
     def __init__(self, address, name):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = Client(address, timeout_ms=70000)
         self.prefix = name
         self.acknowledged = {}
         self.increments = 0
-        self.stopping = threading.Event()
-        self.failure = None
 
     def insist(self, method, *params, number):
         """Until it is done: the id makes a repeat harmless."""
@@ -35,26 +32,20 @@ class Writer(threading.Thread):
                 return result
             assert error[0] in ("UNAVAILABLE", "TIMEOUT", "OVERLOADED"), error
 
-    def run(self):
-        try:
-            number = 0
-            while not self.stopping.is_set():
-                number += 1
-                key = f"{self.prefix}:{number % 50}"
-                self.insist("SET", key, str(number), number=2 * number)
-                self.acknowledged[key] = number
-                counted = self.insist("INCR", f"{self.prefix}:count", number=2 * number + 1)
-                self.increments += 1
-                assert counted == self.increments, f"count is {counted} after {self.increments} increments"
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
+    def work(self):
+        number = 0
+        while not self.stopping.is_set():
+            number += 1
+            key = f"{self.prefix}:{number % 50}"
+            self.insist("SET", key, str(number), number=2 * number)
+            self.acknowledged[key] = number
+            counted = self.insist("INCR", f"{self.prefix}:count", number=2 * number + 1)
+            self.increments += 1
+            assert counted == self.increments, f"count is {counted} after {self.increments} increments"
 
     def stop(self):
-        self.stopping.set()
-        self.join()
+        self.finish()
         self.client.close()
-        if self.failure is not None:
-            raise self.failure
 
 
 def check(cluster, writers):

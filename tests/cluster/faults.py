@@ -1,173 +1,158 @@
-"""Faults to a cluster of real processes, one after the other and some at once: kill -9, SIGSTOP, hand-overs."""
+"""Faults to a cluster of real processes, one after the other and some at once. What may happen is a table of kinds; here
+are those of processes: kill -9, SIGSTOP, hand-overs. tests/chaos adds those of networks and disks."""
 
 import collections
 import datetime
 import signal
 import time
+import typing
 
 from replicas import Replicas
 
 DOWN_S_MAX = 3.0  # a daemon that was killed is started again after a random time up to this,
 STOPPED_S = (0.1, 10.0)  # one that was stopped goes on after one of these,
-PAUSE_S_MAX = 2.0  # and the next fault comes so much later, whether the last is over or not
+PAUSE_S_MAX = 2.0  # and the next fault comes so much later, whether the last is over or not,
+AT_ONCE_MAX = 3  # up to so many at a time
 NO_MAJORITY = 0.2  # how often a second node of three may be hit while one is ill
 
-# What may happen, and how often.
-KINDS = {"kill_leader": 6, "kill_follower": 4, "kill_gateway": 2, "kill_metad": 2, "kill_everything": 1,
-         "stop_leader": 5, "stop_follower": 4, "stop_gateway": 1, "stop_metad": 1, "hand_over": 2, "leader_ahead": 2}
+
+class Fault:
+    """One that has begun."""
+
+    def __init__(self, kind, patients, nature):
+        self.kind = kind
+        self.patients = set(patients)  # daemons that may be of no use while it lasts
+        # "process": what is left of it starts, ends or resumes processes, and is void when all are killed; "repair": it
+        # needs its processes; or something else
+        self.nature = nature
+
+
+class Kind(typing.NamedTuple):
+    weight: int  # how often, relative to the others
+    begin: typing.Callable  # begin(faults, kind's name): does it, or nothing if it cannot be done now
+
+
+class Step(typing.NamedTuple):
+    """Of what has begun, a part that is still to come."""
+    time_s: float  # monotonic
+    fault: Fault
+    words: str  # for the log
+    action: typing.Callable
+
+
+def name_of(argument):
+    """Of a daemon, a fault or a plain value."""
+    return getattr(argument, "name", None) or getattr(argument, "kind", None) or str(argument)
 
 
 class Faults:
-    """Chosen by `chance` (random.Random), so that a seed names the faults; what they meet depends on the moment.
-    Each is written to `log`, a file, when it begins and when it is undone."""
+    """Chosen by `chance` (random.Random) from `kinds` (name: Kind), so that a seed names the faults; what they meet depends
+    on the moment. Each is written to `log`, a file, when it begins and when it is undone."""
 
-    def __init__(self, cluster, chance, log):
+    def __init__(self, cluster, chance, log, kinds):
         self.cluster = cluster
         self.replicas = Replicas(cluster)
         self.chance = chance
+        self.kinds = kinds
         self.file = open(log, "a", encoding="utf-8", buffering=1)
-        self.plan = []  # of what has begun, the rest: (monotonic seconds, daemon, what happens to it)
+        self.plan = []  # of Step, in the order of time
         self.counts = collections.Counter()
+        self.healed_s = time.monotonic()  # when the last one was over
 
     def run(self, seconds, look=lambda: None):
-        """Faults for so long; then everything runs again. `look` is called now and then, and may raise."""
+        """Faults for so long; then everything is well again. `look` is called now and then, and may raise."""
         end = time.monotonic() + seconds
         next_fault = time.monotonic()
         while time.monotonic() < end:
-            if time.monotonic() >= next_fault:
-                self.begin(self.chance.choices(list(KINDS), list(KINDS.values()))[0])
+            if time.monotonic() >= next_fault and len(self.active()) < AT_ONCE_MAX:
+                kind = self.chance.choices(list(self.kinds), [kind.weight for kind in self.kinds.values()])[0]
+                self.kinds[kind].begin(self, kind)
                 next_fault = time.monotonic() + self.chance.uniform(0, PAUSE_S_MAX)
-            self.go_on(time.monotonic())
-            self.check()
-            look()
-            time.sleep(0.01)
-        self.go_on(float("inf"))
+            self.pass_time(time.monotonic(), look)
+        while self.plan:  # a step may plan another
+            self.pass_time(float("inf"), look)
+        self.healed_s = time.monotonic()
+        self.say("healed")
+
+    def pass_time(self, now_s, look):
+        self.go_on(now_s)
         self.check()
-
-    def begin(self, kind):
-        if kind == "kill_everything":
-            self.kill_everything()
-            return
-        status = self.status()
-        if kind == "hand_over":
-            self.hand_over(status)
-        elif kind == "leader_ahead":
-            self.let_leader_be_ahead(status)
-        else:
-            self.hit_one(kind, self.target(kind, status))
-
-    def hit_one(self, kind, daemon):
-        if not self.may_hit(daemon):
-            return
-        self.note(kind, daemon)
-        if kind.startswith("stop"):
-            self.stop(daemon)
-            self.later(self.chance.uniform(*STOPPED_S), daemon, self.resume)
-        else:
-            daemon.kill()
-            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, self.start)
-
-    def kill_everything(self):
-        self.note("kill_everything")
-        self.plan = []
-        self.cluster.kill_all()
-        for daemon in self.cluster.daemons():
-            self.later(self.chance.uniform(0, DOWN_S_MAX), daemon, self.start)
-
-    def let_leader_be_ahead(self, status):
-        """A leader goes on alone while the other nodes are stopped; then all are killed, so that what is on its way to the
-        others is gone, and the leader is started last. Nobody may have been told that anything was written since."""
-        if status is None or not all(self.is_well(node) for node in self.cluster.nodes):
-            return
-        leader = self.target("leader", status)
-        others = [node for node in self.cluster.nodes if node is not leader]
-        self.note("leader_ahead", leader)
-        for node in others:
-            self.stop(node)
-        killed_s = self.chance.uniform(0, 0.5)
-        for node in self.cluster.nodes:
-            self.later(killed_s, node, self.kill)
-        for node in others:
-            self.later(killed_s + self.chance.uniform(0, 0.5), node, self.start)
-        self.later(killed_s + self.chance.uniform(0.5, DOWN_S_MAX), leader, self.start)
-
-    def hand_over(self, status):
-        """Of a random shard to somebody in sync; metad may refuse, and the leader may give up."""
-        if status is None:
-            return
-        shard = self.chance.randrange(len(status["map"]["shards"]))
-        record = status["map"]["shards"][shard]
-        others = [node for node in record["isr"] if node != record["leader"]]
-        if not others:
-            return
-        to = self.chance.choice(others)
-        self.note("hand_over")
-        self.replicas.hand_over(shard, to)
+        look()
+        time.sleep(0.01)
 
     # ---- who ----
+
+    def active(self):
+        return {step.fault for step in self.plan}
 
     def status(self):
         """None if metad cannot be asked now, or knows no shards yet."""
         status = self.replicas.status() if self.is_well(self.cluster.metad) else None
         return status if status is not None and status["map"]["shards"] else None
 
-    def target(self, kind, status):
-        cluster = self.cluster
-        if kind.endswith("gateway"):
-            return self.chance.choice(cluster.gateways)
-        if kind.endswith("metad"):
-            return cluster.metad
+    def leader(self):
+        """Of a random shard; anybody if that is not known."""
+        status = self.status()
         leader_id = 0 if status is None else self.chance.choice(status["map"]["shards"])["leader"]
-        leader = self.replicas.node_of(status, leader_id) if leader_id != 0 else self.chance.choice(cluster.nodes)
-        if kind.endswith("leader"):
-            return leader
-        return self.chance.choice([node for node in cluster.nodes if node is not leader])
+        return self.replicas.node_of(status, leader_id) if leader_id != 0 else self.chance.choice(self.cluster.nodes)
+
+    def follower(self):
+        leader = self.leader()
+        return self.chance.choice([node for node in self.cluster.nodes if node is not leader])
+
+    def gateway(self):
+        return self.chance.choice(self.cluster.gateways)
+
+    def metad(self):
+        return self.cluster.metad
 
     def is_well(self, daemon):
-        return all(daemon is not ill for _, ill, _ in self.plan)
+        return all(daemon not in fault.patients for fault in self.active())
 
-    def may_hit(self, daemon):
-        """Nothing twice at a time; of the nodes mostly one, sometimes two, so that for a while nobody can write."""
-        if not self.is_well(daemon):
+    def may_hit(self, *daemons):
+        """Nobody twice at a time; of the nodes mostly one, sometimes two, so that for a while nobody can write."""
+        if not all(self.is_well(daemon) for daemon in daemons):
             return False
-        ill = sum(not self.is_well(node) for node in self.cluster.nodes)
-        ill_max = 1 if self.chance.random() < NO_MAJORITY else 0
-        return daemon not in self.cluster.nodes or ill <= ill_max
+        ill = sum(not self.is_well(node) or node in daemons for node in self.cluster.nodes)
+        ill_max = 2 if self.chance.random() < NO_MAJORITY else 1
+        return not set(daemons) & set(self.cluster.nodes) or ill <= ill_max
 
     # ---- what happens ----
 
-    def note(self, kind, *daemons):
+    def note(self, kind, *daemons, nature="process", words=""):
+        """A fault begins; its steps are planned with `later`."""
         self.counts[kind] += 1
-        self.say(kind, *(daemon.name for daemon in daemons))
+        self.say(kind, *(daemon.name for daemon in daemons), words)
+        return Fault(kind, daemons, nature)
 
     def say(self, *words):
-        self.file.write(f"{datetime.datetime.utcnow().isoformat(timespec='milliseconds')}Z {' '.join(words)}\n")
+        now = datetime.datetime.utcnow().isoformat(timespec="milliseconds")
+        self.file.write(f"{now}Z {' '.join(word for word in words if word)}\n")
 
-    def later(self, seconds, daemon, action):
-        self.plan.append((time.monotonic() + seconds, daemon, action))
-        self.plan.sort(key=lambda planned: planned[0])
+    def later(self, seconds, fault, action, *arguments):
+        words = " ".join([action.__name__, *(name_of(argument) for argument in arguments)])
+        self.plan.append(Step(time.monotonic() + seconds, fault, words, lambda: action(*arguments)))
+        self.plan.sort(key=lambda step: step.time_s)
 
-    def go_on(self, now):
-        while self.plan and self.plan[0][0] <= now:
-            _, daemon, action = self.plan.pop(0)
-            self.say(f"  {action.__name__}", daemon.name)
-            action(daemon)
+    def may_kill_all(self):
+        return all(fault.nature != "repair" for fault in self.active())
 
-    @staticmethod
-    def stop(daemon):
-        daemon.signal(signal.SIGSTOP)
+    def kill_all(self):
+        """What was planned for their processes is void."""
+        self.plan = [step for step in self.plan if step.fault.nature != "process"]
+        self.cluster.kill_all()
 
-    @staticmethod
-    def resume(daemon):
-        daemon.signal(signal.SIGCONT)
+    def start_all_later(self, fault):
+        for daemon in self.cluster.daemons():
+            self.later(self.chance.uniform(0, DOWN_S_MAX), fault, start, daemon)
 
-    @staticmethod
-    def kill(daemon):
-        daemon.kill()
-
-    @staticmethod
-    def start(daemon):
-        daemon.start()
+    def go_on(self, now_s):
+        """Does what is due by then."""
+        due = [step for step in self.plan if step.time_s <= now_s]
+        self.plan = self.plan[len(due):]
+        for step in due:
+            self.say(" ", step.words)
+            step.action()
 
     def check(self):
         """No daemon has ended by itself."""
@@ -175,3 +160,96 @@ class Faults:
             if daemon.process is not None and daemon.process.poll() is not None:
                 raise AssertionError(f"{daemon.name} ended with {daemon.process.returncode}:\n"
                                      + daemon.log.read_text(errors="replace")[-2000:])
+
+
+# ---- kinds ----
+
+
+def start(daemon):
+    daemon.start()
+
+
+def kill(daemon):
+    daemon.kill()
+
+
+def stop(daemon):
+    daemon.signal(signal.SIGSTOP)
+
+
+def resume(daemon):
+    daemon.signal(signal.SIGCONT)
+
+
+def begin_kill(find):
+    def begin(faults, kind):
+        daemon = find(faults)
+        if faults.may_hit(daemon):
+            fault = faults.note(kind, daemon)
+            kill(daemon)
+            faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, daemon)
+    return begin
+
+
+def begin_stop(find):
+    def begin(faults, kind):
+        daemon = find(faults)
+        if faults.may_hit(daemon):
+            fault = faults.note(kind, daemon)
+            stop(daemon)
+            faults.later(faults.chance.uniform(*STOPPED_S), fault, resume, daemon)
+    return begin
+
+
+def kill_everything(faults, kind):
+    if faults.may_kill_all():
+        faults.kill_all()
+        faults.start_all_later(faults.note(kind, *faults.cluster.daemons()))
+
+
+def leader_ahead(faults, kind):
+    """A leader goes on alone while the other nodes are stopped; then all are killed, so that what is on its way to the others
+    is gone, and the leader is started last. Nobody may have been told that anything was written since."""
+    nodes = faults.cluster.nodes
+    if faults.status() is None or not all(faults.is_well(node) for node in nodes):
+        return
+    leader = faults.leader()
+    others = [node for node in nodes if node is not leader]
+    fault = faults.note(kind, *nodes, words=f"of {leader.name}")
+    for node in others:
+        stop(node)
+    killed_s = faults.chance.uniform(0, 0.5)
+    for node in nodes:
+        faults.later(killed_s, fault, kill, node)
+    for node in others:
+        faults.later(killed_s + faults.chance.uniform(0, 0.5), fault, start, node)
+    faults.later(killed_s + faults.chance.uniform(0.5, DOWN_S_MAX), fault, start, leader)
+
+
+def hand_over(faults, kind):
+    """Of a random shard to somebody in sync; metad may refuse, and the leader may give up."""
+    status = faults.status()
+    if status is None:
+        return
+    shard = faults.chance.randrange(len(status["map"]["shards"]))
+    record = status["map"]["shards"][shard]
+    others = [node for node in record["isr"] if node != record["leader"]]
+    if others:
+        to = faults.chance.choice(others)
+        faults.note(kind, words=f"shard {shard} to node {to}")
+        faults.replicas.hand_over(shard, to)
+
+
+PROCESS_KINDS = {
+    "kill_leader": Kind(6, begin_kill(Faults.leader)),
+    "kill_follower": Kind(4, begin_kill(Faults.follower)),
+    "kill_gateway": Kind(2, begin_kill(Faults.gateway)),
+    "kill_metad": Kind(2, begin_kill(Faults.metad)),
+    "kill_everything": Kind(1, kill_everything),
+    "stop_leader": Kind(5, begin_stop(Faults.leader)),
+    "stop_follower": Kind(4, begin_stop(Faults.follower)),
+    "stop_gateway": Kind(1, begin_stop(Faults.gateway)),
+    "stop_metad": Kind(1, begin_stop(Faults.metad)),
+    "hand_over": Kind(2, hand_over),
+    "leader_ahead": Kind(2, leader_ahead),
+}

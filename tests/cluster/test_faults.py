@@ -1,38 +1,34 @@
 """Faults under clients: after one alone none of them sees an error, and after many nothing is lost or done twice."""
 
-import collections
 import random
 import shutil
 import signal
-import threading
 import time
 
 import msgpack
 import pytest
 
-from faults import Faults
-from harness import BUILD, Client, wait_for
-from history import Workload
+from faults import PROCESS_KINDS
+from harness import BUILD, Background, Client, wait_for
 from replicas import Replicas, shard_of, tag_of
 from test_catch_up import SHORT_LOG
+from trial import Trial
 
 SHARDS = 16
 CLIENTS = 8
 
 
-class Counter(threading.Thread):
+class Counter(Background):
     """Increments a key in each shard in turn, under ids, with the gateway's own deadline (5 s). It tries again what surely
     has not happened, and takes no other error."""
 
     def __init__(self, address, name, tags):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = Client(address)
         self.name = name
         self.keys = [f"{name}:{{{tag}}}" for tag in tags]
         self.counts = dict.fromkeys(self.keys, 0)
         self.rounds = 0
-        self.stopping = threading.Event()
-        self.failure = None
 
     def count(self, key):
         number = f"{key}:{self.counts[key]}"
@@ -44,20 +40,14 @@ class Counter(threading.Thread):
         self.counts[key] += 1
         assert result == self.counts[key], f"{key} is {result} after {self.counts[key]} increments"
 
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                for key in self.keys:
-                    self.count(key)
-                self.rounds += 1
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
+    def work(self):
+        while not self.stopping.is_set():
+            for key in self.keys:
+                self.count(key)
+            self.rounds += 1
 
     def stop(self):
-        self.stopping.set()
-        self.join()
-        if self.failure is not None:
-            raise self.failure
+        self.finish()
         for key, count in self.counts.items():
             assert self.client("GET", key) == str(count).encode(), key
         self.client.close()
@@ -69,8 +59,7 @@ def wait_for_rounds(counters, more=2):
     wait_for(lambda: all(counter.failure or counter.rounds >= target for counter, target in zip(counters, targets)),
              "every shard takes writes")
     for counter in counters:
-        if counter.failure is not None:
-            raise counter.failure
+        counter.check()
 
 
 def kill_and_restart(cluster, victim, counters):
@@ -140,18 +129,16 @@ def test_no_client_sees_an_error_for_a_single_fault(make_cluster, fault):
     cluster.stop()
 
 
-class Adder(threading.Thread):
+class Adder(Background):
     """Increments the key it shares with others. What it does not know it asks for again, under the same id."""
 
     def __init__(self, cluster, name, key):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = cluster.client()
         self.name = name
         self.key = key
         self.acknowledged = 0
         self.resolved = 0  # of these, how many were unknown for a while
-        self.stopping = threading.Event()
-        self.failure = None
 
     def add(self):
         unknown = False
@@ -164,12 +151,9 @@ class Adder(threading.Thread):
         self.acknowledged += 1
         self.resolved += unknown
 
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                self.add()
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
+    def work(self):
+        while not self.stopping.is_set():
+            self.add()
 
 
 def test_one_counter_through_many_failovers(make_cluster, rounds):
@@ -186,8 +170,7 @@ def test_one_counter_through_many_failovers(make_cluster, rounds):
 
     def total():
         for adder in adders:
-            if adder.failure is not None:
-                raise adder.failure
+            adder.check()
         return sum(adder.acknowledged for adder in adders)
 
     for turn in range(max(1, rounds // 3)):
@@ -246,56 +229,6 @@ def test_a_leader_that_wakes_reads_nothing_stale(make_cluster, rounds):
 # ---- many faults, and the judge ----
 
 ROUND_S_MAX = 45  # longer histories take the judge longer
-NEVER = {"INTERNAL", "FORGOTTEN", "DONE", "BADREQUEST"}  # what no fault may bring about
-
-
-class Trial:
-    """Rounds of faults against one cluster. Every round has a history of its own, over keys of its own; it ends with the
-    faults undone, the replicas level, and every key read from each node in turn."""
-
-    def __init__(self, cluster, seed):
-        self.cluster = cluster
-        self.replicas = Replicas(cluster)
-        self.chance = random.Random(seed)
-        self.faults = Faults(cluster, self.chance, cluster.directory / "faults.log")
-        self.rounds = 0
-        self.totals = collections.Counter()
-        self.errors = collections.Counter()
-        self.longest_gap_us = 0
-
-    def round(self, seconds):
-        self.rounds += 1
-        workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
-                            keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
-                            resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5)
-        workload.start()
-        self.faults.run(seconds, workload.operations)
-        enough = workload.operations() + 200
-        wait_for(lambda: workload.operations() > enough, "operations go on")
-        self.replicas.wait_in_sync()
-        workload.rest()
-        self.replicas.wait_level()
-        self.replicas.verify()
-        for node in self.cluster.nodes:
-            self.replicas.lead_everything_from(node)
-            workload.read_back()
-        workload.stop()
-        workload.judge()
-        self.count(workload)
-        workload.path.unlink()
-
-    def count(self, workload):
-        self.errors += workload.errors()
-        assert not NEVER & set(self.errors), self.errors
-        self.totals += {"operations": workload.recorder.done, "unknown": workload.recorder.unknown}
-        self.longest_gap_us = max(self.longest_gap_us, workload.recorder.longest_gap_us)
-
-    def report(self):
-        def listed(counts):
-            return " ".join(f"{name}={count}" for name, count in sorted(counts.items()))
-        return (f"rounds={self.rounds} {listed(self.totals)} longest_gap_ms={self.longest_gap_us // 1000}\n"
-                f"  faults: {listed(self.faults.counts)}\n  errors: {listed(self.errors)}")
-
 
 VARIANTS = {
     "one_lane": {},
@@ -309,7 +242,8 @@ def test_many_faults(make_cluster, fault_seconds, fault_seed, variant, capsys):
     directory = BUILD / "faults" / f"{variant}-{fault_seed}"
     shutil.rmtree(directory, ignore_errors=True)
     told = f"seed {fault_seed}, logs and histories in {directory}"
-    trial = Trial(make_cluster(directory, shards=SHARDS, gateways=2, **VARIANTS[variant]).start(), f"{variant}-{fault_seed}")
+    cluster = make_cluster(directory, shards=SHARDS, gateways=2, **VARIANTS[variant]).start()
+    trial = Trial(cluster, f"{variant}-{fault_seed}", PROCESS_KINDS)
     try:
         end = time.monotonic() + fault_seconds / len(VARIANTS)
         while time.monotonic() < end:

@@ -1,0 +1,62 @@
+"""Rounds of faults against one cluster under a workload whose history is judged."""
+
+import collections
+import random
+
+from faults import Faults
+from harness import wait_for
+from history import Workload
+from replicas import Replicas
+
+NEVER = {"INTERNAL", "FORGOTTEN", "DONE", "BADREQUEST"}  # what no fault may bring about
+
+
+class Trial:
+    """Every round has a history of its own, over keys of its own; it ends with the faults undone, the replicas level, and
+    every key read from each node in turn."""
+
+    def __init__(self, cluster, seed, kinds, make_faults=Faults):
+        self.cluster = cluster
+        self.replicas = Replicas(cluster)
+        self.chance = random.Random(seed)
+        self.faults = make_faults(cluster, self.chance, cluster.directory / "faults.log", kinds)
+        self.rounds = 0
+        self.totals = collections.Counter()
+        self.errors = collections.Counter()
+        self.longest_gap_us = 0
+
+    def round(self, seconds):
+        self.rounds += 1
+        workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
+                            keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
+                            resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5)
+        workload.start()
+        self.faults.run(seconds, workload.operations)
+        self.wait_recovered()
+        enough = workload.operations() + 200
+        wait_for(lambda: workload.operations() > enough, "operations go on")
+        self.replicas.wait_in_sync()
+        workload.rest()
+        self.replicas.wait_level()
+        for node in self.cluster.nodes:
+            self.replicas.lead_everything_from(node)
+            workload.read_back()
+        workload.stop()
+        workload.judge()
+        self.count(workload)
+        workload.path.unlink()
+
+    def wait_recovered(self):
+        """After the last fault is over."""
+
+    def count(self, workload):
+        self.errors += workload.errors()
+        assert not NEVER & set(self.errors), self.errors
+        self.totals += {"operations": workload.recorder.done, "unknown": workload.recorder.unknown}
+        self.longest_gap_us = max(self.longest_gap_us, workload.recorder.longest_gap_us)
+
+    def report(self):
+        def listed(counts):
+            return " ".join(f"{name}={count}" for name, count in sorted(counts.items()))
+        return (f"rounds={self.rounds} {listed(self.totals)} longest_gap_ms={self.longest_gap_us // 1000}\n"
+                f"  faults: {listed(self.faults.counts)}\n  errors: {listed(self.errors)}")

@@ -1,0 +1,175 @@
+#!/usr/bin/env python3
+"""Chaos: whole clusters of real processes on hosts of their own, whose networks, disks and processes fail in every way that
+a seed names, up to three at once, while clients work; what they saw is judged.
+
+A round is some seconds of faults; then all of them heal, and every shard must take a write within 5 s. Nothing that was
+acknowledged may be missing, nothing may have happened twice, every history must be linearizable, and all replicas must
+be equal. Logs, faults and histories of a round that fails stay where it says."""
+
+import argparse
+import collections
+import pathlib
+import random
+import shutil
+import statistics
+import sys
+import time
+import traceback
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
+
+from harness import BUILD, Cluster, wait_for  # noqa: E402
+from kinds import CLIENTS, KINDS, ChaosFaults  # noqa: E402
+from network import Network  # noqa: E402
+from recovery import Probers  # noqa: E402
+from trial import Trial  # noqa: E402
+
+RECOVERY_S_MAX = 5.0
+ROUND_S = (10, 45)  # longer histories take the judge longer
+ROUNDS_OF_A_CLUSTER = 8
+# Checkpoints come often and the log is given back at once, so that who was away is sent snapshots.
+SHORT_LOG = ["--memtable-size", "256KiB", "--segment-size", "1MiB", "--checkpoint-interval", "300ms", "--log-keep", "1MiB"]
+VARIANTS = [{}, {"lanes": (1, 2, 3)}, {"shardd_flags": SHORT_LOG}, {"shardd_flags": SHORT_LOG, "lanes": (1, 2, 3)}]
+
+
+class ChaosTrial(Trial):
+    def __init__(self, cluster, seed, kinds, shards):
+        super().__init__(cluster, seed, kinds, ChaosFaults)
+        self.shards = shards
+        self.probers = None
+        self.recoveries = []  # seconds, of each round
+
+    def round(self, seconds):
+        self.probers = Probers(self.cluster.addresses, self.shards)
+        try:
+            super().round(seconds)
+        finally:
+            self.probers.finish()
+
+    def wait_recovered(self):
+        healed_s = self.faults.healed_s
+        try:
+            each = wait_for(lambda: self.probers.recovered_after(healed_s), "every shard takes writes")
+        except AssertionError as never:
+            raise AssertionError(f"never: shards {self.probers.waiting_after(healed_s)} take writes") from never
+        self.probers.finish()  # else the replicas would never be level
+        self.recoveries.append(max(each))
+
+
+class Chaos:
+    """Clusters one after the other, rounds in each; a cluster that has failed is left as it is."""
+
+    def __init__(self, options):
+        self.options = options
+        self.chance = random.Random(options.seed)
+        self.directory = options.directory / f"seed-{options.seed}"
+        self.end_s = time.monotonic() + options.seconds
+        self.passed = 0
+        self.failures = []  # of (round's name, why)
+        self.recoveries = []
+        self.totals, self.faults, self.errors = (collections.Counter() for _ in range(3))
+        self.clusters = 0
+        daemons = ["metad", *Cluster.node_names(options.nodes), *Cluster.gateway_names(options.gateways)]
+        self.network = Network([*daemons, CLIENTS])
+        self.network.enter(CLIENTS)  # for good: nng's threads stay where they began
+
+    def run(self):
+        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            while time.monotonic() < self.end_s:
+                self.clusters += 1
+                self.run_cluster(self.directory / f"cluster-{self.clusters}", self.chance.choice(VARIANTS))
+        finally:
+            self.report()
+            self.network.close()
+        return not self.failures
+
+    def run_cluster(self, directory, variant):
+        options = self.options
+        self.say(f"cluster {self.clusters}: {variant}")
+        self.network.begin_anew(keep=CLIENTS)
+        cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways,
+                          hosts=self.network, **variant)
+        trial = ChaosTrial(cluster, f"{options.seed}-{self.clusters}", options.kinds, options.shards)
+        failed = len(self.failures)
+        try:
+            cluster.start()
+            while trial.rounds < ROUNDS_OF_A_CLUSTER and time.monotonic() < self.end_s:
+                self.run_round(trial)
+            cluster.stop()
+        except Exception as failure:
+            self.failed(f"{directory.name} round {trial.rounds}", failure)
+        finally:
+            self.add(trial)
+            cluster.kill_all()
+        if len(self.failures) == failed:
+            shutil.rmtree(directory)
+
+    def run_round(self, trial):
+        left_s = self.end_s - time.monotonic()
+        before = sum(trial.faults.counts.values())
+        trial.round(max(1, min(self.chance.uniform(*ROUND_S), left_s)))
+        recovery_s = trial.recoveries[-1]
+        self.say(f"cluster {self.clusters} round {trial.rounds}: {sum(trial.faults.counts.values()) - before} faults, "
+                 f"writable after {recovery_s:.2f} s, {trial.totals['operations']} operations so far")
+        if recovery_s > RECOVERY_S_MAX:
+            self.failures.append((f"cluster {self.clusters} round {trial.rounds}",
+                                  f"TOO LATE: a shard took no write for {recovery_s:.2f} s after all had healed"))
+            self.say(self.failures[-1][1])
+        else:
+            self.passed += 1
+
+    def failed(self, name, failure):
+        self.failures.append((name, f"{type(failure).__name__}: {failure}"))
+        self.say(f"FAILED {name}; what is left of it lies in {self.directory}")
+        traceback.print_exception(failure)
+
+    def add(self, trial):
+        self.recoveries += trial.recoveries
+        self.totals += trial.totals
+        self.faults += trial.faults.counts
+        self.errors += trial.errors
+
+    def say(self, text):
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+    def report(self):
+        print(f"\nseed {self.options.seed}, {self.clusters} clusters of {self.options.nodes} nodes, "
+              f"{self.options.shards} shards")
+        for title, counts in (("workload", self.totals), ("faults", self.faults), ("answers", self.errors)):
+            print(f"  {title}: " + " ".join(f"{name}={count}" for name, count in sorted(counts.items())))
+        if self.recoveries:
+            ordered = sorted(self.recoveries)
+            print(f"  every shard writable after the last fault healed: p50 {statistics.median(ordered):.2f} s, "
+                  f"p99 {ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]:.2f} s, max {ordered[-1]:.2f} s "
+                  f"({len(ordered)} rounds)")
+        for name, why in self.failures:
+            print(f"  FAILED {name}: {why.splitlines()[0]}")
+        if self.failures:
+            print(f"  again: scripts/chaos --seed {self.options.seed}; logs in {self.directory}")
+        print(f"{self.passed} passed, {len(self.failures)} failed")
+
+
+def parse():
+    parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=300, help="when the last round begins, at the latest (300)")
+    parser.add_argument("--seed", type=int, default=None, help="names the faults and the workload; random unless given")
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--gateways", type=int, default=2)
+    parser.add_argument("--shards", type=int, default=16)
+    parser.add_argument("--only", default=None, metavar="KIND,...", help="only these faults: " + " ".join(KINDS))
+    parser.add_argument("--directory", type=pathlib.Path, default=BUILD / "chaos", help="for data and logs")
+    options = parser.parse_args()
+    options.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
+    options.kinds = KINDS
+    if options.only:
+        unknown = set(options.only.split(",")) - set(KINDS)
+        if unknown:
+            parser.error(f"no such fault: {' '.join(unknown)}")
+        options.kinds = {name: KINDS[name] for name in options.only.split(",")}
+    return options
+
+
+if __name__ == "__main__":
+    sys.exit(0 if Chaos(parse()).run() else 1)

@@ -1,0 +1,67 @@
+"""How long after the last fault has healed every shard takes writes again."""
+
+import itertools
+import time
+
+import pynng
+
+from harness import Background, Client
+from replicas import tag_of
+
+TRY_MS = 500  # the deadline of a try
+PAUSE_S = 0.03  # between two
+
+
+class Prober(Background):
+    """Writes to one shard all the time, through one gateway and then the next when there is no answer."""
+
+    def __init__(self, addresses, shard, key):
+        super().__init__()
+        self.shard = shard
+        self.key = key
+        self.addresses = itertools.islice(itertools.cycle(addresses), shard % len(addresses), None)
+        self.written_s = []  # when a write was acknowledged
+
+    def work(self):
+        client = self.make_client()
+        while not self.stopping.wait(PAUSE_S):
+            try:
+                error, _ = client.ask("SET", self.key, "probe", timeout_ms=TRY_MS)
+            except pynng.exceptions.NNGException:
+                client.close()
+                client = self.make_client()
+                continue
+            if error is None:
+                self.written_s.append(time.monotonic())
+        client.close()
+
+    def make_client(self):
+        return Client(next(self.addresses), timeout_ms=TRY_MS + 200)
+
+    def first_after(self, time_s):
+        return next((written_s for written_s in self.written_s if written_s >= time_s), None)
+
+
+class Probers:
+    """One for every shard."""
+
+    def __init__(self, addresses, shards):
+        self.probers = [Prober(addresses, shard, f"probe:{{{tag_of(shard, shards)}}}") for shard in range(shards)]
+        for prober in self.probers:
+            prober.start()
+
+    def recovered_after(self, time_s):
+        """Of every shard, how long after that time it took a write; None if some have not yet."""
+        for prober in self.probers:
+            prober.check()
+        firsts = [prober.first_after(time_s) for prober in self.probers]
+        return None if None in firsts else [first - time_s for first in firsts]
+
+    def waiting_after(self, time_s):
+        return [prober.shard for prober in self.probers if prober.first_after(time_s) is None]
+
+    def finish(self):
+        for prober in self.probers:
+            prober.stopping.set()
+        for prober in self.probers:
+            prober.finish()

@@ -276,6 +276,20 @@ static int check_file_size(struct disk *disk) {
     return SK_ECORRUPT;
 }
 
+/* The names of the file and of its directory, which may have just been made: a commit is not on disk before they are. */
+static int sync_names(struct disk *disk) {
+    static const char *const above[] = {".", ".."};
+    int err = SK_OK;
+    for (size_t i = 0; err == SK_OK && i < sizeof above / sizeof above[0]; i++) {
+        char path[PATH_MAX];
+        snprintf(path, sizeof path, "%s/%s", disk->directory, above[i]);
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || fsync(fd) != 0) err = told(disk, disk->fault, "syncing the directory", errno);
+        if (fd >= 0) close(fd);
+    }
+    return err;
+}
+
 /* A file that was just made gets its mark. */
 static int write_format(struct disk *disk) {
     MDB_txn *txn;
@@ -380,7 +394,9 @@ static int open_catalog(struct disk *disk) {
     /* Committing a read transaction keeps the handles it has opened. */
     code = mdb_txn_commit(txn);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "first read", code);
-    return is_new ? write_format(disk) : SK_OK;
+    if (!is_new) return SK_OK;
+    err = sync_names(disk);
+    return err == SK_OK ? write_format(disk) : err;
 }
 
 static int open_environment(struct disk *disk) {

@@ -38,6 +38,7 @@ struct shardd {
         calls_lock; /* held by lanes that call the member and by peers that call lanes: guards the next two */
     struct member *member;
     bool lanes_open;
+    bool joined;          /* the member's: registered, and that is on disk */
     atomic_int exit_code; /* -1: running */
     char host[256], frames_address[320], replication_address[320];
 };
@@ -174,12 +175,14 @@ static void registered_cb(void *arg, const struct member_identity *member) {
     }
     frontend_start(shardd->frontend, member->cluster, member->incarnation);
     peers_start(shardd->peers, member->cluster, member->node_id, member->incarnation);
+    shardd->joined = true;
     log_event(LOG_INFO, "registered", "node=%u incarnation=%llu", member->node_id,
               (unsigned long long)member->incarnation);
 }
 
 static void map_cb(void *arg, const struct map *map) {
     struct shardd *shardd = arg;
+    if (!shardd->joined) return; /* and so it is ending */
     peers_set_map(shardd->peers, map);
     for (uint32_t i = 0; i < shardd->lane_count; i++) {
         int err = lane_set_map(shardd->lanes[i], map);

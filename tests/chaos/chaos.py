@@ -20,16 +20,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 
 from harness import BUILD, Cluster, wait_for  # noqa: E402
 from kinds import CLIENTS, KINDS, ChaosFaults  # noqa: E402
+from machines import Machines  # noqa: E402
 from network import Network  # noqa: E402
 from recovery import Probers  # noqa: E402
 from trial import Trial  # noqa: E402
+from variants import VARIANTS  # noqa: E402
 
 RECOVERY_S_MAX = 5.0
 ROUND_S = (10, 45)  # longer histories take the judge longer
 ROUNDS_OF_A_CLUSTER = 8
-# Checkpoints come often and the log is given back at once, so that who was away is sent snapshots.
-SHORT_LOG = ["--memtable-size", "256KiB", "--segment-size", "1MiB", "--checkpoint-interval", "300ms", "--log-keep", "1MiB"]
-VARIANTS = [{}, {"lanes": (1, 2, 3)}, {"shardd_flags": SHORT_LOG}, {"shardd_flags": SHORT_LOG, "lanes": (1, 2, 3)}]
 
 
 class ChaosTrial(Trial):
@@ -78,7 +77,7 @@ class Chaos:
         try:
             while time.monotonic() < self.end_s:
                 self.clusters += 1
-                self.run_cluster(self.directory / f"cluster-{self.clusters}", self.chance.choice(VARIANTS))
+                self.run_cluster(self.directory / f"cluster-{self.clusters}", self.chance.choice(list(VARIANTS)))
         finally:
             self.report()
             self.network.close()
@@ -88,8 +87,9 @@ class Chaos:
         options = self.options
         self.say(f"cluster {self.clusters}: {variant}")
         self.network.begin_anew(keep=CLIENTS)
-        cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways,
-                          hosts=self.network, **variant)
+        machines = Machines(self.network, directory, Cluster.node_names(options.nodes))
+        cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways, hosts=machines,
+                          data_of=machines.data.__getitem__, **VARIANTS[variant])
         trial = ChaosTrial(cluster, f"{options.seed}-{self.clusters}", options.kinds, options.shards)
         failed = len(self.failures)
         try:
@@ -102,7 +102,7 @@ class Chaos:
         finally:
             self.add(trial)
             cluster.kill_all()
-        if len(self.failures) == failed:
+        if len(self.failures) == failed and not options.keep:
             shutil.rmtree(directory)
 
     def run_round(self, trial):
@@ -159,6 +159,7 @@ def parse():
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--only", default=None, metavar="KIND,...", help="only these faults: " + " ".join(KINDS))
+    parser.add_argument("--keep", action="store_true", help="also what is left of rounds that passed")
     parser.add_argument("--directory", type=pathlib.Path, default=BUILD / "chaos", help="for data and logs")
     options = parser.parse_args()
     options.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed

@@ -66,10 +66,12 @@ class Disk:
 
     # ---- power loss ----
 
-    def lose_power(self, chance):
-        """Undoes some of what is not durable; the rest is durable from now on. Nobody may use it. Tells how much there was
-        and how much of it was undone, as (changes of sectors and sizes, undone, changes of names, undone)."""
-        odds = chance.choice([0.0, 1.0, chance.random()])  # of the disk having been that slow
+    def lose_power(self, chance, odds=None):
+        """Undoes some of what is not durable; the rest is durable from now on. Nobody may use it. `odds`: how much of it, 0
+        to 1. Tells how much there was and how much of it was undone, as (changes of sectors and sizes, undone, changes
+        of names, undone)."""
+        if odds is None:
+            odds = chance.choice([0.0, 1.0, chance.random()])
         counts = [0, 0, 0, 0]
         for path in self.files():
             journal = self.journal / str(path.stat().st_ino)

@@ -1,23 +1,33 @@
 """What chaos does to a cluster beyond its processes. A kind is a name, a weight and a function (tests/cluster/faults.py);
 a new one is a line in a table here."""
 
-from faults import PROCESS_KINDS, Faults, Kind
+import time
+
+from faults import DOWN_S_MAX, PROCESS_KINDS, Faults, Kind, kill, start
 from network import links_between, merge
 
 CUT_S = (0.3, 10.0)  # a cut heals after one of these,
 SLOW_S = (1.0, 15.0)  # delays and losses end after one of these,
 FLAP_S = (0.02, 1.0)  # and a link that flaps changes so often
 FLAPS_MAX = 8
+FULL_S = (0.5, 10.0)  # a disk is full for one of these,
+ROOM_BYTES_MAX = 4 << 20  # when it has taken up to so much more,
+SYNC_DELAY_US = (1_000, 300_000)  # and is slow by one of these
+SYNCS_IN_S = 3.0  # a node that is in use syncs within that
+AGAIN_S = 0.5  # a node without room is started again so often
+SAFE_S_MAX = 120  # when all else is well, a node may be given an empty disk within that
+LAST_COPY = 0.2  # how often it is, though then only one node may hold something that was acknowledged
 CLIENTS = "clients"  # the host of the workload
 
 
 class ChaosFaults(Faults):
-    """Also of the network between the cluster's hosts."""
+    """Also of the network between the cluster's hosts, and of the nodes' disks."""
 
     def __init__(self, cluster, chance, log, kinds):
         super().__init__(cluster, chance, log, kinds)
-        self.network = cluster.hosts
+        self.network = cluster.hosts.network
         self.rules = {}  # of each fault of the network that is on, what it does to the links
+        self.lost_ids = set()  # metad's ids of nodes whose disks are gone
 
     def begin_rules(self, fault, rules):
         self.rules[fault] = rules
@@ -35,6 +45,30 @@ class ChaosFaults(Faults):
 
     def any_daemon(self):
         return self.chance.choice(self.cluster.daemons())
+
+    def disk(self, node):
+        return self.cluster.hosts.disks[node.name]
+
+    def lose_power(self, daemon):
+        """Of one that is dead: also its connections are gone, and nobody is told."""
+        self.network.renew(daemon.name)
+        if daemon in self.cluster.nodes:
+            counts = self.disk(daemon).lose_power(self.chance)
+            self.say(f"  {daemon.name} lost {counts[1]} of {counts[0]} writes and {counts[3]} of {counts[2]} names "
+                     "that were not durable")
+
+    def forgives(self, daemon):
+        """A node that a sync has failed for may give up, and one without room for its files cannot begin. Both say so, and
+        are started again, as whoever looks after them would do."""
+        fault = next((fault for fault in self.active() if daemon in fault.patients and fault.kind == "sync_error"), None)
+        no_room = daemon in self.cluster.nodes and "no space left" in daemon.last_line()
+        if (daemon.process.returncode, no_room) not in ((1, False), (2, True)) or not (fault or no_room):
+            return False
+        self.say(f"  {daemon.name} gave up")
+        daemon.reap()
+        if no_room:
+            self.later(AGAIN_S, self.note("no_room", daemon), start, daemon)
+        return True
 
     def others(self, host):
         return [name for name in self.network.names() if name != host]
@@ -141,6 +175,107 @@ def narrow(faults, kind):
     faults.impair(kind, [], dict.fromkeys(links, rules), SLOW_S, f"{words} {rules}")
 
 
+# ---- disks ----
+
+
+def power_loss(faults, kind):
+    node = faults.chance.choice(faults.cluster.nodes)
+    if faults.may_hit(node):
+        fault = faults.note(kind, node)
+        kill(node)
+        faults.lose_power(node)
+        faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, node)
+
+
+def power_loss_everywhere(faults, kind):
+    if faults.may_kill_all():
+        faults.kill_all()
+        fault = faults.note(kind, *faults.cluster.daemons())
+        for daemon in faults.cluster.daemons():
+            faults.lose_power(daemon)
+        faults.start_all_later(fault)
+
+
+def disk_full(faults, kind):
+    """On one node or several."""
+    nodes = faults.chance.sample(faults.cluster.nodes, faults.chance.choice([1, 1, len(faults.cluster.nodes)]))
+    room = faults.chance.choice([0, faults.chance.randrange(ROOM_BYTES_MAX)])
+    fault = faults.note(kind, nature="disk", words=" ".join(node.name for node in nodes) + f" after {room} bytes")
+
+    def set_full(full):
+        for node in nodes:
+            faults.disk(node)["room_bytes"] = room
+            faults.disk(node)["full"] = full
+
+    set_full(1)
+    faults.later(faults.chance.uniform(*FULL_S), fault, set_full, 0)
+
+
+def disk_slow(faults, kind):
+    node = faults.chance.choice(faults.cluster.nodes)
+    delay_us = faults.chance.randint(*SYNC_DELAY_US)
+    fault = faults.note(kind, nature="disk", words=f"{node.name} by {delay_us} us")
+
+    def set_delay(us):
+        faults.disk(node)["sync_delay_us"] = us
+
+    set_delay(delay_us)
+    faults.later(faults.chance.uniform(*SLOW_S), fault, set_delay, 0)
+
+
+def sync_error(faults, kind):
+    """If it was the log's, the node is of no use any more (R23); it gets an empty disk."""
+    node = faults.chance.choice(faults.cluster.nodes)
+    if not faults.may_hit(node) or any(fault.nature == "repair" for fault in faults.active()):
+        return
+    fault = faults.note(kind, node, nature="repair")
+    said = node.count_said("event=disk_failed")
+    faults.disk(node)["syncs_to_fail"] = 1
+
+    def look():
+        faults.disk(node)["syncs_to_fail"] = 0
+        if node.count_said("event=disk_failed") > said:
+            if node.process is not None:
+                kill(node)
+            empty_when_safe(faults, fault, node, time.monotonic() + SAFE_S_MAX)
+        elif node.process is None:
+            start(node)
+
+    faults.later(faults.chance.uniform(0.1, SYNCS_IN_S), fault, look)
+
+
+def wipe(faults, kind):
+    node = faults.chance.choice(faults.cluster.nodes)
+    if faults.may_hit(node) and all(fault.nature != "repair" for fault in faults.active()):
+        fault = faults.note(kind, node, nature="repair")
+        kill(node)
+        empty_when_safe(faults, fault, node, time.monotonic() + SAFE_S_MAX)
+
+
+def may_lose(faults, node):
+    """Whether everything that was acknowledged is also on other disks. Of a node that is dead, so that it holds no more by
+    now."""
+    status = faults.status()
+    if status is None:
+        return False
+    gone = faults.lost_ids | {faults.replicas.id_of(status, node)}
+    left = min(len(set(shard["isr"]) - gone) for shard in status["map"]["shards"])
+    enough = min(shard["min_isr"] for shard in status["map"]["shards"])
+    return left >= enough or (left >= 1 and faults.chance.random() < LAST_COPY)
+
+
+def empty_when_safe(faults, fault, node, deadline_s):
+    if not may_lose(faults, node):
+        assert time.monotonic() < deadline_s, f"nobody else holds what {node.name} does"
+        faults.later(0.2, fault, empty_when_safe, faults, fault, node, deadline_s)
+        return
+    status = faults.replicas.know()
+    faults.lost_ids.add(faults.replicas.id_of(status, node))
+    faults.disk(node).wipe()
+    faults.say(f"  emptied {node.name}")
+    faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, node)
+
+
 NETWORK_KINDS = {
     "cut_off_leader": Kind(4, cut_off(Faults.leader)),
     "cut_off_follower": Kind(3, cut_off(Faults.follower)),
@@ -155,4 +290,13 @@ NETWORK_KINDS = {
     "narrow": Kind(1, narrow),
 }
 
-KINDS = PROCESS_KINDS | NETWORK_KINDS
+DISK_KINDS = {
+    "power_loss": Kind(5, power_loss),
+    "power_loss_everywhere": Kind(2, power_loss_everywhere),
+    "disk_full": Kind(3, disk_full),
+    "disk_slow": Kind(2, disk_slow),
+    "sync_error": Kind(2, sync_error),
+    "wipe": Kind(2, wipe),
+}
+
+KINDS = PROCESS_KINDS | NETWORK_KINDS | DISK_KINDS

@@ -13,6 +13,7 @@ DOWN_S_MAX = 3.0  # a daemon that was killed is started again after a random tim
 STOPPED_S = (0.1, 10.0)  # one that was stopped goes on after one of these,
 PAUSE_S_MAX = 2.0  # and the next fault comes so much later, whether the last is over or not,
 AT_ONCE_MAX = 3  # up to so many at a time
+ENDING_S_MAX = 40  # within which a daemon ends that is told to; it has given up by then (libcommon/ending.h)
 NO_MAJORITY = 0.2  # how often a second node of three may be hit while one is ill
 
 
@@ -41,8 +42,9 @@ class Step(typing.NamedTuple):
 
 
 def name_of(argument):
-    """Of a daemon, a fault or a plain value."""
-    return getattr(argument, "name", None) or getattr(argument, "kind", None) or str(argument)
+    """Of a daemon or a plain value; what else a step needs is not for the log."""
+    plain = isinstance(argument, (str, int, tuple))
+    return getattr(argument, "name", None) or (str(argument) if plain else "")
 
 
 class Faults:
@@ -130,7 +132,7 @@ class Faults:
         self.file.write(f"{now}Z {' '.join(word for word in words if word)}\n")
 
     def later(self, seconds, fault, action, *arguments):
-        words = " ".join([action.__name__, *(name_of(argument) for argument in arguments)])
+        words = " ".join(filter(None, [action.__name__, *(name_of(argument) for argument in arguments)]))
         self.plan.append(Step(time.monotonic() + seconds, fault, words, lambda: action(*arguments)))
         self.plan.sort(key=lambda step: step.time_s)
 
@@ -151,15 +153,19 @@ class Faults:
         due = [step for step in self.plan if step.time_s <= now_s]
         self.plan = self.plan[len(due):]
         for step in due:
-            self.say(" ", step.words)
+            self.say(f"  {step.words}")
             step.action()
 
     def check(self):
         """No daemon has ended by itself."""
         for daemon in self.cluster.daemons():
-            if daemon.process is not None and daemon.process.poll() is not None:
+            if daemon.has_died() and not self.forgives(daemon):
                 raise AssertionError(f"{daemon.name} ended with {daemon.process.returncode}:\n"
                                      + daemon.log.read_text(errors="replace")[-2000:])
+
+    def forgives(self, daemon):
+        """Whether it had to; then it has been seen to."""
+        return False
 
 
 # ---- kinds ----
@@ -199,6 +205,37 @@ def begin_stop(find):
             stop(daemon)
             faults.later(faults.chance.uniform(*STOPPED_S), fault, resume, daemon)
     return begin
+
+
+def start_when_ended(faults, fault, daemon, deadline_s):
+    """It was told to end, which takes a while: leaders are handed over, and requests in flight are answered."""
+    if daemon.process.poll() is None:
+        assert time.monotonic() < deadline_s, f"{daemon.name} does not end"
+        faults.later(0.05, fault, start_when_ended, faults, fault, daemon, deadline_s)
+        return
+    code = daemon.reap()
+    assert code == 0, f"{daemon.name} was told to end, and ended with {code}"
+    faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, daemon)
+
+
+def restart(faults, kind, daemons):
+    fault = faults.note(kind, *daemons)
+    for daemon in daemons:
+        daemon.end()
+        faults.later(0.05, fault, start_when_ended, faults, fault, daemon, time.monotonic() + ENDING_S_MAX)
+
+
+def begin_restart(find):
+    def begin(faults, kind):
+        daemon = find(faults)
+        if faults.may_hit(daemon):
+            restart(faults, kind, [daemon])
+    return begin
+
+
+def restart_everything(faults, kind):
+    if all(faults.is_well(daemon) for daemon in faults.cluster.daemons()):
+        restart(faults, kind, faults.cluster.daemons())
 
 
 def kill_everything(faults, kind):
@@ -250,6 +287,10 @@ PROCESS_KINDS = {
     "stop_follower": Kind(4, begin_stop(Faults.follower)),
     "stop_gateway": Kind(1, begin_stop(Faults.gateway)),
     "stop_metad": Kind(1, begin_stop(Faults.metad)),
+    "restart_leader": Kind(2, begin_restart(Faults.leader)),
+    "restart_gateway": Kind(1, begin_restart(Faults.gateway)),
+    "restart_metad": Kind(1, begin_restart(Faults.metad)),
+    "restart_everything": Kind(1, restart_everything),
     "hand_over": Kind(2, hand_over),
     "leader_ahead": Kind(2, leader_ahead),
 }

@@ -152,6 +152,7 @@ class Daemon:
         self.name = name
         self.flags = flags
         self.process = None
+        self.is_ending = False  # it was told to
         self.log = cluster.directory / f"{name}.log"
 
     def start(self, *more):
@@ -163,8 +164,23 @@ class Daemon:
     def kill(self):
         """kill -9, and the body is taken away."""
         self.signal(signal.SIGKILL)
-        self.process.wait()
+        self.reap()
+
+    def end(self):
+        """SIGTERM; `reap` tells when it has ended."""
+        self.signal(signal.SIGTERM)
+        self.is_ending = True
+
+    def reap(self, timeout_s=None):
+        """Waits for its end; the exit code."""
+        code = self.process.wait(timeout_s)
         self.process = None
+        self.is_ending = False
+        return code
+
+    def has_died(self):
+        """Without having been told to."""
+        return self.process is not None and not self.is_ending and self.process.poll() is not None
 
     def signal(self, number):
         self.process.send_signal(number)
@@ -173,10 +189,8 @@ class Daemon:
         """SIGTERM; the exit code."""
         if self.process is None:
             return None
-        self.signal(signal.SIGTERM)
-        code = self.process.wait(PATIENCE_S)
-        self.process = None
-        return code
+        self.end()
+        return self.reap(PATIENCE_S)
 
     def flag(self, name):
         return self.flags[self.flags.index(name) + 1]
@@ -186,7 +200,13 @@ class Daemon:
         return self.flag(flag).rsplit(":", 1)[1]
 
     def said(self, text):
-        return text in self.log.read_text(errors="replace")
+        return self.count_said(text) > 0
+
+    def last_line(self):
+        return (self.log.read_text(errors="replace").splitlines() or [""])[-1]
+
+    def count_said(self, text):
+        return self.log.read_text(errors="replace").count(text)
 
 
 class Cluster:
@@ -247,7 +267,7 @@ class Cluster:
         with Client(self.address) as client:
             def ready():
                 for daemon in self.daemons():
-                    if daemon.process is None or daemon.process.poll() is not None:
+                    if daemon.process is None or daemon.has_died():
                         raise AssertionError(f"{daemon.name} ended:\n{daemon.log.read_text()[-2000:]}")
                 error, _ = client.ask("DBSIZE", timeout_ms=1000)
                 return error is None
@@ -263,8 +283,7 @@ class Cluster:
                 daemon.signal(signal.SIGKILL)
         for daemon in self.daemons():
             if daemon.process is not None:
-                daemon.process.wait()
-                daemon.process = None
+                daemon.reap()
 
     def skerry(self, *words, check=True, **options):
         done = subprocess.run([BINARIES["skerry"], "--gateway", self.address, *words], capture_output=True, text=True,

@@ -8,10 +8,9 @@ import pytest
 
 from harness import Background, wait_for
 from replicas import Replicas
+from variants import SHORT_LOG
 
 BATCH = 500
-# Checkpoints come often and the log is given back at once: who was away for long finds it gone.
-SHORT_LOG = ["--memtable-size", "256KiB", "--segment-size", "1MiB", "--checkpoint-interval", "300ms", "--log-keep", "1MiB"]
 
 
 class Data:

@@ -11,8 +11,8 @@ import pytest
 from faults import PROCESS_KINDS
 from harness import BUILD, Background, Client, wait_for
 from replicas import Replicas, shard_of, tag_of
-from test_catch_up import SHORT_LOG
 from trial import Trial
+from variants import VARIANTS
 
 SHARDS = 16
 CLIENTS = 8
@@ -230,13 +230,10 @@ def test_a_leader_that_wakes_reads_nothing_stale(make_cluster, rounds):
 
 ROUND_S_MAX = 45  # longer histories take the judge longer
 
-VARIANTS = {
-    "one_lane": {},
-    "lanes_and_snapshots": {"shardd_flags": SHORT_LOG, "lanes": (1, 2, 3)},
-}
+FAULT_VARIANTS = ("one_lane", "lanes_and_snapshots")
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("variant", FAULT_VARIANTS)
 def test_many_faults(make_cluster, fault_seconds, fault_seed, variant, capsys):
     """Each variant has its part of the time. What is left of a failed run lies where it says."""
     directory = BUILD / "faults" / f"{variant}-{fault_seed}"
@@ -245,7 +242,7 @@ def test_many_faults(make_cluster, fault_seconds, fault_seed, variant, capsys):
     cluster = make_cluster(directory, shards=SHARDS, gateways=2, **VARIANTS[variant]).start()
     trial = Trial(cluster, f"{variant}-{fault_seed}", PROCESS_KINDS)
     try:
-        end = time.monotonic() + fault_seconds / len(VARIANTS)
+        end = time.monotonic() + fault_seconds / len(FAULT_VARIANTS)
         while time.monotonic() < end:
             trial.round(min(ROUND_S_MAX, max(1, end - time.monotonic())))
         trial.cluster.stop()

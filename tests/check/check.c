@@ -91,12 +91,30 @@ static struct history *history_of(struct check *check, struct slice key) {
 static const char *find_fault(const struct check_op *op) {
     bool writes_text = op->kind == CHECK_SET || op->kind == CHECK_APPEND;
     if (writes_text && !op->value.present) return "a value is needed, nil is none";
+    if (op->expires != 0 && op->kind != CHECK_SET) return "only what is set expires";
+    if (op->expires != 0 && op->expires < op->begin) return "it expires before it begins";
     if (op->unknown) return NULL;
     if (op->end < op->begin) return "it ends before it begins";
     bool yes_or_no = op->kind == CHECK_DEL || op->kind == CHECK_CAS;
     if (yes_or_no && op->answer != 0 && op->answer != 1) return "it answers 0 or 1";
     if (op->kind == CHECK_APPEND && op->answer < 0) return "a length is not negative";
     return NULL;
+}
+
+static void append_op(struct history *history, const struct check_op *op) {
+    history->ops = memory_room(history->ops, history->count, &history->capacity, sizeof *history->ops);
+    history->ops[history->count++] = *op;
+}
+
+/* A value that may end by itself: as if somebody had asked to replace it by nil, and nobody knows whether it was done. */
+static void append_expiry(struct history *history, const struct check_op *set) {
+    const struct check_op expiry = {.client = set->client,
+                                    .kind = CHECK_CAS,
+                                    .unknown = true,
+                                    .is_expiry = true,
+                                    .begin = set->expires,
+                                    .expected = set->value};
+    append_op(history, &expiry);
 }
 
 const char *check_add(struct check *check, struct slice key, const struct check_op *op) {
@@ -107,8 +125,8 @@ const char *check_add(struct check *check, struct slice key, const struct check_
     copy_value(check, &copy.value);
     copy_value(check, &copy.expected);
     copy_value(check, &copy.got);
-    history->ops = memory_room(history->ops, history->count, &history->capacity, sizeof *history->ops);
-    history->ops[history->count++] = copy;
+    append_op(history, &copy);
+    if (copy.expires != 0) append_expiry(history, &copy);
     return NULL;
 }
 
@@ -193,8 +211,12 @@ void check_run(const struct check *check, struct check_report *report) {
     buffer_init(&report->text);
     for (size_t i = 0; i < check->count; i++) {
         const struct history *history = &check->histories[i];
-        report->operations += history->count;
-        for (size_t j = 0; j < history->count; j++) report->unknown += history->ops[j].unknown;
+        for (size_t j = 0; j < history->count; j++) {
+            const struct check_op *op = &history->ops[j];
+            if (op->is_expiry) continue;
+            report->operations++;
+            report->unknown += op->unknown;
+        }
         judge(check, history, report);
     }
     report->verdict = report->keys_bad > 0 ? CHECK_BAD : report->keys_undecided > 0 ? CHECK_UNDECIDED : CHECK_GOOD;

@@ -2,8 +2,9 @@
  * and Wing, "Linearizability: a correctness condition for concurrent objects")?
  *
  * Each key is judged by itself, which is enough: linearizability is local. What a key can do is the store's own
- * contract for strings: GET SET DEL CAS INCRBY APPEND. A write that took effect twice, or not at all though it was
- * acknowledged, is an impossible history like any other.
+ * contract for strings: GET SET DEL CAS INCRBY APPEND, and values that expire. A write that took effect twice, or not at all
+ * though it was acknowledged, is an impossible history like any other; so is a value that is gone before its time, or
+ * comes back after it was seen to be gone.
  *
  * Deterministic: no clock, no random numbers; the same operations in the same order get the same report. Each object
  * belongs to one thread at a time. Out of memory ends the process (memory.h). */
@@ -33,8 +34,12 @@ struct check_op {
     struct check_value value;    /* set, append: what is written; cas: the new value, nil = delete */
     struct check_value expected; /* cas: nil = absent */
     int64_t amount;              /* incr */
-    struct check_value got;      /* answer of get */
-    int64_t answer;              /* answer of del and cas: 0 or 1; incr: the new number; append: the new length */
+    /* set: from this time on the value may be gone by itself, once; 0 = never. Nothing else in the history writes that
+     * value. When it must be gone is not judged. */
+    int64_t expires;
+    bool is_expiry;         /* check_add's own: that end of a value, which a client never asks for */
+    struct check_value got; /* answer of get */
+    int64_t answer;         /* answer of del and cas: 0 or 1; incr: the new number; append: the new length */
 };
 
 enum check_verdict { CHECK_GOOD, CHECK_BAD, CHECK_UNDECIDED };

@@ -15,7 +15,7 @@ static void set_answer(struct check_op *op, const char *answer) {
     op->answer = strtoll(answer, NULL, 10);
 }
 
-/* "3 10-20 cas a b = 1"; a key other than "k" may stand behind a /: "get/j". */
+/* "3 10-20 cas a b = 1"; "3 10-20 set a until 50" is a value that expires; a key other than "k" may stand behind a /: "get/j". */
 static void add_line(struct check *check, const char *line) {
     char words[8][64] = {{0}}, *key;
     const char *dash;
@@ -35,7 +35,8 @@ static void add_line(struct check *check, const char *line) {
     if (op.kind == CHECK_CAS) op.expected = value_of(words[at++]);
     if (op.kind == CHECK_SET || op.kind == CHECK_CAS || op.kind == CHECK_APPEND) op.value = value_of(words[at++]);
     if (op.kind == CHECK_INCR) op.amount = strtoll(words[at++], NULL, 10);
-    if (at < count) set_answer(&op, words[at + 1]);
+    if (at < count && strcmp(words[at], "until") == 0) op.expires = strtoll(words[at + 1], NULL, 10);
+    else if (at < count) set_answer(&op, words[at + 1]);
     assert_null(check_add(check, slice_of_text(key == NULL ? "k" : key), &op));
 }
 
@@ -130,6 +131,37 @@ static void test_lost_write(void **state) {
     BAD("1 0-10 incr 1 = 1; 2 20-30 incr 1 = 1");
     BAD("1 0-10 append x = 1; 2 20-30 append y = 1");
     BAD("1 0-10 set a; 1 20-30 del = 1; 2 40-50 get = a");
+}
+
+static void test_expiry(void **state) {
+    (void)state;
+    GOOD("1 0-10 set a until 50; 2 20-30 get = a; 2 55-60 get = nil");
+    GOOD("1 0-10 set a until 50; 2 40-60 get = nil; 2 70-80 get = nil");
+    GOOD("1 0-10 set a until 50; 2 90-95 get = a");                    /* nobody has said when it must be gone */
+    GOOD("1 0-10 set a until 50; 2 60-65 get = nil; 3 62-70 get = a"); /* it went between them */
+    GOOD("1 0-10 set a until 50; 2 60-65 del = 0; 2 70-75 set b; 2 80-85 get = b");
+    GOOD("1 0-? set a until 50; 2 60-65 get = a; 2 70-75 get = nil");
+    GOOD("1 0-10 set a until 50; 1 20-30 set b until 90; 2 95-99 get = nil");
+    BAD("1 0-10 set a until 50; 2 20-45 get = nil");                  /* too early */
+    BAD("1 0-10 set a until 50; 2 60-65 get = nil; 2 70-75 get = a"); /* it came back */
+    BAD("1 0-10 set a until 50; 1 20-30 set b; 2 60-65 get = nil");   /* the other value does not expire */
+    BAD("1 0-10 set a until 50; 1 20-30 set b until 90; 2 60-65 get = nil");
+    BAD("1 0-10 set a until 50; 2 20-45 del = 0");
+    BAD("1 0-10 set a until 50; 2 55-60 del = 0; 2 70-75 del = 1");
+    BAD("1 0-10 set a; 2 55-60 get = nil");
+}
+
+static void test_expiry_is_told(void **state) {
+    (void)state;
+    struct check *check = tell("1 0-10 set a until 50; 2 60-65 get = nil; 2 70-75 get = a");
+    struct check_report report;
+    check_run(check, &report);
+    assert_int_equal(report.operations, 3);
+    assert_int_equal(report.unknown, 0);
+    buffer_append(&report.text, "", 1);
+    assert_non_null(strstr((const char *)buffer_slice(&report.text).data, "time ends \"a\""));
+    check_report_deinit(&report);
+    check_free(check);
 }
 
 static void test_read_of_the_future(void **state) {
@@ -401,6 +433,7 @@ static void test_operations_that_cannot_be(void **state) {
     struct slice key = slice_of_text("k");
     assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_GET, .begin = 2, .end = 1}));
     assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_SET}));
+    assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_DEL, .expires = 9}));
     assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_APPEND, .unknown = true}));
     assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_DEL, .answer = 2}));
     assert_non_null(check_add(check, key, &(struct check_op){.kind = CHECK_CAS, .answer = -1}));
@@ -423,6 +456,8 @@ int main(void) {
         cmocka_unit_test(test_one_after_the_other),
         cmocka_unit_test(test_stale_read),
         cmocka_unit_test(test_lost_write),
+        cmocka_unit_test(test_expiry),
+        cmocka_unit_test(test_expiry_is_told),
         cmocka_unit_test(test_read_of_the_future),
         cmocka_unit_test(test_done_twice),
         cmocka_unit_test(test_both_win),

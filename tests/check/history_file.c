@@ -61,8 +61,13 @@ static void read_arguments(struct line *line) {
     case CHECK_DEL:
         break;
     case CHECK_CAS:
-        read_value(line, "expected", &op->expected); /* fall through */
+        read_value(line, "expected", &op->expected);
+        read_value(line, "value", &op->value);
+        break;
     case CHECK_SET:
+        if (json_object_get(line->fields, "expires") != NULL) read_int(line, "expires", &op->expires);
+        read_value(line, "value", &op->value);
+        break;
     case CHECK_APPEND:
         read_value(line, "value", &op->value);
         break;

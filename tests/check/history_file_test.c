@@ -73,6 +73,11 @@ static void test_fields_count(void **state) {
                            2),
                      CHECK_BAD);
     assert_int_equal(
+        judge("{\"key\":\"k\",\"op\":\"set\",\"value\":\"a\",\"expires\":30,\"begin\":10,\"end\":20}\n"
+              "{\"key\":\"k\",\"op\":\"get\",\"begin\":30,\"end\":40,\"result\":null}",
+              2),
+        CHECK_GOOD);
+    assert_int_equal(
         judge(SET "{\"key\":\"k\",\"op\":\"append\",\"value\":\"b\",\"begin\":30,\"end\":40,\"result\":3}", 2),
         CHECK_BAD);
     assert_int_equal(judge("{\"key\":\"k\",\"op\":\"incr\",\"amount\":2,\"begin\":30,\"end\":40,\"result\":1}", 1),
@@ -129,6 +134,9 @@ static void test_what_is_no_history_is_refused(void **state) {
     refused("{\"key\":\"k\",\"op\":\"del\",\"begin\":1,\"end\":2,\"result\":2}", "answers 0 or 1");
     refused("{\"key\":\"k\",\"op\":\"del\",\"begin\":1,\"end\":2,\"result\":true}", "integer");
     refused("{\"key\":\"k\",\"op\":\"incr\",\"amount\":\"1\",\"begin\":1,\"end\":2,\"result\":1}", "integer");
+    refused("{\"key\":\"k\",\"op\":\"set\",\"value\":\"a\",\"expires\":null,\"begin\":1,\"end\":2}", "integer");
+    refused("{\"key\":\"k\",\"op\":\"set\",\"value\":\"a\",\"expires\":1,\"begin\":2,\"end\":3}",
+            "before it begins");
     refused("{\"key\":\"k\",\"op\":\"del\",\"begin\":2,\"end\":1,\"result\":1}", "ends before it begins");
     refused("{\"key\":\"k\",\"op\":\"del\",\"begin\":2,\"end\":3,\"result\":1,\"outcome\":\"maybe\"}", "outcome");
     refused("{\"key\":\"k\",\"op\":\"del\",\"begin\":2,\"end\":3,\"result\":1,\"outcome\":3}", "outcome");

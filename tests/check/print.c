@@ -61,6 +61,11 @@ static void print_call(struct buffer *text, const struct check_op *op) {
         print_format(text, "del");
         break;
     case CHECK_CAS:
+        if (op->is_expiry) {
+            print_format(text, "time ends ");
+            print_value(text, &op->expected);
+            break;
+        }
         print_format(text, "cas ");
         print_value(text, &op->expected);
         print_format(text, " to ");
@@ -77,7 +82,9 @@ static void print_call(struct buffer *text, const struct check_op *op) {
 }
 
 static void print_answer(struct buffer *text, const struct check_op *op) {
-    if (op->unknown) {
+    if (op->is_expiry) {
+        print_format(text, ", if it has not been replaced");
+    } else if (op->unknown) {
         print_format(text, ", outcome unknown");
     } else if (op->kind == CHECK_GET) {
         print_format(text, " answered ");

@@ -10,6 +10,7 @@ the workload ended is written down as unknown, so that a history is complete how
 import collections
 import itertools
 import json
+import math
 import random
 import secrets
 import subprocess
@@ -25,8 +26,11 @@ MIXES = {
     "register": {"get": 6, "set": 3, "cas": 4, "del": 1},
     "counter": {"get": 3, "incr": 6},
     "list": {"get": 4, "append": 6, "del": 1},
+    "expiring": {"get": 8, "expire": 3, "set": 1, "del": 1},
     "any": {"get": 6, "set": 2, "cas": 3, "incr": 2, "append": 2, "del": 2},
 }
+
+LIVES_MS = (1, 10_000)  # of what expires
 
 NOT_DONE = {"UNAVAILABLE", "OVERLOADED", "DISKFULL"}  # surely not; the same may succeed later
 REFUSED = {"BADVALUE", "WRONGTYPE", "TOOLARGE"}  # surely not, and never will
@@ -40,12 +44,16 @@ def microseconds():
 
 
 class Recorder:
-    """Writes a history. Any thread. Every operation that begins is in the file after close()."""
+    """Writes a history. Any thread. Every operation that begins is in the file after close(). `early_us` of a key and two
+    times, asked at the end: by how much a value of it that was to live from the one to the other may be gone too early,
+    since the cluster's clock may have run ahead; microseconds."""
 
-    def __init__(self, path):
+    def __init__(self, path, early_us=lambda key, begin_us, end_us: 0):
         self.file = open(path, "w", encoding="utf-8")
         self.lock = threading.Lock()
+        self.early_us = early_us
         self.in_flight = {}  # the operation of each client
+        self.expiring = []  # operations that are written at the end
         self.done = 0  # operations with a known outcome
         self.unknown = 0
         self.written_us = None  # when the last write was acknowledged
@@ -77,7 +85,10 @@ class Recorder:
         self.written_us = now_us
 
     def write(self, operation):
-        self.file.write(json.dumps(operation) + "\n")
+        if "life_us" in operation:
+            self.expiring.append(operation)
+        else:
+            self.file.write(json.dumps(operation) + "\n")
         if operation.get("outcome") == "unknown":
             self.unknown += 1
         elif "outcome" not in operation:
@@ -88,7 +99,14 @@ class Recorder:
             for operation in self.in_flight.values():
                 self.write({**operation, "outcome": "unknown"})
             self.in_flight = {}
+            for operation in self.expiring:
+                self.file.write(json.dumps(operation | {"expires": self.expiry_of(operation)}) + "\n")
             self.file.close()
+
+    def expiry_of(self, operation):
+        """At the earliest. The cluster counts from when it executes the command, which is not before it was asked."""
+        begin, end = operation["begin"], operation["begin"] + operation["life_us"]
+        return max(begin, end - self.early_us(operation["key"], begin, end))
 
 
 def text_of(result):
@@ -137,6 +155,9 @@ class Worker(Background):
             self.perform(key, op, ["GET", key])
         elif op == "set":
             self.perform(key, op, ["SET", key, value], value=value)
+        elif op == "expire":
+            life_ms = int(math.exp(self.chance.uniform(*map(math.log, LIVES_MS))))
+            self.perform(key, "set", ["SET", key, value, "PX", life_ms], value=value, life_us=life_ms * 1000)
         elif op == "del":
             self.perform(key, op, ["DEL", key])
         elif op == "incr":
@@ -206,13 +227,13 @@ class Workload:
     Between start and stop the test does its worst."""
 
     def __init__(self, addresses, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
-                 resolves=lambda number: False, named=lambda number: True):
+                 resolves=lambda number: False, named=lambda number: True, **recorder):
         self.path = path
         self.addresses = [addresses] if isinstance(addresses, str) else addresses
         self.patience_ms = timeout_ms + 3000
         self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         print("workload seed", self.seed)
-        self.recorder = Recorder(path)
+        self.recorder = Recorder(path, **recorder)
         # A history begins with keys that are not there, so no other run may have had them.
         prefix = secrets.token_hex(4)
         self.keys = [(f"{prefix}:{kind}:{i}", kind) for kind in MIXES for i in range(keys_of_each_kind)]

@@ -83,6 +83,12 @@ def test_a_stale_read_is_caught(recorded, tmp_path):
     caught(tmp_path / "doctored.jsonl", operations, last["key"])
 
 
+def test_a_value_that_is_gone_too_early_is_caught(recorded, tmp_path):
+    """As if all that expired should have lived for an hour more."""
+    operations = [line | {"expires": line["expires"] + 3_600_000_000} if "expires" in line else line for line in recorded]
+    caught(tmp_path / "doctored.jsonl", operations, ":expiring:")
+
+
 def test_an_increment_done_twice_is_caught(recorded, tmp_path):
     """From one increment on, all that is seen of a counter is too much by its amount."""
     operations = [dict(line) for line in recorded]
@@ -253,6 +259,17 @@ def test_what_is_in_flight_at_the_end_is_unknown(tmp_path):
     lines = read(tmp_path / "history.jsonl")
     assert [line.get("outcome") for line in lines] == [None, "unknown"]
     assert recorder.done == 1 and recorder.unknown == 1
+    judge(tmp_path / "history.jsonl")
+
+
+def test_when_a_value_may_be_gone(tmp_path, monkeypatch):
+    recorder = Recorder(tmp_path / "history.jsonl", early_us=lambda key, begin_us, end_us: {"a": 0, "b": 300, "c": 9000}[key])
+    for client, key in enumerate("abc"):
+        monkeypatch.setattr(history, "microseconds", lambda: 100)
+        recorder.begin(client, key, "set", value=key, life_us=1000)
+    recorder.end(0, "done")
+    recorder.close()
+    assert [line["expires"] for line in read(tmp_path / "history.jsonl")] == [1100, 800, 100]
     judge(tmp_path / "history.jsonl")
 
 

@@ -52,6 +52,7 @@ static void tick_cb(void *arg) {
 
 static void loop_wake_cb(void *arg) {
     struct metad *metad = arg;
+    if (metad->rpc == NULL) return; /* it was woken before rpc was closed */
     begin_drain(metad);
     rpc_take(metad->rpc);
 }
@@ -192,6 +193,7 @@ void metad_stop(struct metad *metad) {
 void metad_free(struct metad *metad) {
     if (metad == NULL) return;
     rpc_close(metad->rpc); /* first: nobody may wake a loop that is gone */
+    metad->rpc = NULL;     /* and the loop goes round once more as it closes */
     if (metad->service != NULL) service_detach(metad->service);
     raft_loop_close(metad->loop);
     service_free(metad->service);

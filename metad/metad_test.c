@@ -18,6 +18,7 @@
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/req.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -901,6 +902,40 @@ static void a_stop_under_load_is_clean(void **state) {
     server_stop(0);
 }
 
+static atomic_bool asking;
+
+/* Connects, asks and goes, again and again. */
+static void *ask_until_told(void *arg) {
+    static const uint8_t status[] = {0x94, 0, 1, 0xa6, 's', 't', 'a', 't', 'u', 's', 0x90};
+    while (atomic_load(&asking)) {
+        nng_socket socket;
+        if (nng_req0_open(&socket) != 0) continue;
+        (void)nng_socket_set_ms(socket, NNG_OPT_SENDTIMEO, 10);
+        if (nng_dial(socket, arg, NULL, 0) == 0) (void)nng_send(socket, (void *)status, sizeof status, 0);
+        (void)nng_close(socket);
+    }
+    return NULL;
+}
+
+/* Requests that come after the loop has ended wake it for its last round. */
+static void a_stop_while_requests_come_is_clean(void **state) {
+    (void)state;
+    enum { ASKERS = 4, ROUNDS = 10 };
+    pthread_t askers[ASKERS];
+    server_start(0);
+    atomic_store(&asking, true);
+    for (int i = 0; i < ASKERS; i++) {
+        assert_int_equal(pthread_create(&askers[i], NULL, ask_until_told, (void *)servers[0].listen), 0);
+    }
+    for (int i = 0; i < ROUNDS; i++) {
+        server_stop(0);
+        server_start(0);
+    }
+    atomic_store(&asking, false);
+    for (int i = 0; i < ASKERS; i++) assert_int_equal(pthread_join(askers[i], NULL), 0);
+    server_stop(0);
+}
+
 /* A REQ peer by hand, over nng's ipc framing: greets, sends requests and never reads. */
 static int send_and_never_read(const char *method, struct slice params, int requests) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -1227,6 +1262,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stop_while_requests_come_is_clean, set_up, tear_down),
         cmocka_unit_test_setup_teardown(clients_that_never_read_hold_up_nobody, set_up, tear_down),
         cmocka_unit_test_setup_teardown(addresses_in_use_are_named, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_log_is_refused_and_kept, set_up, tear_down),

@@ -166,17 +166,16 @@ static void drop_message(struct rpc_call *call) {
     call->message = NULL;
 }
 
+/* The calls' operations go before the contexts they were used on: the thread of nng that lets them time out may still be
+ * about to cancel one that has just ended by itself; nng_aio_free waits for that. */
 void rpc_close(struct rpc *rpc) {
     if (rpc == NULL) return;
     atomic_store(&rpc->closing, true);
     for (uint32_t i = 0; i < RPC_CALLS; i++) {
         struct rpc_call *call = &rpc->calls[i];
-        if (call->aio != NULL && atomic_load(&call->state) == CALL_SENDING) nng_aio_wait(call->aio);
-    }
-    (void)nng_close(rpc->rep); /* with its contexts; receiving ends with NNG_ECLOSED */
-    (void)nng_close(rpc->pub);
-    for (uint32_t i = 0; i < RPC_CALLS; i++) {
-        if (rpc->calls[i].aio != NULL) nng_aio_stop(rpc->calls[i].aio); /* waits for its callback */
+        if (call->aio == NULL) continue;
+        if (atomic_load(&call->state) == CALL_SENDING) nng_aio_wait(call->aio);
+        nng_aio_stop(call->aio); /* waits for its callback */
     }
     while (rpc->mailbox != NULL && mailbox_take(rpc->mailbox, 0) != NULL) continue;
     for (uint32_t i = 0; i < RPC_CALLS; i++) {
@@ -184,6 +183,8 @@ void rpc_close(struct rpc *rpc) {
         if (call->message != NULL) drop_message(call);
         nng_aio_free(call->aio);
     }
+    (void)nng_close(rpc->rep); /* with its contexts */
+    (void)nng_close(rpc->pub);
     mailbox_free(rpc->mailbox);
     free(rpc);
 }

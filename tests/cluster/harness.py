@@ -152,7 +152,9 @@ class Daemon:
         self.name = name
         self.flags = flags
         self.process = None
-        self.is_ending = False  # it was told to
+        self.is_ending = False  # it was told to,
+        self.ended_after_s = 0  # when it had run for so long
+        self.began_s = 0
         self.log = cluster.directory / f"{name}.log"
 
     def start(self, *more):
@@ -160,6 +162,7 @@ class Daemon:
         with open(self.log, "ab") as log:
             command = self.cluster.hosts.command(self.name, [BINARIES[self.kind], *self.flags, *more])
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
+        self.began_s = time.monotonic()
 
     def kill(self):
         """kill -9, and the body is taken away."""
@@ -170,6 +173,7 @@ class Daemon:
         """SIGTERM; `reap` tells when it has ended."""
         self.signal(signal.SIGTERM)
         self.is_ending = True
+        self.ended_after_s = time.monotonic() - self.began_s
 
     def reap(self, timeout_s=None):
         """Waits for its end; the exit code."""

@@ -18,6 +18,9 @@
 #define RECONNECT_MS_MOST  500
 /* What one address of several gets to connect, before the next one is tried; the turn goes on while there is time. */
 #define CONNECT_MS_MOST 300u
+/* Who has not connected for so long dials anew: TCP's own tries come ever more rarely, and after a long cut the next would
+ * be seconds after its end. */
+#define DIAL_MS 1000u
 
 /* One metad server. Its socket redials by itself, and is closed with the client only: by then the aio is freed. In
  * nng 1.5.2 the thread that expires aios may otherwise still be about to cancel an operation of that socket that has
@@ -28,6 +31,7 @@ struct target {
     bool open;
     nng_dialer dialer; /* to the address; id 0 = none */
     atomic_int pipe;   /* the latest connection's id; 0 = none yet */
+    uint64_t alone_ms; /* since then nothing could be sent, or it has been dialled since; 0 = something could */
 };
 
 struct metad_client {
@@ -236,11 +240,26 @@ static int read_reply(struct slice reply, uint32_t msgid, struct slice *error_te
     return rc;
 }
 
+/* What the end of a send, begun then, says of the connection. */
+static void note_send(struct target *target, int rc, uint64_t begin_ms) {
+    uint64_t now_ms = clock_boottime_ms();
+    if (rc != SK_ETIMEDOUT) {
+        target->alone_ms = 0;
+        return;
+    }
+    if (target->alone_ms == 0) target->alone_ms = begin_ms;
+    if (now_ms - target->alone_ms < DIAL_MS) return;
+    target->alone_ms = now_ms;
+    (void)open_target(target); /* if it fails, the next send will time out too */
+}
+
 /* One request to one server, connection included. `sent` tells whether it may have arrived. */
 static int call_target(struct metad_client *client, struct target *target, uint32_t connect_ms,
                        uint64_t deadline_ms, struct buffer *result, char *text, size_t text_bytes, bool *sent) {
     *sent = false;
+    uint64_t begin_ms = clock_boottime_ms();
     int rc = send_request(client, target, connect_ms);
+    note_send(target, rc, begin_ms);
     if (rc != SK_OK) return fail(rc, "no connection to metad", target, text, text_bytes);
     *sent = true;
     uint64_t now_ms = clock_boottime_ms();

@@ -66,7 +66,7 @@ class Chaos:
         self.passed = 0
         self.failures = []  # of (round's name, why)
         self.recoveries = []
-        self.totals, self.faults, self.errors = (collections.Counter() for _ in range(3))
+        self.totals, self.faults, self.errors, self.undone = (collections.Counter() for _ in range(4))
         self.clusters = 0
         daemons = ["metad", *Cluster.node_names(options.nodes), *Cluster.gateway_names(options.gateways)]
         self.network = Network([*daemons, CLIENTS])
@@ -129,6 +129,7 @@ class Chaos:
         self.totals += trial.totals
         self.faults += trial.faults.counts
         self.errors += trial.errors
+        self.undone += trial.faults.undone
 
     def say(self, text):
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
@@ -136,7 +137,8 @@ class Chaos:
     def report(self):
         print(f"\nseed {self.options.seed}, {self.clusters} clusters of {self.options.nodes} nodes, "
               f"{self.options.shards} shards")
-        for title, counts in (("workload", self.totals), ("faults", self.faults), ("answers", self.errors)):
+        for title, counts in (("workload", self.totals), ("faults", self.faults), ("answers", self.errors),
+                              ("power losses", self.undone), ("packets", self.network.counts())):
             print(f"  {title}: " + " ".join(f"{name}={count}" for name, count in sorted(counts.items())))
         if self.recoveries:
             ordered = sorted(self.recoveries)

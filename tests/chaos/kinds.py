@@ -1,6 +1,7 @@
 """What chaos does to a cluster beyond its processes. A kind is a name, a weight and a function (tests/cluster/faults.py);
 a new one is a line in a table here."""
 
+import collections
 import time
 
 from faults import DOWN_S_MAX, PROCESS_KINDS, Faults, Kind, kill, start
@@ -28,6 +29,7 @@ class ChaosFaults(Faults):
         self.network = cluster.hosts.network
         self.rules = {}  # of each fault of the network that is on, what it does to the links
         self.lost_ids = set()  # metad's ids of nodes whose disks are gone
+        self.undone = collections.Counter()  # by power losses
 
     def begin_rules(self, fault, rules):
         self.rules[fault] = rules
@@ -54,8 +56,10 @@ class ChaosFaults(Faults):
         self.network.renew(daemon.name)
         if daemon in self.cluster.nodes:
             counts = self.disk(daemon).lose_power(self.chance)
-            self.say(f"  {daemon.name} lost {counts[1]} of {counts[0]} writes and {counts[3]} of {counts[2]} names "
-                     "that were not durable")
+            self.undone += {"sectors_not_durable": counts[0], "sectors_undone": counts[1], "names_not_durable": counts[2],
+                            "names_undone": counts[3]}
+            self.say(f"  of what was not durable {daemon.name} lost {counts[1]} of {counts[0]} sectors and {counts[3]} of "
+                     f"{counts[2]} names")
 
     def forgives(self, daemon):
         """A node that a sync has failed for may give up, and one without room for its files cannot begin. Both say so, and

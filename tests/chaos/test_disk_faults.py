@@ -52,6 +52,21 @@ def test_everybody_loses_power(make_cluster, odds):
     cluster.stop()
 
 
+def test_what_is_not_synced_before_it_is_acknowledged_is_lost(make_cluster):
+    """The layer has teeth: a setting that does not promise to survive a power loss does not."""
+    cluster = make_cluster(shardd_flags=["--durability", "interval", "--sync-interval", "60s"]).start()
+    with cluster.client() as client:
+        for i in range(100):
+            client("SET", f"key:{i}", "value")
+    cluster.kill_all()
+    for disk in cluster.hosts.disks.values():
+        disk.lose_power(random.Random(1), odds=1.0)
+    cluster.start()
+    with cluster.client() as client:
+        assert not all(client("EXISTS", f"key:{i}") for i in range(100))
+    cluster.stop()
+
+
 def test_a_node_that_cannot_store_who_it_is(make_cluster):
     """It ends and says why; started again it joins."""
     cluster = make_cluster(shardd_flags=["--segment-size", "1MiB"])

@@ -284,6 +284,11 @@ class Workload:
         self.rest()
         self.recorder.close()
 
+    def give_up(self):
+        """The test has failed: nobody needs to ask any more."""
+        for worker in self.workers:
+            worker.stopping.set()
+
     def errors(self):
         """How often which code was answered."""
         return sum((worker.errors for worker in self.workers), collections.Counter())

@@ -76,21 +76,27 @@ class Trial:
                                 keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
                                 resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5,
                                 early_us=epochs.early_us)
-            workload.start()
-            self.faults.run(seconds, workload.operations)
-            self.wait_recovered()
-            enough = workload.operations() + 200
-            wait_for(lambda: workload.operations() > enough, "operations go on")
-            self.replicas.wait_in_sync()
-            workload.rest()
-            self.replicas.wait_level()
-            for node in self.cluster.nodes:
-                self.replicas.lead_everything_from(node)
-                workload.read_back()
+            try:
+                self.work(workload, seconds)
+            finally:
+                workload.give_up()
             workload.stop()
         workload.judge()
         self.count(workload)
         workload.path.unlink()
+
+    def work(self, workload, seconds):
+        workload.start()
+        self.faults.run(seconds, workload.operations)
+        self.wait_recovered()
+        enough = workload.operations() + 200
+        wait_for(lambda: workload.operations() > enough, "operations go on")
+        self.replicas.wait_in_sync()
+        workload.rest()
+        self.replicas.wait_level()
+        for node in self.cluster.nodes:
+            self.replicas.lead_everything_from(node)
+            workload.read_back()
 
     def wait_recovered(self):
         """After the last fault is over."""

@@ -184,31 +184,47 @@ def choose_undone(writes, floor, chance, odds):
     return free if odds == 1.0 else free[chance.randrange(len(free)):]
 
 
+def cuts_off(write):
+    """A file that gets shorter loses its end at once or not at all, unlike bytes that are written."""
+    return write.size_after < write.size_before
+
+
 def undo_writes(path, records, chance, odds, counts):
     durable, others = sort_writes(records)
+    with open(path, "r+b") as file:
+        undo_bytes(file, durable, others, chance, odds, counts)
+        undo_sizes(file, durable, others, chance, odds, counts)
+
+
+def undo_bytes(file, durable, others, chance, odds, counts):
     sectors, floors = collections.defaultdict(list), collections.Counter()
     for write in others:
-        for sector in sectors_of(write):
+        for sector in sectors_of(write) if not cuts_off(write) else ():
             sectors[sector].append(write)
     for write in durable:
         for sector in sectors_of(write):
             if sector in sectors:
                 floors[sector] = max(floors[sector], write.sequence)
+    size = os.fstat(file.fileno()).st_size
+    for sector, writes in sectors.items():
+        undone = choose_undone(writes, floors[sector], chance, odds)
+        counts[0] += 1
+        counts[1] += bool(undone)
+        begin = sector * SECTOR
+        if undone and begin < size:
+            content = bytearray(os.pread(file.fileno(), SECTOR, begin).ljust(SECTOR, b"\0"))
+            for write in reversed(undone):
+                put_back(write, begin, content)
+            os.pwrite(file.fileno(), content[:size - begin], begin)
+
+
+def undo_sizes(file, durable, others, chance, odds, counts):
     resizes = [write for write in others if write.size_before != write.size_after]
     floor = max((write.sequence for write in durable if write.size_before != write.size_after), default=0)
-    resized = choose_undone(resizes, floor, chance, odds)
-    size = resized[0].size_before if resized else path.stat().st_size
-    with open(path, "r+b") as file:
-        file.truncate(size)
-        for sector, writes in sectors.items():
-            undone = choose_undone(writes, floors[sector], chance, odds)
-            counts[0] += 1
-            counts[1] += bool(undone)
-            begin = sector * SECTOR
-            if undone and begin < size:
-                content = bytearray(os.pread(file.fileno(), SECTOR, begin).ljust(SECTOR, b"\0"))
-                for write in reversed(undone):
-                    put_back(write, begin, content)
-                os.pwrite(file.fileno(), content[:size - begin], begin)
+    undone = choose_undone(resizes, floor, chance, odds)
     counts[0] += len(resizes)
-    counts[1] += len(resized)
+    counts[1] += len(undone)
+    for write in reversed(undone):
+        file.truncate(write.size_before)
+        if cuts_off(write):
+            os.pwrite(file.fileno(), write.kept, write.offset)

@@ -9,8 +9,6 @@ from history import Workload, microseconds
 from replicas import Replicas, shard_of
 
 NEVER = {"INTERNAL", "FORGOTTEN", "DONE", "BADREQUEST"}  # what no fault may bring about
-
-
 # By so much a new leader's clock may be ahead of the one before it (R26: the grace time, and the age of the time that a
 # restart finds on disk; shardd/replica.h), each time that the leader changes.
 JUMP_US = 700_000 + 1_500_000
@@ -46,9 +44,8 @@ class Epochs(Background):
         self.finish()
 
     def early_us(self, key, begin_us, end_us):
-        """By how much what lives on this key between these times may end too early."""
-        if end_us > self.looks[-1][0] and not self.stopping.is_set():
-            wait_for(self.look, "metad tells the epochs")
+        """By how much what lives on this key between these times may end too early, if it has been read before the last
+        look."""
         shard = shard_of(key, len(self.looks[0][2]))
         before = next(epochs for _, answered, epochs in reversed(self.looks) if answered <= begin_us)
         after = next((epochs for asked, _, epochs in self.looks if asked >= end_us), self.looks[-1][2])
@@ -80,6 +77,7 @@ class Trial:
                 self.work(workload, seconds)
             finally:
                 workload.give_up()
+            wait_for(epochs.look, "metad tells the epochs")
             workload.stop()
         workload.judge()
         self.count(workload)

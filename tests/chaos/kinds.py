@@ -65,7 +65,7 @@ class ChaosFaults(Faults):
         """A node that a sync has failed for may give up, and one without room for its files cannot begin. Both say so, and
         are started again, as whoever looks after them would do."""
         fault = next((fault for fault in self.active() if daemon in fault.patients and fault.kind == "sync_error"), None)
-        no_room = daemon in self.cluster.nodes and "no space left" in daemon.last_line()
+        no_room = daemon in self.cluster.nodes and "no space left" in daemon.last_line().lower()
         if (daemon.process.returncode, no_room) not in ((1, False), (2, True)) or not (fault or no_room):
             return False
         self.say(f"  {daemon.name} gave up")

@@ -59,6 +59,7 @@ class Node:
 
 @pytest.mark.parametrize("code, last, kind, forgiven", [
     (2, "shardd: data/log: no space left (offset 0)", None, True),
+    (2, "shardd: cannot open data/LOCK: No space left on device", None, True),
     (2, "shardd: data/log: damaged", None, False),
     (1, "event=stopping reason=fault", "sync_error", True),
     (1, "event=stopping reason=fault", "stop_leader", False),

@@ -3,12 +3,11 @@ an error that a read of the leader would not give."""
 
 import bisect
 import signal
-import threading
 import time
 
 import pytest
 
-from harness import Client, wait_for
+from harness import Background, Client, wait_for
 from replicas import Replicas, tag_of
 
 SHARDS = 4
@@ -29,56 +28,48 @@ def follower_reads(replicas):
     return {replicas.node_of(status, node).name: stats["follower_reads"] for node, stats in status["stats"].items()}
 
 
-class Counter(threading.Thread):
+class Counter(Background):
     """Increments keys in turn and remembers when each number was acknowledged."""
 
     def __init__(self, address, keys):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = Client(address)
         self.keys = keys
         self.times = {key: [] for key in keys}  # times[key][i]: i + 1 was acknowledged
-        self.stopping = threading.Event()
-        self.failure = None
 
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                for key in self.keys:
-                    number = len(self.times[key]) + 1
-                    while True:
-                        error, result = self.client.ask("INCR", key, id=f"{key}:{number}")
-                        if error is None:
-                            break
-                        assert error[0] in ("UNAVAILABLE", "TIMEOUT"), error
-                    assert result == number
-                    self.times[key].append(time.monotonic())
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
+    def work(self):
+        while not self.stopping.is_set():
+            for key in self.keys:
+                number = len(self.times[key]) + 1
+                while True:
+                    error, result = self.client.ask("INCR", key, id=f"{key}:{number}")
+                    if error is None:
+                        break
+                    assert error[0] in ("UNAVAILABLE", "TIMEOUT"), error
+                assert result == number
+                self.times[key].append(time.monotonic())
 
     def least(self, key, at):
         """The number that anybody who reads at that time has to see."""
         return bisect.bisect_right(self.times[key], at)
 
     def stop(self):
-        self.stopping.set()
-        self.join()
-        self.client.close()
-        if self.failure is not None:
-            raise self.failure
+        try:
+            self.finish()
+        finally:
+            self.client.close()
 
 
-class Reader(threading.Thread):
+class Reader(Background):
     """Reads the keys in turn, stale, and judges what it gets."""
 
     def __init__(self, address, counter):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = Client(address)
         self.counter = counter
         self.reads = 0
         self.behind_s = 0  # the oldest that was read
         self.slowest_s = 0
-        self.stopping = threading.Event()
-        self.failure = None
 
     def read(self, key):
         begin = time.monotonic()
@@ -93,20 +84,16 @@ class Reader(threading.Thread):
         self.slowest_s = max(self.slowest_s, took)
         self.reads += 1
 
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                for key in self.counter.keys:
-                    self.read(key)
-        except BaseException as failure:
-            self.failure = failure
+    def work(self):
+        while not self.stopping.is_set():
+            for key in self.counter.keys:
+                self.read(key)
 
     def stop(self):
-        self.stopping.set()
-        self.join()
-        self.client.close()
-        if self.failure is not None:
-            raise self.failure
+        try:
+            self.finish()
+        finally:
+            self.client.close()
 
 
 @pytest.fixture

@@ -89,7 +89,8 @@ class Chaos:
         self.network.begin_anew(keep=CLIENTS)
         machines = Machines(self.network, directory, Cluster.node_names(options.nodes))
         cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways, hosts=machines,
-                          data_of=machines.data.__getitem__, **VARIANTS[variant])
+                          data_of=machines.data.__getitem__, metad_flags=["--replicas", str(options.nodes)],
+                          **VARIANTS[variant])
         trial = ChaosTrial(cluster, f"{options.seed}-{self.clusters}", options.kinds, options.shards)
         failed = len(self.failures)
         try:
@@ -157,7 +158,7 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300, help="when the last round begins, at the latest (300)")
     parser.add_argument("--seed", type=int, default=None, help="names the faults and the workload; random unless given")
-    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--nodes", type=int, default=3, help="each has every shard (3; up to 7)")
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--only", default=None, metavar="KIND,...", help="only these faults: " + " ".join(KINDS))

@@ -215,7 +215,7 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,), gateways=1, hosts=None):
+                 lanes=(1,), gateways=1, hosts=None, metad_flags=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
@@ -225,7 +225,8 @@ class Cluster:
         self.metad = Daemon(self, "metad", "metad", [
             "--data-dir", str(self.directory / "metad"), *self.advertise("metad"),
             "--listen", self.metad_address, "--publish-listen", publish,
-            "--raft-listen", raft.removeprefix("tcp://"), "--shards", str(shards), "--expect-nodes", str(nodes)])
+            "--raft-listen", raft.removeprefix("tcp://"), "--shards", str(shards), "--expect-nodes", str(nodes),
+            *metad_flags])
         self.nodes = []
         for i, name in enumerate(self.node_names(nodes)):
             data = data_of(i) if data_of else self.directory / name

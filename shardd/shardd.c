@@ -329,6 +329,8 @@ static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .failed_cb = lane_failed_cb,
                                     .arg = shardd};
         int err = lane_open(&shardd->lanes[i], &lane, text, text_bytes);
+        /* R23: what a dead process has written is read, and no sync of it will tell again that it is not on disk. */
+        if (err == SK_EIO) lane_failed_cb(shardd);
         if (err != SK_OK) return err;
     }
     return SK_OK;

@@ -53,6 +53,11 @@ class Disk:
         for name in ("full", "syncs_to_fail", "sync_delay_us"):
             self[name] = 0
 
+    def is_suspect(self):
+        """As the node has noted itself (shardd/identity.h)."""
+        identity = self.data / "IDENTITY"
+        return identity.exists() and "suspect 1" in identity.read_text()
+
     def wipe(self):
         """Another disk, empty. Nobody may use it."""
         shutil.rmtree(self.data)

@@ -64,9 +64,11 @@ class ChaosFaults(Faults):
     def forgives(self, daemon):
         """A node that a sync has failed for may give up, and one without room for its files cannot begin. Both say so, and
         are started again, as whoever looks after them would do."""
-        fault = next((fault for fault in self.active() if daemon in fault.patients and fault.kind == "sync_error"), None)
-        no_room = daemon in self.cluster.nodes and "no space left" in daemon.last_line().lower()
-        if (daemon.process.returncode, no_room) not in ((1, False), (2, True)) or not (fault or no_room):
+        of_sync = any(daemon in fault.patients and fault.kind == "sync_error" for fault in self.active())
+        last = daemon.last_line().lower()
+        no_room = daemon in self.cluster.nodes and daemon.process.returncode == 2 and "no space left" in last
+        begun = daemon.process.returncode == 1
+        if not no_room and not (of_sync and (begun or "input/output error" in last)):
             return False
         self.say(f"  {daemon.name} gave up")
         daemon.reap()
@@ -238,7 +240,7 @@ def sync_error(faults, kind):
 
     def look():
         faults.disk(node)["syncs_to_fail"] = 0
-        if node.count_said("event=disk_failed") > said:
+        if node.count_said("event=disk_failed") > said or faults.disk(node).is_suspect():
             if node.process is not None:
                 kill(node)
             empty_when_safe(faults, fault, node, time.monotonic() + SAFE_S_MAX)

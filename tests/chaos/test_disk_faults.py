@@ -67,6 +67,28 @@ def test_what_is_not_synced_before_it_is_acknowledged_is_lost(make_cluster):
     cluster.stop()
 
 
+def test_a_sync_that_fails_at_the_start_is_final(make_cluster):
+    """R23: the log that a dead process has left is in the kernel's memory only, and the next sync would say that it is not."""
+    cluster = make_cluster().start()
+    node = cluster.nodes[0]
+    disk = cluster.hosts.disks[node.name]
+    with cluster.client() as client:
+        client("SET", "key", "value")
+    node.kill()
+    disk["syncs_to_fail"] = 1
+    node.start()
+    wait_for(lambda: node.process.poll() is not None, "it gives up")
+    assert node.reap() == 2 and "input/output error" in node.last_line()
+    assert disk.is_suspect()
+    node.start()
+    wait_for(lambda: node.process.poll() is not None, "it gives up")
+    assert node.reap() == 2 and "--accept-suspect" in node.last_line()
+    disk.wipe()
+    node.start()
+    Replicas(cluster).wait_in_sync()
+    cluster.stop()
+
+
 def test_a_node_that_cannot_store_who_it_is(make_cluster):
     """It ends and says why; started again it joins."""
     cluster = make_cluster(shardd_flags=["--segment-size", "1MiB"])

@@ -64,6 +64,8 @@ class Node:
     (1, "event=stopping reason=fault", "sync_error", True),
     (1, "event=stopping reason=fault", "stop_leader", False),
     (1, "event=stopping reason=fault", None, False),
+    (2, "shardd: data/log: input/output error (offset 0)", "sync_error", True),
+    (2, "shardd: data/log: input/output error (offset 0)", None, False),
     (-6, "event=assertion_failed", "sync_error", False),
     (-6, "shardd: no space left", None, False),
 ])

@@ -75,6 +75,9 @@ class Trial:
                                 early_us=epochs.early_us)
             try:
                 self.work(workload, seconds)
+            except AssertionError:
+                self.faults.check()  # a daemon that has died since may be why
+                raise
             finally:
                 workload.give_up()
             wait_for(epochs.look, "metad tells the epochs")

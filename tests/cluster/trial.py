@@ -53,8 +53,8 @@ class Epochs(Background):
 
 
 class Trial:
-    """Every round has a history of its own, over keys of its own; it ends with the faults undone, the replicas level, and
-    every key read from each node in turn."""
+    """Every round has a history of its own, over keys of its own; it ends with the faults undone, the replicas level and of
+    one content, and every key read from each node in turn."""
 
     def __init__(self, cluster, seed, kinds, make_faults=Faults):
         self.cluster = cluster
@@ -95,6 +95,7 @@ class Trial:
         self.replicas.wait_in_sync()
         workload.rest()
         self.replicas.wait_level()
+        self.replicas.verify()
         for node in self.cluster.nodes:
             self.replicas.lead_everything_from(node)
             workload.read_back()

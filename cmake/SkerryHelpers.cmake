@@ -1,6 +1,7 @@
 # What every target is compiled with, as one interface library: targets link it and inherit nothing globally.
 add_library(sk_options INTERFACE)
-target_compile_definitions(sk_options INTERFACE _GNU_SOURCE SKERRY_VERSION="${PROJECT_VERSION}")
+target_compile_definitions(sk_options INTERFACE
+  _GNU_SOURCE SKERRY_VERSION="${SKERRY_VERSION_TEXT}" ${SKERRY_PLANT_DEFINITIONS})
 target_compile_options(sk_options INTERFACE
   -Wall -Wextra -Werror -Wshadow -Wconversion -Wstrict-prototypes -Wformat=2 -fno-omit-frame-pointer)
 # clang counts sk_assert(!"why") as a conversion that was not meant; it was.

@@ -5,6 +5,7 @@
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/map.h"
+#include "libcommon/plant.h"
 #include "metad/metad.h"
 
 #include <signal.h>
@@ -146,6 +147,7 @@ static int run(const struct settings *settings) {
         return bad_setup("--log-level: error, warning, info or debug");
     }
     log_init("metad", level);
+    if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     if ((settings->shards & (settings->shards - 1)) != 0) return bad_setup("--shards: not a power of two");
     char host[256], raft_address[512], request_address[512];
     if (settings->advertise[0] != 0) {

@@ -2,6 +2,7 @@
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "libcommon/plant.h"
 #include "shardd/shardd.h"
 
 #include <signal.h>
@@ -82,6 +83,7 @@ int main(int argc, char **argv) {
     if (result != CONFIG_RUN) return result == CONFIG_HELP ? 0 : EXIT_BAD_CONFIG;
 
     log_init("shardd", (enum log_level)settings.log_level);
+    if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     block_signals();
     struct shardd *shardd = NULL;
     char text[1024] = "";

@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/plant.h"
 #include "shardd/replica_internal.h"
 
 #include <string.h>
@@ -123,7 +124,10 @@ uint32_t replica_isr(const struct replica *replica) {
     return mask_of(replica, replica->config.isr, replica->config.isr_count);
 }
 
-uint32_t replica_widest(const struct replica *replica) { return replica_isr(replica) | replica->proposed; }
+uint32_t replica_widest(const struct replica *replica) {
+    if (PLANTED(SHRUNK_EARLY) && replica->proposed != 0) return replica->proposed;
+    return replica_isr(replica) | replica->proposed;
+}
 
 /* Whether this replica, and not an earlier stay on this node, is one of `mask`. */
 static bool is_one_of(const struct replica *replica, uint32_t mask) {
@@ -465,6 +469,7 @@ void replica_step(struct replica *replica, const struct replica_event *event, st
         break;
     case REPLICA_APPENDED:
         on_appended(replica, event);
+        if (PLANTED(ACKNOWLEDGE_BEFORE_SYNC)) on_durable(replica, event);
         break;
     case REPLICA_DURABLE:
         on_durable(replica, event);

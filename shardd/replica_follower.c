@@ -1,6 +1,7 @@
 /* The core as a follower: adopts an epoch, copies its leader's log, promises, and claims when the leader is silent. */
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/plant.h"
 #include "shardd/replica_internal.h"
 
 #define CLAIM_BEACONS                                                                                             \
@@ -41,6 +42,7 @@ static void on_open(struct replica *replica, const struct replica_event *event, 
     bool known = epochs_common(&replica->epochs, replica->last_index, &message->epochs, &keep);
     /* Nobody counts on a copy outside the ISR, and what is committed is surely the leader's too. */
     if (!known && !message->counted) keep = replica->commit_index;
+    if (PLANTED(CUT_AT_COMMIT)) keep = replica->commit_index;
     if (!known && message->counted) {
         replica_fail(replica, "the logs differ by more epochs than are remembered", effects);
     } else if (keep < replica->commit_index) {

@@ -108,6 +108,23 @@ void drive_crash(struct drive *drive, struct chance *chance) {
     drive->installing = false;
 }
 
+/* Only entries, so that no epoch and no time is forgotten. */
+bool drive_lose_tail(struct drive *drive, struct chance *chance) {
+    uint64_t first = drive->end;
+    sk_assert(drive->group == drive->end && drive->synced == drive->end);
+    while (first > drive->image.replay_from && first > drive->release && first > drive->void_before &&
+           drive->records[first - 1].kind == RECORD_ENTRY &&
+           drive->records[first - 1].index > drive->image.machine.applied_index) {
+        first--;
+    }
+    if (first == drive->end) return false;
+    uint64_t end = chance_between(chance, first, drive->end - 1);
+    truncate_durable(drive, drive->records[end].index - 1);
+    drive->end = drive->synced = drive->group = end;
+    drive->lost_tail = true;
+    return true;
+}
+
 void drive_start_checkpoint(struct drive *drive, const struct image *image) {
     sk_assert(!drive->checkpointing && !drive->installing);
     drive->next = *image;

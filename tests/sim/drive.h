@@ -37,6 +37,7 @@ struct drive {
     uint32_t node;       /* whose it is; 0: not known yet */
     uint64_t replica_id; /* of its stay; 0: none */
     bool suspect;        /* a sync has failed: never opened again (R23) */
+    bool lost_tail;      /* what it had said is synced, and no process has told metad of its start since (R31) */
     bool full;           /* appends are refused for now */
     uint64_t slow_us;    /* a sync takes about as long for now; 0: as usual */
 
@@ -81,6 +82,9 @@ void drive_complete(struct drive *drive);
 /* The process, or the machine, has died. What is not synced is lost, but for some first records of the group in flight. A
  * checkpoint under way has not happened; an install under way leaves an empty store. */
 void drive_crash(struct drive *drive, struct chance *chance);
+
+/* After a crash: entries at the end of the log that had been synced are gone. False: there are none that may go. */
+bool drive_lose_tail(struct drive *drive, struct chance *chance);
 
 void drive_start_checkpoint(struct drive *drive, const struct image *image);
 void drive_end_checkpoint(struct drive *drive, bool written);

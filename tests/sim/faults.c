@@ -14,6 +14,9 @@
 #define SUSPECTS_MAX 2u       /* at a time */
 #define DEAD_PPM     300000u  /* how often a host stays away in the end */
 #define PERSON_US    1500000u /* how often a person looks */
+#define AIM_PPM      250000u  /* how often a fault strikes at a moment that matters, */
+#define AIMED_PPM    600000u  /* him for whom it does, */
+#define AIM_US_MAX   300000u  /* and how soon */
 
 static const char *const names[] = {
 #define X(symbol, name, text) name,
@@ -22,9 +25,9 @@ static const char *const names[] = {
 };
 
 /* Those that happen at a moment; the others are how the world is. */
-static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,  FAULT_CRASH, FAULT_POWER,
-                                       FAULT_PAUSE, FAULT_SLOW,  FAULT_FULL,    FAULT_FSYNC, FAULT_WIPE,
-                                       FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER};
+static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,   FAULT_CRASH, FAULT_POWER,
+                                       FAULT_PAUSE, FAULT_SLOW,  FAULT_FULL,     FAULT_FSYNC, FAULT_WIPE,
+                                       FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER, FAULT_TAIL,  FAULT_SUCCESSION};
 
 bool faults_may(const struct sim *sim, enum fault fault) { return (sim->faults.active >> fault & 1) != 0; }
 
@@ -70,9 +73,10 @@ void faults_init(struct sim *sim) {
 
 static struct host *draw_host(struct sim *sim) { return &sim->hosts[chance_below(&sim->chance, sim->host_count)]; }
 
-/* Any host, the leader more often. */
+/* Any host, the leader more often; whom the fault is aimed at most often. */
 static struct host *draw_victim(struct sim *sim) {
-    uint32_t leader = sim_metad_host_of(sim, sim->metad.record.leader);
+    uint32_t leader = sim_metad_host_of(sim, sim->metad.record.leader), aimed = sim->faults.aimed;
+    if (aimed != 0 && chance_happens(&sim->chance, AIMED_PPM)) return &sim->hosts[aimed - 1];
     if (leader < HOSTS_MAX && chance_happens(&sim->chance, 300000)) return &sim->hosts[leader];
     return draw_host(sim);
 }
@@ -109,6 +113,22 @@ static void crash(struct sim *sim) {
     start_later(sim, host);
 }
 
+/* As a disk that lies, or durability by interval, may bring it about (R31). Of those on which nobody counts: what a member
+ * of the in-sync set has acknowledged must be there. */
+static void lose_tail(struct sim *sim) {
+    uint32_t first = (uint32_t)chance_below(&sim->chance, sim->host_count);
+    for (uint32_t i = 0; i < sim->host_count; i++) {
+        struct host *host = &sim->hosts[(first + i) % sim->host_count];
+        uint32_t node = host->drive.node;
+        bool unused = sim->metad.created && node != 0 && !host->drive.suspect && !host->drive.installing;
+        if (!unused || sim_metad_may_lead(sim, node)) continue;
+        host_crash(sim, host, true);
+        if (drive_lose_tail(&host->drive, &sim->chance)) sim_trace(sim, "fault tail h%u", host->number);
+        start_later(sim, host);
+        return;
+    }
+}
+
 static void cut_power(struct sim *sim) {
     sim_trace(sim, "fault power");
     for (uint32_t i = 0; i < sim->host_count; i++) {
@@ -140,6 +160,19 @@ static void on_heal(struct sim *sim, const struct event *event) {
 
 static uint64_t link_bit(uint32_t from, uint32_t to) { return 1ull << (from * HOSTS_MAX + to); }
 
+/* Each pair, and who is without metad, at a time of its own. */
+static void heal_by_and_by(struct sim *sim, uint64_t hosts, uint64_t links, uint64_t while_us) {
+    for (uint32_t i = 0; i < HOSTS_MAX; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            uint64_t pair = links & (link_bit(i, j) | link_bit(j, i));
+            uint64_t after_us = chance_between(&sim->chance, while_us / 2, while_us);
+            if (pair != 0) sim_after(sim, after_us, on_heal, 0, pair, NULL);
+        }
+        uint64_t after_us = chance_between(&sim->chance, while_us / 2, while_us);
+        if ((hosts >> i & 1) != 0) sim_after(sim, after_us, on_heal, 1ull << i, 0, NULL);
+    }
+}
+
 static void cut_links(struct sim *sim, uint64_t hosts, uint64_t links, uint64_t while_us) {
     for (uint32_t i = 0; i < HOSTS_MAX * HOSTS_MAX; i++) {
         if ((links >> i & 1) != 0) network_cut(sim, i / HOSTS_MAX, i % HOSTS_MAX);
@@ -147,7 +180,11 @@ static void cut_links(struct sim *sim, uint64_t hosts, uint64_t links, uint64_t 
     for (uint32_t i = 0; i < HOSTS_MAX; i++) {
         if ((hosts >> i & 1) != 0) sim->metad.unreachable[i] = true;
     }
-    sim_after(sim, while_us, on_heal, hosts, links, NULL);
+    if (chance_happens(&sim->chance, CHANCE_ALWAYS / 2)) {
+        sim_after(sim, while_us, on_heal, hosts, links, NULL);
+    } else {
+        heal_by_and_by(sim, hosts, links, while_us);
+    }
 }
 
 /* Between two groups; towards one of them only if `oneway`. One of them may be without metad, too. */
@@ -273,8 +310,15 @@ static void on_metad_reached(struct sim *sim, const struct event *event) {
     sim->metad.unreachable[event->a] = false;
 }
 
+static void on_metad_heard(struct sim *sim, const struct event *event) { sim->metad.unheard[event->a] = false; }
+
 static void disturb_metad(struct sim *sim) {
-    if (chance_happens(&sim->chance, CHANCE_ALWAYS / 2)) {
+    if (chance_happens(&sim->chance, CHANCE_ALWAYS / 3)) {
+        uint32_t host = draw_victim(sim)->number;
+        sim_trace(sim, "fault metad unheard h%u", host);
+        sim->metad.unheard[host] = true;
+        sim_after(sim, draw_while(sim), on_metad_heard, host, 0, NULL);
+    } else if (chance_happens(&sim->chance, CHANCE_ALWAYS / 2)) {
         sim_trace(sim, "fault metad down");
         sim->metad.down = true;
         sim_after(sim, draw_while(sim), on_metad_up, 0, 0, NULL);
@@ -335,16 +379,40 @@ static void happen(struct sim *sim, enum fault fault) {
     case FAULT_HANDOVER:
         want_handover(sim);
         return;
+    case FAULT_SUCCESSION:
+        succession_begin(sim);
+        return;
+    case FAULT_TAIL:
+        lose_tail(sim);
+        return;
     default:
         return;
     }
 }
 
-static void on_fault(struct sim *sim, const struct event *event) {
-    (void)event;
+static void happen_any(struct sim *sim) {
     struct faults *faults = &sim->faults;
     if (faults->stopped || faults->kind_count == 0) return;
     happen(sim, (enum fault)faults->kinds[chance_below(&sim->chance, faults->kind_count)]);
+}
+
+/* a: host. */
+static void on_strike(struct sim *sim, const struct event *event) {
+    sim->faults.aimed = (uint32_t)event->a + 1;
+    happen_any(sim);
+    sim->faults.aimed = 0;
+}
+
+void faults_aim(struct sim *sim, uint32_t host) {
+    if (!faults_has(sim, FAULT_AIM) || !chance_happens(&sim->chance, AIM_PPM)) return;
+    sim_after(sim, chance_spread(&sim->chance, 100, AIM_US_MAX), on_strike, host, 0, NULL);
+}
+
+static void on_fault(struct sim *sim, const struct event *event) {
+    (void)event;
+    const struct faults *faults = &sim->faults;
+    if (faults->stopped || faults->kind_count == 0) return;
+    happen_any(sim);
     sim_after(sim, chance_spread(&sim->chance, faults->mean_us / 4, faults->mean_us * 2), on_fault, 0, 0, NULL);
 }
 
@@ -388,7 +456,7 @@ static void recover(struct sim *sim, struct host *host) {
     }
     host->drive.full = false;
     host->drive.slow_us = 0;
-    sim->metad.unreachable[host->number] = false;
+    sim->metad.unreachable[host->number] = sim->metad.unheard[host->number] = false;
     for (uint32_t other = 0; other < sim->host_count; other++) network_heal(sim, host->number, other);
     if (host->drive.suspect && !replace_store(sim, host)) return;
     host_resume(sim, host);

@@ -25,7 +25,10 @@
     X(RELEASE, "release", "logs are released before all have them, so that snapshots are needed")                 \
     X(INSTALL, "install", "transfers and installations of snapshots fail")                                        \
     X(HANDOVER, "handover", "metad wants another leader")                                                         \
-    X(CLIENT, "client", "requests and answers of clients are lost")
+    X(CLIENT, "client", "requests and answers of clients are lost")                                               \
+    X(TAIL, "tail", "disks on which nobody counts lose entries that were synced")                                 \
+    X(SUCCESSION, "succession", "a new leader takes in a replica, dies, and then meets the old leader first")     \
+    X(AIM, "aim", "faults strike who begins to lead or asks metad for a change")
 
 enum fault {
 #define X(symbol, name, text) FAULT_##symbol,
@@ -41,13 +44,17 @@ struct faults {
     uint64_t mean_us;                        /* between two */
     uint32_t kinds[FAULT_COUNT], kind_count; /* those of `active` that happen at a moment */
     bool stopped;
-    uint32_t dead; /* stopped, by bit: hosts that do not come back */
+    uint32_t dead;  /* stopped, by bit: hosts that do not come back */
+    uint32_t aimed; /* while a fault happens that was aimed: the host, and 1; else 0 */
 };
 
 struct sim;
 
 void faults_init(struct sim *sim);
 void faults_start(struct sim *sim);
+
+/* Much is being decided, for this host: now and then a fault strikes soon after. */
+void faults_aim(struct sim *sim, uint32_t host);
 
 /* No more: everything that may come back does, but for hosts now and then whose absence the others must bear. */
 void faults_stop(struct sim *sim);

@@ -92,7 +92,6 @@ struct host {
     struct parcel *installing;        /* owned */
     uint32_t install_from;            /* host, */
     uint64_t install_life;            /* and its life */
-    bool lease_kept;                  /* a planted bug: reads are served without asking */
 };
 
 struct sim;

@@ -249,13 +249,15 @@ static void check_one_serves(struct sim *sim) {
 }
 
 /* Everything committed is durable on every member of the in-sync set that metad has on record, and on all that are
- * eligible: any of them may lead next (R2, R3, R4, R11). Lost stores do not count. */
+ * eligible: any of them may lead next (R2, R3, R4, R11). Lost stores do not count, nor one that has lost its tail before
+ * metad can know that. */
 static void check_holds_all(struct sim *sim, uint32_t node) {
     struct ledger *ledger = &sim->ledger;
     uint32_t number = sim_metad_host_of(sim, node);
     if (number == HOSTS_MAX || sim->hosts[number].drive.node != node) return;
     struct drive *drive = &sim->hosts[number].drive;
-    if (drive->suspect || (!drive->installing && drive->agreed == ledger->committed_last)) return;
+    if (drive->suspect || drive->lost_tail || (!drive->installing && drive->agreed == ledger->committed_last))
+        return;
     uint32_t entry;
     while (!drive->installing && drive->agreed < ledger->committed_last &&
            drive_has(drive, drive->agreed + 1, &entry) &&

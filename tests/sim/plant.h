@@ -1,4 +1,5 @@
-/* Bugs that can be planted into the simulated shell, to prove that the simulator finds such. */
+/* Bugs that can be planted into the simulated shell, to prove that the simulator finds such. Those of the code that it links
+ * are planted when that is built (libcommon/plant.h). */
 #pragma once
 
 #include <stdbool.h>
@@ -7,12 +8,10 @@
 #define PLANTS(X)                                                                                                 \
     X(NONE, "none", "")                                                                                           \
     X(EARLY_SYNC, "early-sync", "what was appended counts as synced at once (R6, R23)")                           \
-    X(KEPT_LEASE, "kept-lease", "a check of the lease is kept until the next tick (R14)")                         \
     X(NO_LEASE, "no-lease", "whoever takes itself for the leader serves reads (R14, R15)")                        \
     X(NO_NAMES, "no-names", "a write that comes again is executed again (R10)")                                   \
     X(SAME_INCARNATION, "same-incarnation", "a restarted process is taken for its predecessor (R6)")              \
     X(FORGET_ADOPTED, "forget-adopted", "a restart forgets which epochs were adopted and what was cut (R1, R7)")  \
-    X(FORGET_PROMISE, "forget-promise", "a restart forgets that its predecessor may have promised (R15)")         \
     X(SHORT_GRACE, "short-grace", "promises last no longer than leases (R15)")                                    \
     X(NO_COMPARE, "no-compare", "metad takes changes decided on an older record (R18)")                           \
     X(FORGET_NAMES, "forget-names", "snapshots are without the names of writes (R10)")                            \

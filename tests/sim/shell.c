@@ -322,7 +322,10 @@ static void obey(struct sim *sim, struct host *host, const struct replica_effect
                  const struct parcel *parcel) {
     if (effects->failed != NULL) on_failed(sim, host, effects->failed);
     if (effects->stepped_down) answer_waiting_unknown(sim, host);
-    if (effects->became_leader) ledger_on_became_leader(sim, host);
+    if (effects->became_leader) {
+        ledger_on_became_leader(sim, host);
+        faults_aim(sim, host->number);
+    }
     if (effects->adopt) adopt(sim, host, effects->epoch, effects->index);
     if (effects->take_count > 0) take(sim, host, effects->take_skip, effects->take_count, parcel);
     if (effects->change.kind != REPLICA_CHANGE_NONE) sim_metad_change(sim, host->number, &effects->change);
@@ -388,7 +391,7 @@ static void take_read(struct sim *sim, struct host *host, const struct parcel_re
     struct replica_event event = {.type = request->stale ? REPLICA_READ_STALE : REPLICA_READ};
     struct replica_effects effects = {.time_us = replica_time_us(&host->replica, host_boot_us(sim, host))};
     bool leads = host->replica.role == REPLICA_LEADER, follows = host->replica.role == REPLICA_FOLLOWER;
-    bool asks = leads ? !host->lease_kept && sim->options.plant != PLANT_NO_LEASE
+    bool asks = leads ? sim->options.plant != PLANT_NO_LEASE
                       : !follows || !request->stale || sim->options.plant != PLANT_NO_VOUCH;
     if (asks) {
         step(sim, host, &event, &effects);
@@ -400,7 +403,6 @@ static void take_read(struct sim *sim, struct host *host, const struct parcel_re
         body.time_us = effects.time_us;
         body.stale = follows;
         body.digest = host->machine.digest;
-        host->lease_kept = leads && sim->options.plant == PLANT_KEPT_LEASE;
     }
     answer(sim, host, request->command.client, body);
 }
@@ -752,8 +754,7 @@ static void on_message(struct sim *sim, struct host *host, struct mail *mail) {
 /* ---- opening and closing ---- */
 
 static void begin_replica(struct sim *sim, struct host *host) {
-    uint64_t start_us = sim->options.plant == PLANT_FORGET_PROMISE ? 0 : host->start_us;
-    replica_init(&host->replica, SHARD, host->drive.replica_id, &sim->weather.times, start_us);
+    replica_init(&host->replica, SHARD, host->drive.replica_id, &sim->weather.times, host->start_us);
     host->has_replica = true;
     host->checkpoint_us = sim->now_us + chance_below(&sim->chance, sim->weather.checkpoint_us);
 }
@@ -834,7 +835,6 @@ void shell_close(struct sim *sim, struct host *host) {
     while (host->bulk != NULL) pop_bulk(sim, host);
     host->has_replica = false;
     host->waiting_count = 0;
-    host->lease_kept = false;
     memset(host->snapshots, 0, sizeof host->snapshots);
     memset(host->peers, 0, sizeof host->peers);
     memset(host->peer_down, 0, sizeof host->peer_down);
@@ -881,7 +881,6 @@ static void take_config(struct sim *sim, struct host *host, const struct map_sha
 /* ---- a step ---- */
 
 static void tick(struct sim *sim, struct host *host) {
-    host->lease_kept = false;
     give_up_snapshots(sim, host);
     if (host->incarnation == 0) return;
     feed(sim, host, (struct replica_event){.type = REPLICA_TICK, .time_us = host->time_synced_us}, NULL);

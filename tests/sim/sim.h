@@ -19,6 +19,7 @@
 #include "tests/sim/plant.h"
 #include "tests/sim/queue.h"
 #include "tests/sim/sim_metad.h"
+#include "tests/sim/succession.h"
 
 #include <setjmp.h>
 
@@ -95,6 +96,7 @@ struct sim {
     struct clients clients;
     struct ledger ledger;
     struct faults faults;
+    struct succession succession;
     struct history history;
     uint64_t snapshots, stores;
     jmp_buf ended;

@@ -63,7 +63,7 @@ static void on_config_arrives(struct sim *sim, const struct event *event) {
 
 /* The record as it is now, on its way to a host. */
 static void publish_to(struct sim *sim, uint32_t host) {
-    if (!sim->metad.created || is_lost(sim, host)) return;
+    if (!sim->metad.created || is_lost(sim, host) || sim->metad.unheard[host]) return;
     struct parcel *parcel = parcel_new(&sim->parcels);
     parcel->config = sim->metad.record;
     sim_after(sim, draw_delay(sim), on_config_arrives, host, 0, parcel);
@@ -159,6 +159,9 @@ static void start_node(struct sim *sim, uint32_t node, uint32_t life) {
     metad->places[node - 1].life = life;
     if (sim->options.plant == PLANT_SAME_INCARNATION && known->incarnation != 0) return;
     known->incarnation = metad->next_incarnation++;
+    struct drive *drive = &sim->hosts[metad->places[node - 1].host].drive;
+    if (drive->lost_tail && sim_metad_may_lead(sim, node)) sim_end(sim, "a lost tail was counted on");
+    drive->lost_tail = false;
     if (metad->created && shard_record_restart(&metad->record, known)) publish(sim);
 }
 
@@ -238,6 +241,7 @@ static void on_change(struct sim *sim, const struct event *event) {
 
 void sim_metad_change(struct sim *sim, uint32_t host, const struct replica_change *change) {
     const struct host *who = &sim->hosts[host];
+    faults_aim(sim, host);
     uint32_t copies = faults_has(sim, FAULT_METAD) && chance_happens(&sim->chance, DOUBLE_PPM) ? 2 : 1;
     for (uint32_t i = 0; i < copies; i++) {
         if (is_lost(sim, host)) continue;

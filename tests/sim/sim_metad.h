@@ -21,6 +21,7 @@ struct sim_metad {
     } places[NODES_MAX];
     uint64_t next_incarnation, next_replica_id;
     bool unreachable[HOSTS_MAX]; /* by host */
+    bool unheard[HOSTS_MAX];     /* its records do not arrive; what it is asked it answers */
 };
 
 struct sim;

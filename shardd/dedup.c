@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
+#include "libcommon/plant.h"
 #include "shardd/keyspace.h"
 
 #include <endian.h>
@@ -352,9 +353,10 @@ uint64_t dedup_next_expiry_us(const struct dedup *dedup) { return dedup->next_ex
 static void put_u64(struct buffer *buffer, uint64_t number) { buffer_append(buffer, &number, sizeof number); }
 
 void dedup_save(const struct dedup *dedup, struct buffer *buffer) {
+    size_t session_count = PLANTED(NAMES_APART) ? 0 : dedup->session_count;
     put_u64(buffer, dedup->id_count);
-    put_u64(buffer, dedup->session_count);
-    for (size_t i = 0; i < dedup->session_count; i++) {
+    put_u64(buffer, session_count);
+    for (size_t i = 0; i < session_count; i++) {
         const struct session *session = &dedup->sessions[i];
         put_u64(buffer, session->id);
         put_u64(buffer, session->floor);

@@ -35,6 +35,7 @@ void replica_init(struct replica *replica, uint32_t shard, uint64_t replica_id, 
         .promise_until_us = start_us + times->grace_us, /* R15: as if it had promised at its start */
         .time_is_old = true,
     };
+    if (PLANTED(PROMISE_FORGOTTEN)) replica->promise_until_us = 0;
 }
 
 void replica_identify(struct replica *replica, uint32_t node, uint64_t incarnation) {
@@ -126,6 +127,7 @@ uint32_t replica_isr(const struct replica *replica) {
 
 uint32_t replica_widest(const struct replica *replica) {
     if (PLANTED(SHRUNK_EARLY) && replica->proposed != 0) return replica->proposed;
+    if (PLANTED(JOINER_NOT_COUNTED)) return replica_isr(replica);
     return replica_isr(replica) | replica->proposed;
 }
 
@@ -333,7 +335,8 @@ static void on_write(struct replica *replica, const struct replica_event *event,
 }
 
 int replica_read_refusal(const struct replica *replica, uint64_t now_us) {
-    int refused = refusal(replica);
+    int refused = PLANTED(EARLY_READS) && replica_leads(replica) ? SK_OK : refusal(replica);
+    if (PLANTED(LEASE_KEPT)) now_us = replica->tick_us;
     if (refused == SK_OK && now_us >= replica_lease_until_us(replica)) refused = SK_UNAVAILABLE;
     return refused;
 }

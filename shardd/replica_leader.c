@@ -2,6 +2,7 @@
  * in-sync set has, keeps its lease by beacons, asks metad for changes of the set, and hands over. */
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/plant.h"
 #include "shardd/replica_internal.h"
 
 #define WINDOW_ENTRIES 8192u     /* sent to a follower and not acknowledged */
@@ -57,6 +58,7 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     replica->role = REPLICA_STARTING;
     uint64_t least_us = replica->last_time_us == 0 ? 0 : replica->last_time_us + replica->times.grace_us; /* R26 */
     if (least_us > 0 && replica->time_is_old) least_us += REPLICA_TIME_AGE_US;
+    if (PLANTED(TIME_OF_CLOCK)) least_us = 0;
     replica->time_is_old = false;
     replica->epoch_wall_us = event->wall_us > least_us ? event->wall_us : least_us;
     replica->last_time_us = replica->epoch_wall_us; /* also if this epoch ends before its first tick */
@@ -83,6 +85,7 @@ static bool is_in(uint32_t mask, uint32_t slot) { return (mask >> slot & 1) != 0
 
 /* R3: on the widest set, and whoever is about to join it; R5: not before its own promise has run out; R11: not below min_isr. */
 void leader_advance_commit(struct replica *replica, uint64_t now_us) {
+    if (PLANTED(PROMISE_NOT_WAITED)) now_us = UINT64_MAX;
     if (replica->first_of_epoch == 0 || now_us < replica->promise_until_us) return;
     if (replica->config.isr_count < replica->config.min_isr) return;
     uint32_t counted = replica_widest(replica) | replica->joining;
@@ -181,6 +184,7 @@ void leader_on_message(struct replica *replica, const struct replica_event *even
     on_has(replica, progress, event, effects);
     bool ours = message->type == REPLICA_PROMISE && message->sent_us <= event->boot_us;
     if (ours && message->sent_us > progress->answered_us) progress->answered_us = message->sent_us; /* R15 */
+    if (PLANTED(LEASE_FROM_ANSWER) && ours) progress->answered_us = event->boot_us;
     if (ours && message->promised_us > progress->promised_us) {
         progress->promised_us = message->promised_us;
         progress->promised_at_us = event->boot_us;
@@ -208,7 +212,8 @@ void leader_on_peer_up(struct replica *replica, struct progress *progress) {
 
 static void send_open(struct replica *replica, uint32_t slot, uint64_t now_us, struct replica_effects *effects) {
     struct progress *progress = &replica->progress[slot];
-    if (replica->stored_epoch < replica->config.leader_epoch || progress->down) return; /* R1 */
+    if ((replica->stored_epoch < replica->config.leader_epoch && !PLANTED(EPOCH_NOT_STORED)) || progress->down)
+        return; /* R1 */
     if (progress->opened_us != 0 && now_us - progress->opened_us < replica->times.retry_us) return;
     progress->opened_us = now_us;
     struct replica_message *open = replica_send(replica, effects, REPLICA_OPEN, progress->node,
@@ -380,6 +385,7 @@ static struct replica_change new_change(const struct replica *replica, enum repl
 
 static void ask_for_isr(struct replica *replica, uint64_t now_us, struct replica_effects *effects) {
     uint32_t isr = replica_isr(replica), wanted = choose_isr(replica, now_us);
+    if (PLANTED(PROPOSAL_TIMES_OUT) && now_us - replica->open_us > replica->times.retry_us) replica->proposed = 0;
     bool withdrawn = (replica->proposed & ~isr & ~wanted) != 0;
     if (wanted == isr && !withdrawn) return;
     if (wanted == isr) {

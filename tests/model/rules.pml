@@ -1,0 +1,33 @@
+/* The rules that a model can do without: spin -DMUTANT=name deletes that one at the lines that obey it. */
+#define NONE 0
+#define R1_NEW_EPOCH 1
+#define R1_FENCING 2
+#define R1_LEADER_STORES 3
+#define R2_CONFIRMED 4
+#define R3_PROPOSED_COUNTS 5
+#define R3_WAIT_FOR_ALL 6
+#define R4_MATCHED 7
+#define R4_FIRST_OF_EPOCH 8
+#define R5_FIRST_ENTRY 9
+#define R6_NEW_REIGN 10
+#define R6_OWN_SYNC 11
+#define R7_COMMON_POINT 12
+#define R7_CUT 13
+#define R7_OWN_EPOCH_STAYS 14
+#define R11_MIN_ISR 15
+#define R11_ELIGIBLE 16
+#define R18_COMPARE 17
+#define R23_ACK_AFTER_SYNC 18
+#define R29_MAP_ORDER 19
+
+#ifndef MUTANT
+#define MUTANT NONE
+#endif
+
+/* What is checked. A counterexample names it by the number behind the condition. */
+#define check(property, condition) assert((condition) || property == 0)
+#define NOTHING_LOST 1     /* what was committed at an index is what anybody commits there, ever */
+#define LOGS_AGREE 2       /* up to its commit index a log holds what was committed */
+#define CUT_ABOVE_COMMIT 3 /* nobody cuts what it knows to be committed */
+#define LOG_CONTINUES 4    /* entries are of the log that they are appended to */
+#define READS_ALL 5        /* a serving leader of the newest epoch has all that was committed */

@@ -104,3 +104,8 @@ inline record_claim(node) {
     (version < VERSIONS && gives(version, node) && (new_isr) != now_record.isr &&                                  \
      ((now_record.isr & ~(new_isr)) == 0 || COUNT(new_isr) >= MIN_ISR || SHRINKS_BELOW))
 inline record_change_isr(node, new_isr) { record_change(now_record.epoch, node, new_isr, 0); }
+
+/* R20: to a member of the ISR. */
+#define may_hand_over(node, to)                                                                                   \
+    (version < VERSIONS && now_record.epoch < EPOCHS && gives(version, node) && to != node && HAS(now_record.isr, to))
+inline record_hand_over(to) { record_change(now_record.epoch + 1, to, now_record.isr, 0) }

@@ -19,6 +19,18 @@
 #define R18_COMPARE 17
 #define R23_ACK_AFTER_SYNC 18
 #define R29_MAP_ORDER 19
+#define R14_CHECKED_THEN 20
+#define R15_EVERY_MEMBER 21
+#define R15_EPOCH_OF_ANSWER 22
+#define R15_FROM_SENDING 23
+#define R15_GRACE_IS_LONGER 24
+#define R15_RESTART_PROMISES 25
+#define R15_WAITS_OUT 26
+#define R16_ELIGIBLE 27
+#define R5_JOINED_LATER 28
+#define R20_SERVING 29
+#define R20_OUTCOME_KNOWN 30
+#define R20_RELEASE_OF_EPOCH 31
 
 #ifndef MUTANT
 #define MUTANT NONE
@@ -30,4 +42,5 @@
 #define LOGS_AGREE 2       /* up to its commit index a log holds what was committed */
 #define CUT_ABOVE_COMMIT 3 /* nobody cuts what it knows to be committed */
 #define LOG_CONTINUES 4    /* entries are of the log that they are appended to */
+#define READS_NEWEST 6     /* nobody serves a read when a later epoch has committed or served anything */
 #define READS_ALL 5        /* a serving leader of the newest epoch has all that was committed */

@@ -18,6 +18,9 @@
 #ifndef CRASHES
 #define CRASHES 1 /* the bound: crashes of all nodes together */
 #endif
+#ifndef WIPES
+#define WIPES 0 /* the bound: disks that are lost (R13, R31) */
+#endif
 #ifndef FINE
 #define FINE 0
 #endif
@@ -63,6 +66,7 @@ byte committed[INDEXES + 1]; /* the entry that somebody has committed there */
 unsigned committed_last : 3;
 
 unsigned crashes : 2 = CRASHES;
+unsigned wipes : 2 = WIPES;
 
 hidden byte i, keep, set, ours, theirs;
 
@@ -308,6 +312,29 @@ inline crash() {
     fi
 }
 
+/* A replica that nobody counts on begins anew, with nothing. What its predecessor has acknowledged is of another
+ * incarnation and is not counted for it: neither by a leader nor by metad (R4). A member of the ISR or of eligible whose
+ * disk is lost comes back as a new store, which is another replica (R13), so there it is as if it did not come back. */
+#define may_be_wiped (!HAS(now_record.isr | now_record.eligible, _pid) || !rule(R13_NEW_STORE))
+inline wipe() {
+    wipes--;
+    step_down();
+    me.opened = 0;
+    me.last = 0;
+    me.durable = 0;
+    me.known = 0;
+    me.adopting = 0;
+    store_adopted();
+    me.stored = 0;
+    me.seen = 0;
+    if
+    :: rule(R4_INCARNATION) -> for (i : 1 .. EPOCHS) { sent[i].acked[_pid] = 0 }
+    :: else
+    fi;
+    printf("%d: starts again with an empty disk\n", _pid);
+    born[_pid] = version
+}
+
 /* ---- what may happen ---- */
 
 #define serves (me.leads && (my_reign.first != 0 && me.commit >= my_reign.first || !rule(R5_FIRST_ENTRY)))
@@ -379,6 +406,15 @@ end:
 
     :: d_step { me.adopting != 0 || me.durable < me.last -> sync() }
     :: d_step { crashes > 0 && may_restart(_pid) -> crash() }
+    :: d_step { wipes > 0 && now_record.leader != _pid && may_be_wiped -> wipe() }
+
+    /* R30: a snapshot that reaches beyond our log is as good as entries; one that does not is refused. */
+    :: d_step { !rule(R30_NEVER_BELOW) && !me.leads && me.opened != 0 && me.opened == me.seen && me.adopting == 0 &&
+           sent[me.opened].commit > 0 && sent[me.opened].commit < me.last ->
+           me.last = sent[me.opened].commit;
+           me.durable = me.last;
+           store_adopted();
+           printf("%d: installs a snapshot of index %d\n", _pid, me.last) }
 
     /* metad, as far as it was asked. The claimant knows the newest record. */
     :: d_step { !me.leads && me.seen <= now_record.epoch && may_claim(_pid) -> record_claim(_pid) }

@@ -28,9 +28,6 @@
 #define MAX(a, b)     ((a) > (b) -> (a) : (b))
 #define MIN(a, b)     ((a) < (b) -> (a) : (b))
 
-/* -DMUTANT=R7_COMMON_POINT: the model without that rule (rules.pml). */
-#define rule(name) (MUTANT != name)
-
 typedef record {
     unsigned epoch : 3;
     unsigned leader : 2;

@@ -31,10 +31,26 @@
 #define R20_SERVING 29
 #define R20_OUTCOME_KNOWN 30
 #define R20_RELEASE_OF_EPOCH 31
+#define R8_APPENDED_IS_UNKNOWN 32
+#define R9_ALL_ATTEMPTS 33
+#define R10_CHECKED_AT_EXECUTION 34
+#define R10_STORED_WITH_IT 35
+#define R10_FORGOTTEN_IS_NOT_NEW 36
+#define R10_NAMES_TRAVEL 37
+#define R10_BY_LOG_TIME 38
+#define R25_ONE_TRANSACTION 39
+#define R27_OPENED_AGAIN 40
+#define R27_SENT_AGAIN 41
+#define R3_TAKEN_BACK 42
+#define R5_JOINED_BEFORE 43
+#define R4_INCARNATION 44
+#define R13_NEW_STORE 45
+#define R30_NEVER_BELOW 46
 
 #ifndef MUTANT
 #define MUTANT NONE
 #endif
+#define rule(name) (MUTANT != name)
 
 /* What is checked. A counterexample names it by the number behind the condition. */
 #define check(property, condition) assert((condition) || property == 0)
@@ -44,3 +60,5 @@
 #define LOG_CONTINUES 4    /* entries are of the log that they are appended to */
 #define READS_NEWEST 6     /* nobody serves a read when a later epoch has committed or served anything */
 #define READS_ALL 5        /* a serving leader of the newest epoch has all that was committed */
+#define EXECUTED_ONCE 7    /* no replica executes a name twice */
+#define TOLD_TRUTH 8       /* what a client was told to be surely not done is never executed */

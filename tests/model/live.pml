@@ -21,7 +21,7 @@
 #define NEEDLESS 1
 #endif
 
-mtype = { none, open_it, entries, ack, ack_level, refusal };
+mtype = { none, lost, open_it, entries, ack, ack_level, refusal };
 
 bit alive[NODES];
 byte held[NODES];    /* config_version of the process that leads; 0 = it does not */
@@ -35,8 +35,7 @@ byte lead;           /* its node */
 bit first;           /* its first entry is in its log */
 byte stream;         /* PROGRESS_STREAM, the others PROBE */
 byte matched;        /* known to be level */
-byte proposed;
-bit lost_wish;       /* what is proposed has not reached metad */
+byte proposed;       /* a wish that has not reached metad, and is not seen to be void */
 
 mtype to[NODES] = none;
 mtype from[NODES] = none;
@@ -59,8 +58,7 @@ inline stop_leading() {
         stream = 0;
         matched = 0;
         proposed = 0;
-        lost_wish = 0;
-        to[0] = none;
+            to[0] = none;
         to[1] = none;
         to[2] = none
     :: else
@@ -71,6 +69,7 @@ inline stop_leading() {
 inline begin_epoch() {
     leading = now_record.epoch;
     lead = _pid;
+    printf("%d: leads in epoch %d\n", _pid, leading);
     held[_pid] = version;
     seen[_pid] = leading;
     opened[_pid] = 0;
@@ -79,16 +78,19 @@ inline begin_epoch() {
     stream = 0;
     matched = 0;
     proposed = 0;
-    lost_wish = 0;
     to[0] = none;
     to[1] = none;
     to[2] = none
 }
 
 #define SEND(node)                                                                                                \
-    :: d_step { leads && lead == _pid && node != _pid && to[node] == none && !HAS(stream, node) -> to[node] = open_it }\
+    :: d_step { leads && lead == _pid && node != _pid && to[node] == none && !HAS(stream, node) ->                   \
+           to[node] = open_it;                                                                                     \
+           printf("%d: sends OPEN to %d\n", _pid, node) }                                                          \
     :: d_step { leads && lead == _pid && node != _pid && to[node] == none && HAS(stream, node) &&                  \
-           (first && !HAS(matched, node)) -> to[node] = entries }
+           (first && !HAS(matched, node)) ->                                                                       \
+           to[node] = entries;                                                                                     \
+           printf("%d: sends entries to %d\n", _pid, node) }
 
 #define RECEIVE(node)                                                                                             \
     :: d_step { leads && lead == _pid && from[node] != none ->                                                     \
@@ -96,12 +98,15 @@ inline begin_epoch() {
            :: from_epoch[node] > leading -> seen[_pid] = MAX(seen[_pid], from_epoch[node]); from[node] = none;      \
                stop_leading()                                                                                      \
            :: from_epoch[node] == leading && from[node] == ack ->                                                  \
-               stream = stream | BIT(node); from[node] = none                                                      \
+               stream = stream | BIT(node); from[node] = none;                                                     \
+               printf("%d: hears that %d has opened\n", _pid, node)                                                \
            :: from_epoch[node] == leading && from[node] == ack_level ->                                            \
-               stream = stream | BIT(node); matched = matched | BIT(node); from[node] = none                       \
+               stream = stream | BIT(node); matched = matched | BIT(node); from[node] = none;                      \
+               printf("%d: hears that %d is level\n", _pid, node)                                                  \
            :: from[node] == refusal && from_epoch[node] <= leading ->                                              \
                stream = (rule(R27_OPENED_AGAIN) -> stream & ~BIT(node) : stream);                                  \
-               matched = matched & ~BIT(node); from[node] = none                                                   \
+               matched = matched & ~BIT(node); from[node] = none;                                                  \
+               printf("%d: is refused by %d\n", _pid, node)                                                        \
            :: else -> from[node] = none                                                                            \
            fi }
 
@@ -117,7 +122,7 @@ inline begin_epoch() {
            record_change_isr(_pid, the_isr ^ BIT(node)) }                                                              \
     :: d_step { asks && !calm && node != _pid && wants_in(node) && proposed == 0 ->                                \
            proposed = BIT(node);                                                                                   \
-           lost_wish = 1 }                                                                                         \
+           printf("%d: wants %d in, and the wish is lost\n", _pid, node) }                                         \
     :: d_step { asks && rule(R3_TAKEN_BACK) && HAS(proposed & ~the_isr, node) && !wants_in(node) ->                    \
            record_change_isr(_pid, the_isr) }                                                                          \
     :: d_step { asks && !calm && needless > 0 && node != _pid && HAS(the_isr, node) && COUNT(the_isr) > MIN_ISR ->         \
@@ -142,8 +147,7 @@ end:
            begin_epoch() }
     :: d_step { leads && lead == _pid && held[_pid] < version && now_record.epoch == leading ->
            held[_pid] = version;
-           proposed = 0;
-           lost_wish = 0 }
+           proposed = 0 }
     :: d_step { leads && lead == _pid && now_record.epoch > leading -> stop_leading() }
     :: d_step { alive[_pid] && version > 0 && may_claim(_pid) && seen[_pid] <= now_record.epoch &&
            (!alive[now_record.leader] || !calm && needless > 0) ->
@@ -151,9 +155,12 @@ end:
            record_claim(_pid) }
 
     /* leader */
-    :: d_step { leads && lead == _pid && !first && COUNT(stream | BIT(_pid)) >= MIN_ISR -> first = 1 }
+    :: d_step { leads && lead == _pid && !first && COUNT(stream | BIT(_pid)) >= MIN_ISR ->
+           first = 1;
+           printf("%d: appends its first entry\n", _pid) }
     :: d_step { leads && lead == _pid && first && calm && !writing ->
            writing = 1;
+           printf("%d: begins a write\n", _pid);
            matched = 0;
            level[0] = 0;
            level[1] = 0;
@@ -165,7 +172,7 @@ end:
     ASK(0) ASK(1) ASK(2)
 
     /* follower */
-    :: d_step { alive[_pid] && mine && to[_pid] != none && from[_pid] == none ->
+    :: d_step { alive[_pid] && mine && to[_pid] != none && to[_pid] != lost && from[_pid] == none ->
            if
            :: leading < seen[_pid] -> from[_pid] = refusal; from_epoch[_pid] = seen[_pid]
            :: leading >= seen[_pid] && to[_pid] == open_it ->
@@ -180,23 +187,28 @@ end:
                :: else -> from[_pid] = refusal; from_epoch[_pid] = seen[_pid]
                fi
            fi;
-           to[_pid] = (rule(R27_SENT_AGAIN) -> none : to[_pid]) }
+           to[_pid] = none }
 
     /* faults */
-    :: d_step { !calm && to[_pid] != none -> to[_pid] = none }
+    :: d_step { !calm && to[_pid] != none -> to[_pid] = (rule(R27_SENT_AGAIN) -> none : lost) }
     :: d_step { !calm && from[_pid] != none -> from[_pid] = none }
-    :: d_step { !calm && version > 0 && deaths > 0 && alive[_pid] -> deaths--; stop_leading(); alive[_pid] = 0 }
+    :: d_step { !calm && version > 0 && deaths > 0 && alive[_pid] -> 
+           deaths--;
+           stop_leading();
+           alive[_pid] = 0;
+           printf("%d: dies\n", _pid) }
     :: d_step { !calm && version > 0 && restarts > 0 && alive[_pid] && may_restart(_pid) ->
            restarts--;
            stop_leading();
            opened[_pid] = 0;
            level[_pid] = 0;
+           printf("%d: starts again\n", _pid);
            record_restart(_pid) }
     od
 }
 
 active proctype weather() {
-    d_step { version > 0 -> calm = 1 }
+    d_step { version > 0 -> calm = 1; printf("weather: calm\n") }
 }
 
 ltl goes_on { <> written }

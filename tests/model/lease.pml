@@ -205,7 +205,8 @@ inline tick(late) {
 #define TAKE(v)    :: d_step { v <= version && is_news(v) -> take_config(v) }
 
 #define OPEN(epoch)                                                                                               \
-    :: d_step { sent[epoch].followers != 0 && epoch >= me.seen && me.opened != epoch && !(me.leads && my_epoch == epoch) -> open(epoch) }
+    :: d_step { sent[epoch].followers != 0 && sent[epoch].leader != _pid && epoch >= me.seen && me.opened != epoch ->  \
+           open(epoch) }
 
 /* A follower answers in the epoch that it has opened, if it has seen no other. */
 #define answers(epoch)                                                                                            \
@@ -234,7 +235,7 @@ inline tick(late) {
 /* R4, R5: nobody is added before our own promise has run out. */
 #define may_join(node) (HAS(my_reign.followers, node) && (outwaited || !rule(R5_JOINED_LATER)))
 #define ASK(node)                                                                                                 \
-    :: d_step { me.leads && node != _pid && (me.proposed & BIT(node)) == (my_isr & BIT(node)) &&                   \
+    :: d_step { me.leads && node != _pid && (HAS(my_isr, node) || !HAS(me.proposed, node)) &&                      \
            (HAS(my_isr, node) -> COUNT(my_isr) > MIN_ISR || SHRINKS_BELOW : may_join(node)) &&                     \
            (me.held == version && version < VERSIONS || !rule(R2_CONFIRMED)) -> ask_for_isr(node) }
 

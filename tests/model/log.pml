@@ -51,6 +51,7 @@ replica at[NODES];
 
 /* What the leader of an epoch has sent. */
 typedef reign {
+    unsigned leader : 2;
     bit open;              /* OPEN, with the epochs of log[1..base] */
     unsigned base : 3;     /* its last index when the epoch began */
     unsigned first : 3;    /* the entry that opened the epoch */
@@ -134,6 +135,7 @@ inline begin_epoch() {
     :: else
     fi;
     for (i : 1 .. me.last) { my_reign.log[i] = me.log[i] }
+    my_reign.leader = _pid;
     my_reign.base = me.last;
     my_reign.last = me.last;
     my_reign.open = 1;
@@ -264,7 +266,7 @@ inline adopt(epoch) {
     me.seen = epoch;
     common_point(epoch);
     if
-    :: !rule(R7_COMMON_POINT) -> keep = 0 /* "at the commit index", and that is not known yet */
+    :: !rule(R7_COMMON_POINT) -> keep = 0; me.known = 0 /* "at the commit index", by who knows of none yet */
     :: !rule(R7_CUT) -> keep = me.last
     :: else
     fi;
@@ -274,7 +276,7 @@ inline adopt(epoch) {
     me.opened = 0;
     me.adopting = epoch;
     printf("%d: adopts epoch %d, keeps indexes to %d\n", _pid, epoch, keep);
-    check(CUT_ABOVE_COMMIT, keep >= me.known || !rule(R7_COMMON_POINT)); /* of that mutant the loss is to be found */
+    check(CUT_ABOVE_COMMIT, keep >= me.known);
     if
     :: FINE -> skip
     :: else -> sync()
@@ -345,8 +347,8 @@ inline wipe() {
     :: d_step { v <= version && (is_news(v) || me.leads && v != me.held && !rule(R29_MAP_ORDER)) -> take_config(v) }
 
 #define OPEN(epoch)                                                                                               \
-    :: d_step { sent[epoch].open && (me.seen <= epoch || !rule(R1_FENCING)) && me.opened != epoch &&               \
-           me.adopting != epoch && !(me.leads && my_epoch == epoch) -> adopt(epoch) }
+    :: d_step { sent[epoch].open && sent[epoch].leader != _pid && (me.seen <= epoch || !rule(R1_FENCING)) &&            \
+           me.opened != epoch && me.adopting != epoch && !(me.leads && my_epoch == epoch) -> adopt(epoch) }
 
 #define ASK(node)                                                                                                 \
     :: d_step { may_ask(node) && (FINE || me.held == version && may_change_isr(_pid, my_isr ^ BIT(node))) ->       \

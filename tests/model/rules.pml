@@ -52,7 +52,7 @@
 #endif
 #define rule(name) (MUTANT != name)
 
-/* What is checked. A counterexample names it by the number behind the condition. */
+/* What is checked. A counterexample names it by the number behind the condition. (live.pml has GOES_ON, a formula.) */
 #define check(property, condition) assert((condition) || property == 0)
 #define NOTHING_LOST 1     /* what was committed at an index is what anybody commits there, ever */
 #define LOGS_AGREE 2       /* up to its commit index a log holds what was committed */

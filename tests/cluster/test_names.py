@@ -1,48 +1,37 @@
 """Writes that clients did not name: the gateway does (R10), and what it sends again takes effect once."""
 
 import signal
-import threading
 import time
 
-from harness import Client, wait_for
+from harness import Background, Client, wait_for
 from replicas import Replicas
 
 COUNTERS = 32
 ROUNDS = 3
 
 
-class Counter(threading.Thread):
+class Counter(Background):
     """Increments its own key, without ids, and waits for each answer: it is always one more."""
 
     def __init__(self, address, name):
-        super().__init__(daemon=True)
+        super().__init__()
         self.client = Client(address, timeout_ms=70000)
-        self.name = name
+        self.key = name
         self.count = 0
-        self.stopping = threading.Event()
-        self.failure = None
 
-    def run(self):
-        try:
-            while not self.stopping.is_set():
-                counted = self.client("INCR", self.name, timeout_ms=60000)
-                self.count += 1
-                assert counted == self.count, f"{self.name} is {counted} after {self.count} increments"
-        except BaseException as failure:  # told by the test's own thread
-            self.failure = failure
-
-
-def look_at(counters):
-    for counter in counters:
-        if counter.failure is not None:
-            raise counter.failure
+    def work(self):
+        while not self.stopping.is_set():
+            counted = self.client("INCR", self.key, timeout_ms=60000)
+            self.count += 1
+            assert counted == self.count, f"{self.key} is {counted} after {self.count} increments"
 
 
 def wait_for_counts(counters):
     targets = [counter.count + 2 for counter in counters]
 
     def look():
-        look_at(counters)
+        for counter in counters:
+            counter.check()
         return all(counter.count >= target for counter, target in zip(counters, targets))
     wait_for(look, "everybody counts")
 
@@ -85,9 +74,6 @@ def test_names_of_gateways_are_kept_with_the_state(make_cluster):
         cluster.gateway.signal(signal.SIGCONT)
     wait_for_counts(counters)
     for counter in counters:
-        counter.stopping.set()
-    for counter in counters:
-        counter.join()
+        counter.finish()
         counter.client.close()
-    look_at(counters)
     cluster.stop()

@@ -461,13 +461,13 @@ static void sweep(struct sim *sim, struct host *host) {
  * it does not: it begins anew all the same, and nothing may be missing after that. */
 static void verify(struct sim *sim, struct host *host) {
     const struct map_shard *config = &host->replica.config;
-    if (host->replica.role != REPLICA_LEADER || !chance_happens(&sim->chance, VERIFY_PPM)) return;
+    if (host->replica.role != REPLICA_LEADER || !faults_has(sim, FAULT_HANDOVER)) return;
+    if (!chance_happens(&sim->chance, VERIFY_PPM)) return;
     feed(sim, host, (struct replica_event){.type = REPLICA_VERIFY}, NULL);
     if (!chance_happens(&sim->chance, DIFFERS_PPM) || host->replica.role != REPLICA_LEADER) return;
     uint32_t node = config->replicas[chance_below(&sim->chance, config->replica_count)].node;
     uint32_t successor = config->isr[chance_below(&sim->chance, config->isr_count)]; /* metad has a word in that */
     bool is_own = node == host->replica.node;
-    if (is_own && !faults_has(sim, FAULT_HANDOVER)) return;
     struct replica_event event = {.type = REPLICA_REBUILD, .peer = node, .successor = is_own ? successor : 0};
     feed(sim, host, event, NULL);
 }

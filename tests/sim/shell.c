@@ -458,7 +458,8 @@ static void sweep(struct sim *sim, struct host *host) {
 }
 
 /* Markers change nothing, so what each replica has is judged by the ledger as ever. Rarely a replica is said to differ, which
- * it does not: it begins anew all the same, and nothing may be missing after that. */
+ * it does not: it begins anew all the same, and nothing may be missing after that. Only
+ * where leaders change anyway: else tests count on one. */
 static void verify(struct sim *sim, struct host *host) {
     const struct map_shard *config = &host->replica.config;
     if (host->replica.role != REPLICA_LEADER || !faults_has(sim, FAULT_HANDOVER)) return;

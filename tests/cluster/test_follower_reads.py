@@ -181,7 +181,8 @@ def test_never_staler_than_promised(cluster):
 
 
 def test_without_followers_the_leader_serves(cluster):
-    """Those that are left are alone, and too few to write: what nobody serves is UNAVAILABLE, as without the option."""
+    """Alone it has no lease for long: what nobody serves is answered as without the option, TIMEOUT if it was just being
+    asked at the deadline."""
     replicas = Replicas(cluster)
     key = tag_of(0, SHARDS)
     with cluster.client() as client:
@@ -189,9 +190,9 @@ def test_without_followers_the_leader_serves(cluster):
         replicas.lead_everything_from(cluster.nodes[0])
         for node in cluster.nodes[1:]:
             node.signal(signal.SIGSTOP)
-        for _ in range(20):
+        for _ in range(8):
             error, result = client.ask("GET", key, read="follower", timeout_ms=1000)
-            assert (error is None and result == b"1") or error[0] == "UNAVAILABLE", error
+            assert (error is None and result == b"1") or error[0] in ("UNAVAILABLE", "TIMEOUT"), error
         for node in cluster.nodes[1:]:
             node.signal(signal.SIGCONT)
         wait_for(lambda: client("GET", key, read="follower") == b"1", "it is served again")

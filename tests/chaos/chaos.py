@@ -12,6 +12,7 @@ import pathlib
 import random
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 import traceback
@@ -100,6 +101,7 @@ class Chaos:
             cluster.stop()
         except Exception as failure:
             self.failed(f"{directory.name} round {trial.rounds}", failure)
+            write_stacks(cluster)
         finally:
             self.add(trial)
             cluster.kill_all()
@@ -151,6 +153,16 @@ class Chaos:
         if self.failures:
             print(f"  again: scripts/chaos --seed {self.options.seed}; logs in {self.directory}")
         print(f"{self.passed} passed, {len(self.failures)} failed")
+
+
+def write_stacks(cluster):
+    """Of all daemons that run, into a file beside each one's log: where does one stand that does not answer?"""
+    for daemon in cluster.daemons():
+        if daemon.process is None or daemon.has_died():
+            continue
+        command = ["gdb", "-p", str(daemon.process.pid), "-batch", "-ex", "thread apply all backtrace 20"]
+        with open(cluster.directory / f"{daemon.name}.stacks", "w", encoding="utf-8") as file:
+            subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, timeout=60, check=False)
 
 
 def parse():

@@ -197,10 +197,12 @@ static void install(struct lane *lane) {
     if (err == SK_OK) {
         err = shard_read_record(snapshot_reader_record(reader), &in->index, &in->time_us, &in->epochs);
     }
+    bool waits = false;
     if (err == SK_OK && !shard->replica.installing) {
         struct replica_event event = {
             .type = REPLICA_INSTALL, .index = in->index, .epoch = in->receiver.begin.transfer.epoch};
         err = lane_drive(lane, shard, &event)->refused;
+        waits = err == SK_BUSY;
     }
     if (err == SK_OK) {
         err = shard_adapt_record(shard, snapshot_reader_record(reader), wal_end(lane->wal), wal_synced(lane->wal),
@@ -217,6 +219,7 @@ static void install(struct lane *lane) {
     }
     snapshot_reader_close(reader);
     buffer_deinit(&record);
+    if (waits) return; /* still complete: the next step tries again */
     if (err != SK_OK) {
         refuse_in(lane, err);
         return;

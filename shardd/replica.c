@@ -306,6 +306,7 @@ static void on_durable(struct replica *replica, const struct replica_event *even
 /* R5: what earlier epochs have committed must be executed too before a read or a repeat is answered. */
 static void on_executed(struct replica *replica, const struct replica_event *event) {
     sk_assert(event->index == replica->applied_index + 1);
+    sk_assert(!replica->installing);
     replica->applied_index = event->index;
     replica->executed_time_us = event->time_us;
     if (replica->role == REPLICA_STARTING && replica->first_of_epoch != 0 &&

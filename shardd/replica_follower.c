@@ -219,6 +219,8 @@ void follower_on_install(struct replica *replica, const struct replica_event *ev
         effects->refused = SK_STALE_EPOCH;
     } else if (replica->installing || replica_may_lead(replica) || event->index <= replica->last_index) {
         effects->refused = SK_CONFLICT;
+    } else if (replica->applied_index < replica->commit_index) {
+        effects->refused = SK_BUSY; /* nothing executes on a state that is being replaced */
     } else {
         replica->installing = true;
     }

@@ -588,9 +588,8 @@ static struct replica_event install_of(uint64_t epoch, uint64_t index) {
     return (struct replica_event){.type = REPLICA_INSTALL, .epoch = epoch, .index = index};
 }
 
-/* Node 3 is out of the in-sync set and so far behind that the log does not reach back to what it needs. */
-static struct world *world_with_a_straggler(void) {
-    struct world *world = world_serving(3, 2);
+/* Node 3 is put out of the in-sync set and gets so far behind that the log does not reach back to what it needs. */
+static void leave_behind(struct world *world) {
     world_cut_off(world, 1, 3);
     world_cut_off(world, 2, 3);
     world->nodes[3].mute = true;
@@ -603,6 +602,11 @@ static struct world *world_with_a_straggler(void) {
     world_join(world, 2, 3);
     world_tell(world, 1, (struct replica_event){.type = REPLICA_PEER_UP, .peer = 3});
     world_pass(world, 300000);
+}
+
+static struct world *world_with_a_straggler(void) {
+    struct world *world = world_serving(3, 2);
+    leave_behind(world);
     return world;
 }
 
@@ -651,6 +655,25 @@ static void test_r30_what_may_not_be_installed(void **state) {
     assert_int_equal(world_tell(world, 3, install_of(1, index))->refused, SK_OK);
     assert_int_equal(world_tell(world, 3, install_of(1, index))->refused, SK_CONFLICT); /* one at a time */
     node_tell_only(world, 3, (struct replica_event){.type = REPLICA_INSTALL_FAILED});
+    assert_int_equal(world_tell(world, 3, install_of(1, index))->refused, SK_OK);
+    world_free(world);
+}
+
+/* What is committed is executed first: nothing executes on a state that is being replaced. */
+static void test_r30_not_before_what_is_committed_is_executed(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    struct replica *straggler = world_replica(world, 3);
+    world->nodes[3].idle = true;
+    world_write(world, 1);
+    world_pass(world, 300000);
+    leave_behind(world);
+    assert_true(straggler->applied_index < straggler->commit_index);
+    uint64_t index = world_replica(world, 1)->applied_index;
+    assert_int_equal(world_tell(world, 3, install_of(1, index))->refused, SK_BUSY);
+    world->nodes[3].idle = false;
+    world_execute(world, 3);
+    assert_int_equal(straggler->applied_index, straggler->commit_index);
     assert_int_equal(world_tell(world, 3, install_of(1, index))->refused, SK_OK);
     world_free(world);
 }
@@ -790,6 +813,7 @@ int main(void) {
         cmocka_unit_test(test_r30_a_straggler_gets_a_snapshot),
         cmocka_unit_test(test_r30_a_snapshot_that_failed_is_made_again),
         cmocka_unit_test(test_r30_what_may_not_be_installed),
+        cmocka_unit_test(test_r30_not_before_what_is_committed_is_executed),
         cmocka_unit_test(test_r30_nothing_acknowledged_is_replaced),
         cmocka_unit_test(test_r30_never_onto_a_copy_that_counts),
         cmocka_unit_test(test_r30_nothing_is_sent_to_a_copy_that_counts),

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#define SLOWER_BY 8u /* time that is ahead of the clock goes slower by this part of it */
+
 const char *replica_role_name(enum replica_role role) {
     switch (role) {
     case REPLICA_FOLLOWER:
@@ -178,9 +180,13 @@ void replica_fail(struct replica *replica, const char *why, struct replica_effec
     replica->role = REPLICA_FAILED;
 }
 
-/* It advances by CLOCK_BOOTTIME within an epoch and never goes back (R26). */
+/* It advances by CLOCK_BOOTTIME within an epoch and never goes back (R26). What the epoch had to begin ahead of the clock it
+ * gives back by going slower: else each new leader would add its grace to that of the one before, for ever. */
 uint64_t replica_time_us(const struct replica *replica, uint64_t boot_us) {
-    uint64_t time_us = replica->epoch_wall_us + (boot_us - replica->epoch_boot_us);
+    uint64_t since_us = boot_us - replica->epoch_boot_us;
+    uint64_t back_us = since_us / SLOWER_BY;
+    if (back_us > replica->epoch_ahead_us) back_us = replica->epoch_ahead_us;
+    uint64_t time_us = replica->epoch_wall_us + since_us - back_us;
     return time_us > replica->last_time_us ? time_us : replica->last_time_us;
 }
 

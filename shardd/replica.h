@@ -226,7 +226,8 @@ struct replica {
     uint64_t recorded_time_us; /* of it, what is on disk */
     bool time_is_old;          /* it is from the disk: no leader was heard since this process began */
     uint64_t epoch_wall_us;    /* leader: the time at which its epoch began, */
-    uint64_t epoch_boot_us;    /* and CLOCK_BOOTTIME then: within an epoch time advances by it */
+    uint64_t epoch_boot_us;    /* and CLOCK_BOOTTIME then: within an epoch time advances by it; */
+    uint64_t epoch_ahead_us;   /* so far ahead of the wall clock the epoch had to begin */
 
     /* as a follower */
     uint64_t opened_epoch;     /* the log is a copy of this epoch's leader's; 0 = not yet */

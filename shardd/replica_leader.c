@@ -60,7 +60,8 @@ void leader_begin_epoch(struct replica *replica, const struct replica_event *eve
     if (least_us > 0 && replica->time_is_old) least_us += REPLICA_TIME_AGE_US;
     if (PLANTED(TIME_OF_CLOCK)) least_us = 0;
     replica->time_is_old = false;
-    replica->epoch_wall_us = event->wall_us > least_us ? event->wall_us : least_us;
+    replica->epoch_ahead_us = least_us > event->wall_us ? least_us - event->wall_us : 0;
+    replica->epoch_wall_us = event->wall_us + replica->epoch_ahead_us;
     replica->last_time_us = replica->epoch_wall_us; /* also if this epoch ends before its first tick */
     replica->epoch_boot_us = event->boot_us;
     replica->opened_epoch = replica->adopting_epoch = 0;

@@ -936,6 +936,33 @@ static void test_r26_a_new_leader_starts_behind_what_was_shown(void **state) {
     world_free(world);
 }
 
+/* Each leader begins ahead of the one before it. That does not add up: within a while time is that of the clock again. */
+static void test_r26_time_comes_back_to_the_clock(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    for (int change = 0; change < 5; change++) {
+        uint32_t dead = world->record.leader;
+        end_leader(world, dead);
+        while (world->record.leader == dead) world_pass(world, TICK_US);
+        while (world_replica(world, world->record.leader)->role != REPLICA_LEADER) world_pass(world, TICK_US);
+        world_restart(world, dead);
+        for (uint32_t other = 1; other <= world->count; other++) {
+            if (other == dead) continue;
+            world_tell(world, other, (struct replica_event){.type = REPLICA_PEER_UP, .peer = dead});
+        }
+        while (!world_in_isr(world, dead)) world_pass(world, TICK_US);
+        struct node *node = &world->nodes[world->record.leader];
+        assert_true(node->replica.epoch_ahead_us > 0);
+        uint64_t before_us = replica_time_us(&node->replica, world->now_us);
+        world_wait(world, 800000);
+        assert_int_equal(replica_time_us(&node->replica, world->now_us),
+                         before_us + 700000); /* by an eighth slower */
+        world_pass(world, 8 * node->replica.epoch_ahead_us);
+        assert_int_equal(replica_time_us(&node->replica, world->now_us), node_wall_us(world, node));
+    }
+    world_free(world);
+}
+
 /* What a read has shown as expired stays so, also if nothing was written for long and the next leader's clock is late: a
  * read is served by the answer to a beacon that was sent less than a lease ago, and carried the time. */
 static void test_r26_reads_of_an_idle_leader_show_nothing_twice(void **state) {
@@ -1162,6 +1189,7 @@ int main(void) {
         cmocka_unit_test(test_r20_a_late_release_frees_no_later_promise),
         cmocka_unit_test(test_r26_time_never_goes_back),
         cmocka_unit_test(test_r26_a_new_leader_starts_behind_what_was_shown),
+        cmocka_unit_test(test_r26_time_comes_back_to_the_clock),
         cmocka_unit_test(test_r26_reads_of_an_idle_leader_show_nothing_twice),
         cmocka_unit_test(test_r26_after_a_restart_of_all),
         cmocka_unit_test(test_r26_time_that_cannot_be_recorded_stands_still),

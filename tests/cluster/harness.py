@@ -147,7 +147,7 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,), gateways=1):
+                 lanes=(1,), gateways=1, metad_flags=()):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         ports = free_ports(3 + 2 * nodes + 2 * gateways)
@@ -157,21 +157,33 @@ class Cluster:
         self.metad = Daemon(self, "metad", "metad", [
             "--data-dir", str(self.directory / "metad"), *here,
             "--listen", self.metad_address, "--publish-listen", f"tcp://127.0.0.1:{ports[1]}",
-            "--raft-listen", f"127.0.0.1:{ports[2]}", "--shards", str(shards), "--expect-nodes", str(nodes)])
+            "--raft-listen", f"127.0.0.1:{ports[2]}", "--shards", str(shards), "--expect-nodes", str(nodes),
+            *metad_flags])
         self.nodes = []
-        for i in range(nodes):
+
+        def make_node(i, frames, replication):
             data = data_of(i) if data_of else self.directory / f"shardd-{i}"
-            self.nodes.append(Daemon(self, "shardd", f"shardd-{i}", [
+            return Daemon(self, "shardd", f"shardd-{i}", [
                 "--data-dir", str(data), *here, *metad,
                 "--lanes", str(lanes[i % len(lanes)]),
-                "--frames-listen", f"tcp://127.0.0.1:{ports[3 + 2 * i]}",
-                "--replication-listen", f"tcp://127.0.0.1:{ports[4 + 2 * i]}", *shardd_flags]))
+                "--frames-listen", f"tcp://127.0.0.1:{frames}",
+                "--replication-listen", f"tcp://127.0.0.1:{replication}", *shardd_flags])
+        self.make_node = make_node
+        for i in range(nodes):
+            self.nodes.append(make_node(i, ports[3 + 2 * i], ports[4 + 2 * i]))
         ports = ports[3 + 2 * nodes:]
         self.addresses = [f"tcp://127.0.0.1:{ports[2 * i]}" for i in range(gateways)]
         self.gateways = [Daemon(self, "gateway", f"gateway-{i}" if i > 0 else "gateway", [
             *here, *metad, "--listen", self.addresses[i],
             "--frames-listen", f"tcp://127.0.0.1:{ports[2 * i + 1]}", *gateway_flags]) for i in range(gateways)]
         self.address, self.gateway = self.addresses[0], self.gateways[0]
+
+    def add_node(self):
+        """Another shardd, which joins by starting."""
+        node = self.make_node(len(self.nodes), *free_ports(2))
+        self.nodes.append(node)
+        node.start()
+        return node
 
     def data_of(self, i):
         flags = self.nodes[i].flags
@@ -211,9 +223,9 @@ class Cluster:
                 daemon.process.wait()
                 daemon.process = None
 
-    def skerry(self, *words, check=True, **options):
+    def skerry(self, *words, check=True, timeout=PATIENCE_S, **options):
         done = subprocess.run([BINARIES["skerry"], "--gateway", self.address, *words], capture_output=True, text=True,
-                              timeout=PATIENCE_S, **options)
+                              timeout=timeout, **options)
         assert not check or done.returncode == 0, done
         return done
 

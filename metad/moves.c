@@ -112,13 +112,23 @@ static bool stayers_are_in_sync(const struct catalog *catalog, const struct map_
     return true;
 }
 
+/* Enough of those that stay are alive: the set that is left may count one that has just died, and who goes is better. */
+static bool stayers_are_enough(const struct catalog *catalog, const struct map_shard *shard) {
+    uint32_t alive = 0;
+    for (uint32_t i = 0; i < shard->isr_count; i++) {
+        alive += shard->isr[i] != shard->move_from && node_of(catalog, shard->isr[i])->alive;
+    }
+    return alive >= shard->min_isr;
+}
+
 static bool may_finish(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
     struct map_shard record = catalog->shards[shard];
     const struct moves_shard *seen = &moves->shards[shard];
     const char *text;
     bool settled = stayers_are_in_sync(catalog, &record) ||
                    (seen->joined_ms != 0 && now_ms - seen->joined_ms >= MOVES_SETTLE_MS);
-    return settled && shard_record_finish_move(&record, record.config_version, &text) == SK_OK;
+    return settled && stayers_are_enough(catalog, &record) &&
+           shard_record_finish_move(&record, record.config_version, &text) == SK_OK;
 }
 
 static bool may_cancel(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {

@@ -410,6 +410,24 @@ static void a_move_waits_for_those_that_stay(void **state) {
     assert_step(MOVES_FINISH, 0, 0, 0);
 }
 
+/* The other follower has just died: with it the in-sync set would be large enough, and nothing could be written. */
+static void a_move_does_not_count_on_the_dead(void **state) {
+    (void)state;
+    make_cluster(4, 3, 1, 3, 3);
+    change_node(3, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 3, 4);
+    obey();
+    fill_isr(0);
+    declare(2, false);
+    declare(4, false);
+    pass(MOVES_SETTLE_MS);
+    assert_false(choose());
+    declare(4, true);
+    pass(WATCH_MS);
+    assert_step(MOVES_FINISH, 0, 0, 0);
+}
+
 static void a_move_to_a_node_that_dies_is_cancelled(void **state) {
     (void)state;
     make_cluster(5, 3, 1, 3, 3);
@@ -597,6 +615,7 @@ int main(void) {
         cmocka_unit_test(the_worst_comes_first),
         cmocka_unit_test(one_shard_moves_at_a_time),
         cmocka_unit_test(a_move_waits_for_those_that_stay),
+        cmocka_unit_test(a_move_does_not_count_on_the_dead),
         cmocka_unit_test(a_move_to_a_node_that_dies_is_cancelled),
         cmocka_unit_test(a_move_to_a_node_that_is_drained_is_cancelled),
         cmocka_unit_test(a_move_of_which_nothing_comes_is_cancelled),

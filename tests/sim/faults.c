@@ -22,9 +22,9 @@ static const char *const names[] = {
 };
 
 /* Those that happen at a moment; the others are how the world is. */
-static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,  FAULT_CRASH, FAULT_POWER,
-                                       FAULT_PAUSE, FAULT_SLOW,  FAULT_FULL,    FAULT_FSYNC, FAULT_WIPE,
-                                       FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER};
+static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,   FAULT_CRASH, FAULT_POWER,
+                                       FAULT_PAUSE, FAULT_SLOW,  FAULT_FULL,     FAULT_FSYNC, FAULT_WIPE,
+                                       FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER, FAULT_MOVE};
 
 bool faults_may(const struct sim *sim, enum fault fault) { return (sim->faults.active >> fault & 1) != 0; }
 
@@ -334,6 +334,9 @@ static void happen(struct sim *sim, enum fault fault) {
         return;
     case FAULT_HANDOVER:
         want_handover(sim);
+        return;
+    case FAULT_MOVE:
+        sim_moves_disturb(sim);
         return;
     default:
         return;

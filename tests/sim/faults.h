@@ -25,6 +25,7 @@
     X(RELEASE, "release", "logs are released before all have them, so that snapshots are needed")                 \
     X(INSTALL, "install", "transfers and installations of snapshots fail")                                        \
     X(HANDOVER, "handover", "metad wants another leader")                                                         \
+    X(MOVE, "move", "replicas move to other hosts, of which there are more")                                      \
     X(CLIENT, "client", "requests and answers of clients are lost")
 
 enum fault {

@@ -64,7 +64,9 @@ static bool find_replacement(const struct map_shard *shard, const uint32_t heirs
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;
         if (heirs[node] == 0 || map_find_replica(shard, heirs[node]) != NULL) continue;
-        if (node == shard->move_from) continue; /* it goes anyway */
+        bool goes =
+            node == shard->move_from && shard->isr_count >= shard->min_isr; /* and is not needed until then */
+        if (goes) continue;
         if (shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node)) continue;
         replacement->from = node;
         replacement->to = heirs[node];

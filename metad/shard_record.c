@@ -320,7 +320,6 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
     const struct map_node *dead = node_of(shard, nodes, from);
     if (dead == NULL) return refuse(text, SK_CONFLICT, "the node has no replica of the shard");
     if (dead->alive) return refuse(text, SK_CONFLICT, "the node is alive");
-    if (from == shard->move_from) return refuse(text, SK_CONFLICT, "a move takes it away already");
     int err = check_newcomer(shard, to, text);
     if (err != SK_OK) return err;
     if (shard_record_in_isr(shard, from) || shard_record_is_eligible(shard, from)) {
@@ -331,6 +330,8 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
         shard->replicas[i] = (struct map_replica){.node = to->id, .replica_id = replica_id};
     }
     if (shard->move_to == from) shard->move_to = to->id;
+    if (shard->move_from == from)
+        shard->move_from = to->id; /* it goes all the same, but may be needed until then */
     finish(shard);
     return SK_OK;
 }

@@ -129,3 +129,84 @@ def test_a_drain_is_cancelled(members):
     done = members.admin("add", "1")
     assert "node 1 has its share" in done.stdout
     members.wait_even(4)
+
+
+def test_a_node_that_is_dead_for_long_is_replaced(make_cluster, tmp_path):
+    cluster = make_cluster(shards=SHARDS, nodes=4, metad_flags=["--node-dead-after", "3s"])
+    cluster.start()
+    members = Members(cluster)
+    members.wait_even(4)
+    workload = Workload(cluster.address, tmp_path / "history").start()
+    wait_for(lambda: workload.operations() > 200, "clients work")
+    victim = members.node_of(members.know(), 2)
+    victim.kill()
+    wait_for(lambda: members.held(members.know(), 2) == 0, "others have what it had")
+    status = members.know()
+    assert all(len(shard["replicas"]) == 3 for shard in status["map"]["shards"])
+    victim.start()  # it comes back, drops what it had, and gets its share again
+    members.wait_even(4)
+    assert members.held(members.know(), 2) == SHARDS * 3 // 4
+    finish(workload, RETRIED | {"TIMEOUT", "LOST"})
+    cluster.stop()
+
+
+def test_a_dead_node_is_removed(make_cluster):
+    """At once, though it would be replaced only after ten minutes."""
+    cluster = make_cluster(shards=SHARDS, nodes=4)
+    cluster.start()
+    members = Members(cluster)
+    members.wait_even(4)
+    victim = members.node_of(members.know(), 3)
+    victim.kill()
+    wait_for(lambda: not members.know()["map"]["nodes"][2]["alive"], "metad has noticed")
+    done = members.admin("remove", "3")
+    assert done.stdout.endswith("node 3 is removed\n")
+    status = members.wait_even(3)
+    assert members.ids(status) == [1, 2, 4]
+    cluster.nodes.remove(victim)
+    cluster.stop()
+
+
+def test_a_shard_grows_to_the_replicas_that_are_wanted(make_cluster, tmp_path):
+    cluster = make_cluster(shards=SHARDS, nodes=1)
+    cluster.start()
+    members = Members(cluster)
+    workload = Workload(cluster.address, tmp_path / "history").start()
+    wait_for(lambda: workload.operations() > 200, "clients work")
+    for nodes in (2, 3):
+        cluster.add_node()
+        status = members.wait_even(nodes)
+        assert all(len(shard["replicas"]) == nodes and shard["min_isr"] == 2 for shard in status["map"]["shards"])
+    finish(workload)
+    cluster.stop()
+
+
+KILLS = 12
+
+
+@pytest.mark.parametrize("kind", ["shardd", "metad", "any"])
+def test_a_drain_goes_on_whatever_dies(members, tmp_path, kind):
+    """Nodes 4 and 5 come and 1 and 2 go, while one process after the other is killed."""
+    cluster = members.cluster
+    chance = random.Random()
+    workload = Workload(cluster.address, tmp_path / "history", resolves=lambda number: number % 2 == 0).start()
+    wait_for(lambda: workload.operations() > 200, "clients work")
+    cluster.add_node()
+    cluster.add_node()
+    wait_for(lambda: len(members.ids(members.know())) == 5, "they are registered")
+    for number in range(KILLS):
+        if number % 6 == 0:
+            node_id = str(1 + number // 6)
+            wait_for(lambda: members.admin("drain", node_id, "--no-wait", check=False).returncode == 0, "it is decided")
+        victims = {"shardd": cluster.nodes, "metad": [cluster.metad], "any": cluster.daemons()}[kind]
+        victim = chance.choice(victims)
+        print("kill", victim.name)
+        victim.kill()
+        time.sleep(chance.random() * 0.5)
+        victim.start()
+        time.sleep(chance.random() * 1.5)
+        workload.operations()
+    status = members.wait_even(5)
+    assert not any(members.held(status, node) for node in (1, 2))
+    finish(workload, RETRIED | {"TIMEOUT", "LOST", "OVERLOADED"})
+    cluster.stop()

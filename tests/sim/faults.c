@@ -256,6 +256,9 @@ static void on_person(struct sim *sim, const struct event *event) {
     bool stuck = chosen != 0 && intact < record->min_isr;
     bool lost = false; /* somebody who counts */
     for (uint32_t i = 0; i < record->isr_count; i++) lost = lost || !sim_metad_is_intact(sim, record->isr[i]);
+    for (uint32_t i = 0; i < record->eligible_count; i++) {
+        lost = lost || !sim_metad_is_intact(sim, record->eligible[i]);
+    }
     if (stuck && lost) sim_metad_force(sim, chosen);
 }
 

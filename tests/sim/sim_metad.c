@@ -81,6 +81,10 @@ void sim_metad_publish(struct sim *sim) {
               record->config_version, record->leader_epoch, record->leader, record->isr[0], record->isr[1],
               record->isr[2], record->isr[3], record->isr[4], record->isr_count, record->wanted_leader,
               record->move_from, record->move_to);
+    for (uint32_t i = 0; i < record->replica_count; i++) {
+        sim_trace(sim, "metad   replica node=%u id=%" PRIu64, record->replicas[i].node,
+                  record->replicas[i].replica_id);
+    }
     for (uint32_t host = 0; host < sim->host_count; host++) publish_to(sim, host);
     clients_publish(sim);
 }

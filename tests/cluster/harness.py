@@ -44,9 +44,9 @@ def free_ports(count):
     return ports
 
 
-def wait_for(condition, what):
+def wait_for(condition, what, patience_s=PATIENCE_S):
     """Polls until the condition answers something true, and returns that."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         result = condition()
         if result:

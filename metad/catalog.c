@@ -109,7 +109,7 @@ static bool claims_ok(const struct catalog *catalog, const struct command_regist
                "the store says that it is node %" PRIu32 ", but it is registered as node %" PRIu32, start->node_id,
                node->map.id);
     } else if (node != NULL && node->map.state == MAP_NODE_REMOVED) {
-        refuse(answer, SK_CONFLICT,
+        refuse(answer, SK_REMOVED,
                "the store is that of node %" PRIu32
                ", which was removed for ever; with an empty data directory it joins as a new node",
                node->map.id);

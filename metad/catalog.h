@@ -20,7 +20,8 @@ struct catalog_change_answer {
 
 /* What a command came to. */
 struct catalog_answer {
-    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY, SK_UNAVAILABLE */
+    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY, SK_UNAVAILABLE,
+              SK_REMOVED */
     char text[CATALOG_TEXT_BYTES]; /* for people, when err != SK_OK */
     uint64_t cluster;              /* of COMMAND_REGISTER_NODE */
     uint32_t node_id;

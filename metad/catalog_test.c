@@ -746,7 +746,7 @@ static void the_store_of_a_removed_node_is_refused(void **state) {
     for (uint8_t store = 1; store <= 2; store++) (void)apply(&catalog, start_of(store));
     assert_int_equal(change_node(&catalog, 2, COMMAND_NODE_REMOVE).err, SK_OK); /* it never had anything */
     struct catalog_answer answer = apply(&catalog, start_of(2));
-    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_int_equal(answer.err, SK_REMOVED);
     assert_string_equal(answer.text, "the store is that of node 2, which was removed for ever; with an empty data "
                                      "directory it joins as a new node");
     uint64_t incarnation = catalog.nodes[1].map.incarnation;
@@ -822,7 +822,7 @@ static void a_snapshot_knows_moves_and_removed_nodes(void **state) {
     assert_true(loaded.shards[1].move_from == 2 && loaded.shards[1].move_to == 4);
     assert_int_equal(loaded.nodes[4].map.state, MAP_NODE_REMOVED);
     assert_int_equal(loaded.nodes[1].map.state, MAP_NODE_DRAINING);
-    assert_int_equal(apply(&loaded, start_of(5)).err, SK_CONFLICT);
+    assert_int_equal(apply(&loaded, start_of(5)).err, SK_REMOVED);
     catalog_deinit(&catalog);
     catalog_deinit(&loaded);
     buffer_deinit(&bytes);

@@ -819,9 +819,12 @@ static void a_node_is_drained_and_removed(void **state) {
     play_until(&client, four_has_all_of_one);
     assert_int_equal(heartbeat(&client, "shardd", three[0], 1), SK_OK);
     assert_int_equal(change_node(&client, 1, "remove"), SK_OK);
-    assert_int_equal(heartbeat(&client, "shardd", three[0], 1), SK_NOT_FOUND);
+    assert_int_equal(heartbeat(&client, "shardd", three[0], 1), SK_REMOVED);
+    assert_string_equal(client.text, "node 1 was removed for ever");
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    assert_int_equal(change(&client, 1, &claim, 1), SK_REMOVED);
     write_registration(&client.params, (struct node){.store = 1, .node_id = 1, .cluster = four.cluster});
-    assert_int_equal(call_when_ready(&client, "register"), SK_CONFLICT);
+    assert_int_equal(call_when_ready(&client, "register"), SK_REMOVED);
     assert_non_null(strstr(client.text, "removed for ever"));
     assert_int_equal(change_node(&client, 1, "remove"), SK_OK); /* again */
     assert_int_equal(number_at(status_part(&client, "metad"), "moves_max"), 1);

@@ -770,10 +770,22 @@ static const struct map_node *hear_node(struct service *service, uint32_t node_i
     if (node == NULL || node->map.incarnation != incarnation || memcmp(node->map.store_id, store_id, 16) != 0) {
         return NULL;
     }
-    if (node->map.state == MAP_NODE_REMOVED) return NULL;
+    if (node->map.state == MAP_NODE_REMOVED) return NULL; /* refuse_unknown says so */
     liveness_hear(&service->liveness, node_id, clock_boottime_ms());
     if (!node->map.alive) propose_alive(service, &node->map, true);
     return &node->map;
+}
+
+/* Whoever is not in the start that it says to be. */
+static void refuse_unknown(const struct service *service, struct rpc_call *call, const uint8_t store_id[16]) {
+    const struct catalog_node *node = catalog_find_store(&service->fsm.catalog, store_id);
+    if (node != NULL && node->map.state == MAP_NODE_REMOVED) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "node %" PRIu32 " was removed for ever", node->map.id);
+        rpc_refuse(call, SK_REMOVED, text);
+    } else {
+        rpc_refuse(call, SK_NOT_FOUND, "register again");
+    }
 }
 
 static bool hear_shardd(struct service *service, const struct request_heartbeat *heartbeat) {
@@ -794,7 +806,7 @@ static void on_heartbeat(struct service *service, struct rpc_call *call, const s
     bool known = request->sender == REQUEST_GATEWAY ? hear_gateway(service, &request->heartbeat)
                                                     : hear_shardd(service, &request->heartbeat);
     if (!known) {
-        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        refuse_unknown(service, call, request->heartbeat.store_id);
         return;
     }
     struct buffer result;
@@ -806,7 +818,7 @@ static void on_heartbeat(struct service *service, struct rpc_call *call, const s
 /* A claim of a node that counts as dead comes after the command that says that it is back. */
 static void on_change(struct service *service, struct rpc_call *call, const struct request_change *request) {
     if (hear_node(service, request->node_id, request->incarnation, request->store_id) == NULL) {
-        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        refuse_unknown(service, call, request->store_id);
         return;
     }
     struct shard_change *changes = calloc(request->count, sizeof *changes);

@@ -245,7 +245,7 @@ static void refused_cb(void *arg, int err, const char *text) {
     char quoted[600];
     log_event(LOG_ERROR, "refused_by_metad", "error=%s reason=%s", error_name(err),
               log_quote(text, quoted, sizeof quoted));
-    end(arg, 2);
+    end(arg, err == SK_REMOVED ? EXIT_REMOVED : 2);
 }
 
 /* ---- opening ---- */

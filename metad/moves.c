@@ -33,6 +33,11 @@ static void watch_shard(struct moves_shard *seen, const struct map_shard *shard,
     else if (seen->joined_ms == 0) seen->joined_ms = now_ms;
 }
 
+void moves_note_received(struct moves *moves, uint32_t node, uint64_t bytes, uint64_t now_ms) {
+    if (moves->received[node] != bytes) moves->received_ms[node] = now_ms;
+    moves->received[node] = bytes;
+}
+
 void moves_watch(struct moves *moves, const struct catalog *catalog, uint64_t now_ms) {
     bool stalled = now_ms - moves->watched_ms > MOVES_STALL_MS;
     moves->watched_ms = now_ms;
@@ -137,7 +142,9 @@ static bool may_cancel(const struct moves *moves, const struct catalog *catalog,
     const struct map_node *to = node_of(catalog, record.move_to);
     uint64_t dead_ms = moves->dead_since_ms[to->id];
     bool away = !to->alive && dead_ms != 0 && now_ms - dead_ms >= MOVES_AWAY_MS;
-    bool idle = seen->to == to->id && now_ms - seen->began_ms >= MOVES_IDLE_MS;
+    uint64_t got_ms = moves->received_ms[to->id];
+    uint64_t since_ms = got_ms > seen->began_ms ? got_ms : seen->began_ms;
+    bool idle = seen->to == to->id && now_ms - since_ms >= MOVES_IDLE_MS;
     const char *text;
     return (away || idle || to->state != MAP_NODE_MEMBER) &&
            shard_record_cancel_move(&record, record.config_version, &text) == SK_OK;

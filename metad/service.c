@@ -788,9 +788,28 @@ static void refuse_unknown(const struct service *service, struct rpc_call *call,
     }
 }
 
+/* What a move to the node waits for (metad/moves). */
+static void note_received(struct service *service, uint32_t node, struct slice stats) {
+    struct mp_reader reader = mp_reader_of(stats);
+    uint32_t count;
+    if (mp_read_map(&reader, &count) != SK_OK) return;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name;
+        uint64_t bytes;
+        if (mp_read_bytes(&reader, &name) != SK_OK) return;
+        bool wanted = slice_equal(name, slice_of_text("snapshot_bytes"));
+        if (wanted && mp_read_uint(&reader, &bytes) == SK_OK) {
+            moves_note_received(&service->moves, node, bytes, clock_boottime_ms());
+            return;
+        }
+        if (wanted || mp_skip(&reader, NULL) != SK_OK) return;
+    }
+}
+
 static bool hear_shardd(struct service *service, const struct request_heartbeat *heartbeat) {
     if (hear_node(service, heartbeat->node_id, heartbeat->incarnation, heartbeat->store_id) == NULL) return false;
     keep_stats(&service->stats[heartbeat->node_id], heartbeat->stats);
+    note_received(service, heartbeat->node_id, heartbeat->stats);
     return true;
 }
 

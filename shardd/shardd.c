@@ -214,10 +214,11 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         sum.follower_reads += one.follower_reads;
         sum.writes += one.writes;
         sum.syncs += one.syncs;
+        sum.snapshot_bytes += one.snapshot_bytes;
         sum.disk_full = sum.disk_full || one.disk_full;
         sum.failed = sum.failed || one.failed;
     }
-    mp_write_map(buffer, 19);
+    mp_write_map(buffer, 20);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
     write_stat(buffer, "applied", sum.applied);
@@ -235,6 +236,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
     write_stat(buffer, "follower_reads", sum.follower_reads);
     write_stat(buffer, "writes", sum.writes);
     write_stat(buffer, "syncs", sum.syncs);
+    write_stat(buffer, "snapshot_bytes", sum.snapshot_bytes);
     mp_write_text(buffer, "disk_full");
     mp_write_bool(buffer, sum.disk_full);
     mp_write_text(buffer, "failed");

@@ -1,6 +1,7 @@
 #include "metad/moves.h"
 
 #include "libcommon/error.h"
+#include "metad/balance.h"
 #include "metad/shard_record.h"
 
 void moves_init(struct moves *moves, uint32_t open_max, uint64_t dead_after_ms, uint64_t now_ms) {
@@ -376,8 +377,9 @@ static bool pass_first_place(const struct catalog *catalog, const struct loads *
 
 bool moves_choose(const struct moves *moves, const struct catalog *catalog, uint64_t now_ms,
                   struct moves_step *step) {
-    uint32_t open = 0;
+    uint32_t open = 0, wishes = 0;
     for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        wishes += catalog->shards[i].wanted_leader != 0;
         if (catalog->shards[i].move_to == 0) continue;
         if (go_on(moves, catalog, i, now_ms, step)) return true;
         open++;
@@ -388,5 +390,6 @@ bool moves_choose(const struct moves *moves, const struct catalog *catalog, uint
     return start_away(moves, catalog, &loads, true, now_ms, step) ||
            start_away(moves, catalog, &loads, false, now_ms, step) ||
            start_growth(moves, catalog, &loads, now_ms, step) ||
-           start_even(moves, catalog, &loads, now_ms, step) || pass_first_place(catalog, &loads, step);
+           start_even(moves, catalog, &loads, now_ms, step) ||
+           (wishes < BALANCE_WISHES_MAX && pass_first_place(catalog, &loads, step));
 }

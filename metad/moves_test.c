@@ -3,6 +3,7 @@
 #include "metad/moves.h"
 
 #include "libcommon/error.h"
+#include "metad/balance.h"
 #include "metad/placement.h"
 #include "metad/shard_record.h"
 
@@ -539,6 +540,30 @@ static void first_places_are_passed_on(void **state) {
     assert_settled(2);
 }
 
+/* A few hand-overs at a time, whoever wants them. */
+static void first_places_are_passed_on_slowly(void **state) {
+    (void)state;
+    make_cluster(1, 1, 8, 1, 2);
+    start_node(2);
+    for (uint32_t i = 0; i < 8; i++) {
+        pass(WATCH_MS);
+        assert_true(choose());
+        obey();
+        fill_isr(i);
+        pass(WATCH_MS);
+        assert_true(choose());
+        obey();
+    }
+    for (uint32_t i = 0; i < BALANCE_WISHES_MAX; i++) {
+        assert_true(choose());
+        assert_int_equal(step.kind, MOVES_PREFER);
+        obey();
+    }
+    assert_quiet(60000);
+    let_nodes_act();
+    assert_true(choose());
+}
+
 /* What a person has chosen is not what is changed first. */
 static void what_was_changed_last_stays(void **state) {
     (void)state;
@@ -625,6 +650,7 @@ int main(void) {
         cmocka_unit_test(a_move_that_cannot_finish_rids_the_shard_of_who_is_lost),
         cmocka_unit_test(a_shard_without_a_leader_is_not_moved),
         cmocka_unit_test(first_places_are_passed_on),
+        cmocka_unit_test(first_places_are_passed_on_slowly),
         cmocka_unit_test(what_was_changed_last_stays),
         cmocka_unit_test(it_comes_to_rest),
     };

@@ -144,6 +144,7 @@ def test_a_node_that_is_dead_for_long_is_replaced(make_cluster, tmp_path):
     status = members.know()
     assert all(len(shard["replicas"]) == 3 for shard in status["map"]["shards"])
     victim.start()  # it comes back, drops what it had, and gets its share again
+    wait_for(lambda: members.know()["map"]["nodes"][1]["alive"], "it is back")
     members.wait_even(4)
     assert victim.said("replica_dropped")
     assert members.held(members.know(), 2) == SHARDS * 3 // 4

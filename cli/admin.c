@@ -14,17 +14,16 @@
 #define POLL_MS     20u
 #define HANDOVER_MS 10000u /* metad withdraws the wish before that */
 
-static int fail(const char *metad, int err, const char *text) {
+int admin_fail(const char *metad, int err, const char *text) {
     bool unreachable = err == SK_ENET || err == SK_ETIMEDOUT;
     if (unreachable) (void)fprintf(stderr, "skerry: metad at %s does not answer: %s\n", metad, text);
     else (void)fprintf(stderr, "skerry: %s %s\n", error_name(err), text[0] != 0 ? text : error_text(err));
     return unreachable ? EXIT_UNREACHABLE : EXIT_ERROR_ANSWER;
 }
 
-/* EXIT_OK, or the exit code, said. */
-static int connect_metad(const struct admin_options *options, struct metad_client **client) {
-    if (metad_client_new(client, options->metad) == SK_OK) return EXIT_OK;
-    (void)fprintf(stderr, "skerry: '%s' is not an address of metad\n", options->metad);
+int admin_connect(const char *metad, struct metad_client **client) {
+    if (metad_client_new(client, metad) == SK_OK) return EXIT_OK;
+    (void)fprintf(stderr, "skerry: '%s' is not an address of metad\n", metad);
     return EXIT_USAGE;
 }
 
@@ -41,14 +40,14 @@ static int ask(struct metad_client *client, const struct admin_options *options,
             metad_client_call(client, method, buffer_slice(&params), options->timeout_ms, NULL, text, sizeof text);
     }
     buffer_deinit(&params);
-    return err == SK_OK ? EXIT_OK : fail(options->metad, err, text);
+    return err == SK_OK ? EXIT_OK : admin_fail(options->metad, err, text);
 }
 
 /* What metad knows now, with the shard in it. EXIT_OK: the caller calls status_deinit; else the exit code, said. */
 static int look(struct metad_client *client, const struct admin_options *options, struct status *status) {
     char text[256];
     int err = status_fetch(client, options->timeout_ms, status, text, sizeof text);
-    if (err != SK_OK) return fail(options->metad, err, text);
+    if (err != SK_OK) return admin_fail(options->metad, err, text);
     if (options->shard < status->map->shard_count) return EXIT_OK;
     (void)fprintf(stderr, "skerry: there is no shard %" PRIu32 " of %" PRIu32 "\n", options->shard,
                   status->map->shard_count);
@@ -92,7 +91,7 @@ static int wait_for_handover(struct metad_client *client, const struct admin_opt
 
 int admin_handover(const struct admin_options *options) {
     struct metad_client *client;
-    int code = connect_metad(options, &client);
+    int code = admin_connect(options->metad, &client);
     if (code != EXIT_OK) return code;
     code = ask(client, options, "handover");
     if (code == EXIT_OK) code = wait_for_handover(client, options);
@@ -156,7 +155,7 @@ static int force(struct metad_client *client, const struct admin_options *option
 
 int admin_force_leader(const struct admin_options *options) {
     struct metad_client *client;
-    int code = connect_metad(options, &client);
+    int code = admin_connect(options->metad, &client);
     if (code != EXIT_OK) return code;
     code = force(client, options);
     metad_client_free(client);

@@ -1,5 +1,6 @@
 /* `skerry`: data commands, prompt, status, bench and a whole local cluster in one program. */
 #include "admin.h"
+#include "admin_node.h"
 #include "bench.h"
 #include "help.h"
 #include "libcommon/error.h"
@@ -186,18 +187,35 @@ static int run_verify(struct globals *globals, int argc, char **argv, int at) {
     return verify_run(&verify);
 }
 
+static int run_admin_node(const struct globals *globals, enum admin_node_change change, const char *node,
+                          bool no_wait) {
+    struct admin_node_options options = {.metad = globals->metad,
+                                         .timeout_ms = (uint32_t)globals->timeout_ms,
+                                         .change = change,
+                                         .no_wait = no_wait};
+    if (!parse_id(node, UINT32_MAX, &options.node) || options.node == 0) return usage("admin: NODE is a number");
+    return admin_node(&options);
+}
+
 static int run_admin(struct globals *globals, int argc, char **argv, int at) {
     if (at < argc && strcmp(argv[at], "verify") == 0) return run_verify(globals, argc, argv, at + 1);
     struct admin_options admin = {0};
+    bool no_wait = false;
     const struct option options[] = {
         {"--yes-lose-data", OPTION_SWITCH, &admin.yes_lose_data, 0, 0, NULL, NULL,
          "of force-leader: do it; without, only show what there is"},
+        {"--no-wait", OPTION_SWITCH, &no_wait, 0, 0, NULL, NULL,
+         "of add, drain and remove: return as soon as it is decided"},
         COMMON_OPTIONS(globals),
     };
     static const char synopsis[] =
         "skerry admin handover SHARD NODE                       the leader hands over; NODE is preferred from now "
         "on\n"
         "       skerry admin force-leader SHARD NODE --yes-lose-data   NODE leads, and what it lacks is lost\n"
+        "       skerry admin add NODE                                  NODE gets its share again: ends drain and "
+        "remove\n"
+        "       skerry admin drain NODE                                what NODE has goes to others\n"
+        "       skerry admin remove NODE                               NODE, drained or dead, goes for ever\n"
         "       skerry admin verify [--wait SECONDS]                   compares what the replicas of each shard "
         "have";
     const char *words[3] = {"", "", ""}; /* options may stand anywhere between them */
@@ -209,8 +227,16 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
         words[count++] = argv[at++];
     }
     bool handover = strcmp(words[0], "handover") == 0;
-    if (!handover && strcmp(words[0], "force-leader") != 0)
-        return usage("admin: handover, force-leader or verify");
+    enum admin_node_change change;
+    if (admin_node_parse(words[0], &change)) {
+        if (count != 2) return usage("admin: one node");
+        if (admin.yes_lose_data) return usage("admin: only force-leader loses data");
+        return run_admin_node(globals, change, words[1], no_wait);
+    }
+    if (!handover && strcmp(words[0], "force-leader") != 0) {
+        return usage("admin: add, drain, remove, handover, force-leader or verify");
+    }
+    if (no_wait) return usage("admin: --no-wait is of add, drain and remove");
     if (count < 3) return usage("admin: a shard and a node are missing");
     if (!parse_id(words[1], SHARD_COUNT_MAX - 1, &admin.shard)) return usage("admin: SHARD is a number");
     if (!parse_id(words[2], UINT32_MAX, &admin.node) || admin.node == 0) return usage("admin: NODE is a number");
@@ -320,8 +346,9 @@ static void print_help(const struct option *options, size_t count) {
         "       skerry [options]                          a prompt; commands from stdin when that is no terminal\n"
         "       skerry [options] batch [--atomic]         commands from stdin, many in a request\n"
         "       skerry status [--wait SECONDS] [--shards] nodes, shards, leaders, sizes\n"
-        "       skerry admin handover SHARD NODE          moves a leader (skerry admin --help; force-leader, "
-        "verify, too)\n"
+        "       skerry admin drain NODE                   empties a node (skerry admin --help: add, remove, "
+        "handover, "
+        "force-leader, verify)\n"
         "       skerry up [--data DIR] [--nodes N] ...    a whole cluster on this machine (skerry up --help)\n"
         "       skerry bench [--load] ...                 measures the cluster (skerry bench "
         "--help)\n\noptions:\n");

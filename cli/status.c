@@ -83,6 +83,7 @@ struct status_shards status_count_shards(const struct map *map) {
         shards.short_isr += shard->isr_count < shard->min_isr;
         shards.behind += shard->isr_count < shard->replica_count;
         shards.lost += shard->data_loss_generation > 0;
+        shards.moving += shard->move_to != 0;
     }
     return shards;
 }
@@ -272,14 +273,33 @@ static void print_nodes(const struct status *status) {
         }
         printf("  %-4" PRIu32 " %-5s %-30s lanes=%" PRIu32 " leads=%" PRIu32 " holds=%" PRIu32, node->id,
                node->alive ? "alive" : "DEAD", node->frames_address, node->lanes, leads, holds);
+        if (node->state != MAP_NODE_MEMBER) printf(" %s", map_node_state_name(node->state));
         print_figures(stats_of(status, node->id));
         printf("\n");
     }
 }
 
+static bool has_id(const uint32_t *ids, uint32_t count, uint32_t id) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (ids[i] == id) return true;
+    }
+    return false;
+}
+
 static void print_ids(const char *name, const uint32_t *ids, uint32_t count) {
     printf(" %s=", name);
     for (uint32_t i = 0; i < count; i++) printf("%s%" PRIu32, i > 0 ? "," : "", ids[i]);
+}
+
+/* How far a move is, as the record shows it. */
+static void print_move(const struct map_shard *shard) {
+    bool joined = has_id(shard->isr, shard->isr_count, shard->move_to);
+    printf(" move=");
+    if (shard->move_from != 0) printf("%" PRIu32, shard->move_from);
+    printf(">%" PRIu32 " (%s)", shard->move_to,
+           !joined                             ? "catches up"
+           : shard->leader == shard->move_from ? "in sync, the leader hands over"
+                                               : "in sync");
 }
 
 /* What is not as it should be stands behind what always stands there. */
@@ -292,6 +312,7 @@ static void print_shard(const struct map *map, uint32_t id) {
     print_ids("replicas", replicas, shard->replica_count);
     if (shard->eligible_count > 0) print_ids("eligible", shard->eligible, shard->eligible_count);
     if (shard->wanted_leader != 0) printf(" wanted_leader=%" PRIu32, shard->wanted_leader);
+    if (shard->move_to != 0) print_move(shard);
     if (shard->data_loss_generation > 0) printf(" data_loss_generation=%" PRIu64, shard->data_loss_generation);
     if (shard->isr_count < shard->min_isr) printf(" BELOW MIN_ISR %" PRIu32, shard->min_isr);
     printf("%s\n", is_led(map, shard) ? "" : " NO LEADER ALIVE");
@@ -303,11 +324,12 @@ void status_print_shards(const struct status *status, bool all) {
     printf("shards: %" PRIu32 ", %" PRIu32 " led, %" PRIu32 " without a leader alive\n", shards.count, shards.led,
            shards.count - shards.led);
     printf("  %" PRIu32 " below min_isr, %" PRIu32 " with replicas not in sync, %" PRIu32
-           " that may have lost data\n",
-           shards.short_isr, shards.behind, shards.lost);
+           " that may have lost data, %" PRIu32 " on the move\n",
+           shards.short_isr, shards.behind, shards.lost, shards.moving);
     for (uint32_t i = 0; i < map->shard_count; i++) {
         const struct map_shard *shard = &map->shards[i];
-        if (all || !is_led(map, shard) || shard->isr_count < shard->min_isr) print_shard(map, i);
+        bool shown = !is_led(map, shard) || shard->isr_count < shard->min_isr || shard->move_to != 0;
+        if (all || shown) print_shard(map, i);
     }
 }
 

@@ -42,6 +42,7 @@ struct status_shards {
     uint32_t short_isr;  /* fewer in sync than min_isr: no writes */
     uint32_t behind;     /* some replica is not in sync */
     uint32_t lost;       /* a leader was forced: data may be lost */
+    uint32_t moving;     /* a replica is on its way to another node */
 };
 
 struct status_shards status_count_shards(const struct map *map);
@@ -66,7 +67,7 @@ struct status_options {
     uint32_t timeout_ms;
 };
 
-/* The shards on stdout: how many are well, then those that have no leader alive or too few in sync, or all. */
+/* The shards on stdout: how many are well, then those that have no leader alive or too few in sync or move, or all. */
 void status_print_shards(const struct status *status, bool all);
 
 /* `skerry status`: the exit code, 1 also when the wait was in vain. */

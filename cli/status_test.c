@@ -81,9 +81,9 @@ static void shards_that_are_not_well_are_shown(void **state) {
         capture_begin(&out, STDOUT_FILENO);
         status_print_shards(&status, all != 0);
         capture_end(&out, text, sizeof text);
-        assert_non_null(strstr(text,
-                               "shards: 2, 2 led, 0 without a leader alive\n"
-                               "  1 below min_isr, 1 with replicas not in sync, 1 that may have lost data\n"));
+        assert_non_null(strstr(text, "shards: 2, 2 led, 0 without a leader alive\n"
+                                     "  1 below min_isr, 1 with replicas not in sync, 1 that may have lost data, "
+                                     "0 on the move\n"));
         assert_non_null(strstr(text,
                                "  1     epoch=7    leader=2    isr=2 replicas=1,2 eligible=1 wanted_leader=1 "
                                "data_loss_generation=3 BELOW MIN_ISR 2\n"));
@@ -94,6 +94,39 @@ static void shards_that_are_not_well_are_shown(void **state) {
     status_print_shards(&status, false);
     capture_end(&out, text, sizeof text);
     assert_non_null(strstr(text, " NO LEADER ALIVE\n"));
+    map_unref(map);
+}
+
+static void moves_are_shown(void **state) {
+    (void)state;
+    struct map *map = make_map(true, 1);
+    struct map_shard *shard = &map->shards[0];
+    shard->replicas[shard->replica_count++] = (struct map_replica){.node = 2, .replica_id = 9};
+    shard->move_to = 2;
+    struct status status = {.map = map};
+    const struct {
+        uint32_t from, leader;
+        bool joined;
+        const char *text;
+    } cases[] = {
+        {0, 1, false, " move=>2 (catches up)\n"},
+        {1, 1, false, " move=1>2 (catches up)\n"},
+        {1, 1, true, " move=1>2 (in sync, the leader hands over)\n"},
+        {1, 2, true, " move=1>2 (in sync)\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct capture out;
+        char text[4096];
+        shard->move_from = cases[i].from;
+        shard->leader = cases[i].leader;
+        shard->isr[1] = 2;
+        shard->isr_count = cases[i].joined ? 2 : 1;
+        capture_begin(&out, STDOUT_FILENO);
+        status_print_shards(&status, false);
+        capture_end(&out, text, sizeof text);
+        assert_non_null(strstr(text, "1 on the move\n"));
+        assert_non_null(strstr(text, cases[i].text));
+    }
     map_unref(map);
 }
 
@@ -288,6 +321,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_need_leaders_alive),
         cmocka_unit_test(shards_that_are_not_well_are_shown),
+        cmocka_unit_test(moves_are_shown),
         cmocka_unit_test(no_map_yet),
         cmocka_unit_test(answers_are_read),
         cmocka_unit_test(tails_are_found_where_they_are_told),

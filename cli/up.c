@@ -2,7 +2,7 @@
  *
  *        start              ends                 its time comes
  *   ─────────────▶ RUNNING ──────▶ WAITING ─────────────────────▶ RUNNING
- *                     │ ends with exit code 2, or while stopping
+ *                     │ ends with exit code 2 or 3, or while stopping
  *                     ▼
  *                   GONE
  *
@@ -14,6 +14,7 @@
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
+#include "libcommon/member.h"
 #include "status.h"
 
 #include <errno.h>
@@ -239,6 +240,8 @@ static void on_daemon_end(struct up *up, struct daemon *daemon, int status) {
         fprintf(stderr, "skerry: %s cannot run with this configuration: %s\n", name,
                 line[0] != 0 ? line : daemon->process->log);
         begin_stop(up, 2);
+    } else if (code == EXIT_REMOVED) {
+        say("%s was removed from the cluster and is not started again", name);
     } else {
         plan_restart(daemon, clock_boottime_ms());
         uint64_t delay_ms = daemon->start_at_ms - clock_boottime_ms();

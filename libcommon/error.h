@@ -41,7 +41,8 @@ enum sk_outcome {
     X(SK_NOT_FOUND, 35, "NOT_FOUND", SK_NOT_DONE, "there is no such thing")                                       \
     X(SK_CONFLICT, 36, "CONFLICT", SK_NOT_DONE, "what was compared has changed")                                  \
     X(SK_RETRY, 37, "RETRY", SK_NOT_DONE, "not ready yet; ask again")                                             \
-    X(SK_LOST, 38, "LOST", SK_UNKNOWN, "leadership ended before the command was decided")
+    X(SK_LOST, 38, "LOST", SK_UNKNOWN, "leadership ended before the command was decided")                         \
+    X(SK_REMOVED, 39, "REMOVED", SK_NOT_DONE, "the node was removed from the cluster")
 
 /* Faults of this process. */
 #define SK_FAULTS(X)                                                                                              \

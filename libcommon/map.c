@@ -7,6 +7,14 @@
 
 #include <stdlib.h>
 
+const char *map_node_state_name(enum map_node_state state) {
+    static const char *const names[] = {[MAP_NODE_MEMBER] = "member",
+                                        [MAP_NODE_DRAINING] = "draining",
+                                        [MAP_NODE_REMOVING] = "removing",
+                                        [MAP_NODE_REMOVED] = "removed"};
+    return names[state];
+}
+
 int map_new(struct map **map, uint32_t shard_count, uint32_t node_count) {
     struct map *made = calloc(1, sizeof *made);
     if (made == NULL) return SK_ENOMEM;
@@ -81,10 +89,11 @@ static void write_key_ids(struct buffer *buffer, const char *key, const uint32_t
 }
 
 static void encode_node(const struct map_node *node, struct buffer *buffer) {
-    mp_write_map(buffer, 8);
+    mp_write_map(buffer, 9);
     write_key_uint(buffer, "id", node->id);
     mp_write_text(buffer, "alive");
     mp_write_bool(buffer, node->alive);
+    write_key_uint(buffer, "state", node->state);
     mp_write_text(buffer, "store_id");
     mp_write_bin(buffer, slice_of(node->store_id, sizeof node->store_id));
     write_key_uint(buffer, "incarnation", node->incarnation);
@@ -95,7 +104,7 @@ static void encode_node(const struct map_node *node, struct buffer *buffer) {
 }
 
 static void encode_shard(const struct map_shard *shard, struct buffer *buffer) {
-    mp_write_map(buffer, 10);
+    mp_write_map(buffer, shard->move_to != 0 ? 12 : 10);
     write_key_uint(buffer, "leader_epoch", shard->leader_epoch);
     write_key_uint(buffer, "config_version", shard->config_version);
     write_key_uint(buffer, "leader", shard->leader);
@@ -112,6 +121,9 @@ static void encode_shard(const struct map_shard *shard, struct buffer *buffer) {
     }
     write_key_ids(buffer, "isr", shard->isr, shard->isr_count);
     write_key_ids(buffer, "eligible", shard->eligible, shard->eligible_count);
+    if (shard->move_to == 0) return;
+    write_key_uint(buffer, "move_to", shard->move_to);
+    write_key_uint(buffer, "move_from", shard->move_from);
 }
 
 void map_encode(const struct map *map, struct buffer *buffer) {
@@ -189,9 +201,19 @@ static int read_replicas(struct mp_reader *reader, struct map_shard *shard) {
     return SK_OK;
 }
 
+static int read_state(struct mp_reader *reader, enum map_node_state *state) {
+    uint64_t number;
+    int rc = mp_read_uint(reader, &number);
+    if (rc != SK_OK) return rc;
+    if (number > MAP_NODE_STATE_LAST) return SK_EPROTO;
+    *state = (enum map_node_state)number;
+    return SK_OK;
+}
+
 static int decode_node_field(struct mp_reader *reader, struct slice key, struct map_node *node) {
     if (key_is(key, "id")) return read_u32(reader, &node->id);
     if (key_is(key, "alive")) return mp_read_bool(reader, &node->alive);
+    if (key_is(key, "state")) return read_state(reader, &node->state);
     if (key_is(key, "store_id")) return read_store_id(reader, node->store_id);
     if (key_is(key, "incarnation")) return mp_read_uint(reader, &node->incarnation);
     if (key_is(key, "lanes")) return read_u32(reader, &node->lanes);
@@ -207,6 +229,8 @@ static int decode_shard_field(struct mp_reader *reader, struct slice key, struct
     if (key_is(key, "leader")) return read_u32(reader, &shard->leader);
     if (key_is(key, "leader_incarnation")) return mp_read_uint(reader, &shard->leader_incarnation);
     if (key_is(key, "wanted_leader")) return read_u32(reader, &shard->wanted_leader);
+    if (key_is(key, "move_to")) return read_u32(reader, &shard->move_to);
+    if (key_is(key, "move_from")) return read_u32(reader, &shard->move_from);
     if (key_is(key, "min_isr")) return read_u32(reader, &shard->min_isr);
     if (key_is(key, "data_loss_generation")) return mp_read_uint(reader, &shard->data_loss_generation);
     if (key_is(key, "replicas")) return read_replicas(reader, shard);
@@ -245,6 +269,11 @@ static int decode_shards(struct mp_reader reader, struct map *map) {
     return rc;
 }
 
+/* 0 is nobody. */
+static bool is_replica_or_none(const struct map_shard *shard, uint32_t node) {
+    return node == 0 || map_find_replica(shard, node) != NULL;
+}
+
 /* Every one a replica of the shard, none twice. */
 static bool ids_make_sense(const struct map_shard *shard, const uint32_t *ids, uint32_t count) {
     for (uint32_t i = 0; i < count; i++) {
@@ -263,8 +292,9 @@ static bool shard_makes_sense(const struct map *map, const struct map_shard *sha
             if (shard->replicas[j].node == shard->replicas[i].node) return false;
         }
     }
-    if (shard->leader != 0 && map_find_replica(shard, shard->leader) == NULL) return false;
-    if (shard->wanted_leader != 0 && map_find_replica(shard, shard->wanted_leader) == NULL) return false;
+    if (!is_replica_or_none(shard, shard->leader) || !is_replica_or_none(shard, shard->wanted_leader))
+        return false;
+    if (!is_replica_or_none(shard, shard->move_to) || !is_replica_or_none(shard, shard->move_from)) return false;
     return ids_make_sense(shard, shard->isr, shard->isr_count) &&
            ids_make_sense(shard, shard->eligible, shard->eligible_count);
 }

@@ -4,14 +4,27 @@
 
 #include "buffer.h"
 
-#define MAP_ADDRESS_BYTES 128 /* with the final 0 */
-#define MAP_REPLICAS_MAX  7   /* per shard */
+#define MAP_ADDRESS_BYTES 128                    /* with the final 0 */
+#define MAP_REPLICAS_MAX  8                      /* per shard */
+#define MAP_WANTED_MAX    (MAP_REPLICAS_MAX - 1) /* may be wanted: a move has one more for a while (R19) */
 #define MAP_NODES_MAX     1024
+
+/* What metad does with a node. */
+enum map_node_state {
+    MAP_NODE_MEMBER,   /* gets its share of the shards */
+    MAP_NODE_DRAINING, /* its replicas go to others, one after the other; it gets none */
+    MAP_NODE_REMOVING, /* the same, and with the last one it is REMOVED */
+    MAP_NODE_REMOVED,  /* for ever; in the map no more: only metad remembers */
+    MAP_NODE_STATE_LAST = MAP_NODE_REMOVED,
+};
+
+const char *map_node_state_name(enum map_node_state state);
 
 /* A shardd. Ids are given by metad at the first registration: 1, 2, …; 0 is no node. */
 struct map_node {
     uint32_t id;
     bool alive; /* by metad's liveness; advice, not authority */
+    enum map_node_state state;
     uint8_t store_id[16];
     uint64_t incarnation; /* given at its last start */
     uint32_t lanes;
@@ -32,6 +45,8 @@ struct map_shard {
     uint32_t leader;         /* node, 0 = none */
     uint64_t leader_incarnation;
     uint32_t wanted_leader; /* node that the leader is asked to hand over to (R20), 0 = none */
+    uint32_t move_to;       /* node whose replica came last, to stay when it has joined (R19); 0 = nothing moves */
+    uint32_t move_from;     /* node whose replica goes then; 0 = the shard gets one replica more */
     uint32_t min_isr;
     uint64_t data_loss_generation;
     uint32_t replica_count, isr_count, eligible_count;

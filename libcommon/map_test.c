@@ -18,6 +18,7 @@ static struct map *sample(void) {
         struct map_node *node = &map->nodes[i];
         node->id = i == 0 ? 1 : 5;
         node->alive = i == 0;
+        node->state = i == 0 ? MAP_NODE_MEMBER : MAP_NODE_DRAINING;
         memset(node->store_id, (int)(0x10 + i), sizeof node->store_id);
         node->incarnation = 100 + i;
         node->lanes = 3 + i;
@@ -32,6 +33,8 @@ static struct map *sample(void) {
             .leader = i == 0 ? 5 : 0,
             .leader_incarnation = 101,
             .wanted_leader = i == 0 ? 1 : 0,
+            .move_to = i == 0 ? 0 : 1,
+            .move_from = i == 0 ? 0 : 5,
             .min_isr = 2,
             .data_loss_generation = i,
             .replica_count = 2,
@@ -56,6 +59,7 @@ static void assert_maps_equal(const struct map *a, const struct map *b) {
     for (uint32_t i = 0; i < a->node_count; i++) {
         const struct map_node *x = &a->nodes[i], *y = &b->nodes[i];
         assert_true(x->id == y->id && x->alive == y->alive && x->incarnation == y->incarnation);
+        assert_int_equal(x->state, y->state);
         assert_int_equal(x->lanes, y->lanes);
         assert_memory_equal(x->store_id, y->store_id, sizeof x->store_id);
         assert_string_equal(x->host, y->host);
@@ -67,6 +71,7 @@ static void assert_maps_equal(const struct map *a, const struct map *b) {
         assert_true(x->leader_epoch == y->leader_epoch && x->config_version == y->config_version);
         assert_true(x->leader == y->leader && x->leader_incarnation == y->leader_incarnation);
         assert_int_equal(x->wanted_leader, y->wanted_leader);
+        assert_true(x->move_to == y->move_to && x->move_from == y->move_from);
         assert_true(x->min_isr == y->min_isr && x->data_loss_generation == y->data_loss_generation);
         assert_true(x->replica_count == y->replica_count && x->isr_count == y->isr_count);
         assert_int_equal(x->eligible_count, y->eligible_count);
@@ -156,6 +161,9 @@ static void test_what_makes_no_sense(void **state) {
     struct map *map;
     map = sample(), map->shards[0].leader = 2, assert_refused(map);           /* no replica of the shard */
     map = sample(), map->shards[0].wanted_leader = 2, assert_refused(map);    /* likewise */
+    map = sample(), map->shards[1].move_to = 2, assert_refused(map);          /* likewise */
+    map = sample(), map->shards[1].move_from = 2, assert_refused(map);        /* likewise */
+    map = sample(), map->nodes[0].state = 4, assert_refused(map);             /* no state */
     map = sample(), map->shards[0].isr[0] = 2, assert_refused(map);           /* likewise */
     map = sample(), map->shards[0].eligible[0] = 0, assert_refused(map);      /* no node */
     map = sample(), map->shards[1].replicas[0].node = 2, assert_refused(map); /* unknown node */

@@ -283,7 +283,7 @@ static void do_register(struct member *member) {
     uint64_t now_us = clock_boottime_us();
     if (rc == SK_OK) {
         joined(member, &identity, now_us);
-    } else if (rc == SK_CONFLICT || rc == SK_BADREQUEST) {
+    } else if (rc == SK_CONFLICT || rc == SK_BADREQUEST || rc == SK_REMOVED) {
         refused(member, rc);
     } else if (rc != SK_ECLOSED) {
         member->register_us = now_us + REGISTER_AGAIN_MS * 1000u;
@@ -294,7 +294,7 @@ static void do_register(struct member *member) {
 
 /* metad answered or did not, while we are registered. */
 static void note_answer(struct member *member, int rc) {
-    bool answered = rc == SK_OK || rc == SK_NOT_FOUND;
+    bool answered = rc == SK_OK || rc == SK_NOT_FOUND || rc == SK_REMOVED;
     if (rc == SK_ECLOSED) return;
     if (answered && member->state == LOST) {
         enter_state(member, JOINED);
@@ -359,7 +359,9 @@ static void do_heartbeat(struct member *member) {
     note_answer(member, rc);
     uint64_t now_us = clock_boottime_us();
     member->heartbeat_us = now_us + member->options.heartbeat_ms * (uint64_t)1000;
-    if (rc == SK_NOT_FOUND) {
+    if (rc == SK_REMOVED) {
+        refused(member, rc);
+    } else if (rc == SK_NOT_FOUND) {
         unknown(member, now_us);
     } else if (rc == SK_OK) {
         bool newer = version > atomic_load(&member->version);

@@ -28,6 +28,9 @@ struct member_identity {
     uint64_t incarnation; /* of this start */
 };
 
+/* Of a shardd whose node was removed (skerry admin remove): it need not be started again. */
+#define EXIT_REMOVED 3
+
 struct member_callbacks {
     void *arg;
     /* Once, before the first map. */
@@ -37,7 +40,8 @@ struct member_callbacks {
     /* What a heartbeat tells about this process: one encoded MessagePack map, appended to `stats`. May be NULL. */
     void (*stats_cb)(void *arg, struct buffer *stats);
     /* metad refused this store for good (another cluster's directory, a store of another node, a copy of a store that
-     * another process has started on since): `text` says why. The daemon ends with exit code 2. */
+     * another process has started on since): `text` says why. The daemon ends with exit code 2. SK_REMOVED: its node was removed, and it ends with
+     * EXIT_REMOVED. */
     void (*refused_cb)(void *arg, int err, const char *text);
 };
 

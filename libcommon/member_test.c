@@ -463,6 +463,26 @@ static void test_refused_for_good(void **state) {
     fake_stop(&metad);
 }
 
+/* Whether it runs or starts again. */
+static void test_a_removed_shardd_is_told_so(void **state) {
+    (void)state;
+    for (int running = 0; running < 2; running++) {
+        world.refused_calls = 0;
+        world.register_rc = running ? SK_OK : SK_REMOVED;
+        start_metad();
+        struct member *member = open_member(10);
+        if (running) {
+            WAIT_FOR(world.map_version == 1);
+            CHANGE(world.heartbeat_rc = SK_REMOVED);
+        }
+        WAIT_FOR(world.refused_calls == 1);
+        member_close(member);
+        assert_int_equal(world.refused_err, SK_REMOVED);
+        assert_string_equal(world.refused_text, "as the test says");
+        fake_stop(&metad);
+    }
+}
+
 /* With the heartbeat far off, each new version must come by the way that is tested. The question of each second would
  * bring them too, but not so many in the time. */
 #define ROUNDS 25u
@@ -718,6 +738,7 @@ int main(void) {
         TEST(test_unknown_gateway_registers_again),
         TEST(test_replaced_shardd_is_refused),
         TEST(test_refused_for_good),
+        TEST(test_a_removed_shardd_is_told_so),
         TEST(test_publications),
         TEST(test_refresh_wakes_the_thread),
         TEST(test_a_change_is_sent_and_its_map_fetched),

@@ -11,12 +11,22 @@ static bool is_alive(const struct catalog *catalog, uint32_t node) {
     return node != 0 && catalog_find_node(catalog, node)->map.alive;
 }
 
-/* Who should lead: the first of the replicas that is alive. So the leaders of a node that is gone for long are spread, too,
- * as its followers were. 0 = that one is not in sync, or nobody is alive. */
+/* R19: whoever is to go hands over first, as soon as the one that comes is in sync. */
+static bool has_to_go(const struct map_shard *shard, uint32_t node) {
+    return node == shard->move_from && shard_record_in_isr(shard, shard->move_to);
+}
+
+/* Who should lead: the first of the replicas that is alive; the one that comes stands where the one that goes does. So the
+ * leaders of a node that is gone for long are spread, too, as its followers were. 0 = that one is not in sync, or nobody is
+ * alive. But where the leader has to go, anybody in sync is better. */
 static uint32_t first_of(const struct catalog *catalog, const struct map_shard *shard) {
+    bool must = has_to_go(shard, shard->leader);
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;
-        if (is_alive(catalog, node)) return shard_record_in_isr(shard, node) ? node : 0;
+        if (has_to_go(shard, node)) node = shard->move_to;
+        if (!is_alive(catalog, node)) continue;
+        if (shard_record_in_isr(shard, node)) return node;
+        if (!must) return 0;
     }
     return 0;
 }
@@ -63,7 +73,8 @@ static bool is_due(const struct balance_shard *seen, const struct catalog *catal
                    uint64_t now_ms) {
     return seen->first != 0 && seen->first == first_of(catalog, shard) && seen->first != shard->leader &&
            shard->wanted_leader == 0 && is_alive(catalog, shard->leader) &&
-           now_ms - seen->ready_since_ms >= BALANCE_READY_MS && now_ms >= seen->alone_until_ms;
+           (has_to_go(shard, shard->leader) || now_ms - seen->ready_since_ms >= BALANCE_READY_MS) &&
+           now_ms >= seen->alone_until_ms;
 }
 
 bool balance_choose(const struct balance *balance, const struct catalog *catalog, uint64_t now_ms,

@@ -1,6 +1,7 @@
 /* An even spread of leaders: placement gives each node the first place of its share of the shards, and after a failover the
  * leaders go back there. metad asks for it (a wish in the record, R20) when the one that should lead has been there for a
- * while, a few shards at a time, and backs off where a leader does not hand over (R18). What is seen is noted by
+ * while, or at once where a move waits for the leader to go (R19), a few shards at a time, and backs off where a leader does
+ * not hand over (R18). What is seen is noted by
  * balance_watch, what follows is answered by balance_choose; both are functions of the catalog and of the time, in
  * milliseconds of CLOCK_BOOTTIME, that come in. One thread. */
 #pragma once

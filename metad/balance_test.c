@@ -277,6 +277,49 @@ static void the_next_alive_one_stands_in(void **state) {
 }
 
 /* A person's wish, and the ones that are there when a metad begins to lead. */
+/* ---- R19: the leader's replica moves to a fourth node ---- */
+
+static void start_move(uint32_t shard, uint32_t from, uint32_t to) {
+    uint64_t version = catalog.shards[shard].config_version;
+    assert_int_equal(apply((struct log_command){.kind = COMMAND_MOVE_REPLICA,
+                                                .move_replica = {shard, version, COMMAND_MOVE_START, from, to}}),
+                     SK_OK);
+}
+
+static void r19_a_leader_that_is_to_go_hands_over_at_once(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    start_node(4);
+    start_move(0, 1, 4);
+    assert_quiet(60000); /* 4 has not joined */
+    fill_isr(0);
+    pass(STEP);
+    assert_true(act(&wish));
+    assert_int_equal(wish.node, 4); /* it stands first when 1 has gone */
+    hand_over(0);
+    assert_quiet(60000);
+    uint64_t version = catalog.shards[0].config_version;
+    assert_int_equal(apply((struct log_command){.kind = COMMAND_MOVE_REPLICA,
+                                                .move_replica = {0, version, COMMAND_MOVE_FINISH, 0, 0}}),
+                     SK_OK);
+    assert_quiet(60000);
+}
+
+/* 3 leads and is to go; 1, which should lead, is not in sync, and 4 has come. */
+static void r19_anybody_is_better_than_who_has_to_go(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    claim(3, 0);
+    start_node(4);
+    start_move(0, 3, 4);
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR, .shard = 0, .isr_count = 3, .isr = {2, 3, 4}};
+    isr.incarnations[2] = catalog_find_node(&catalog, 4)->map.incarnation;
+    change(3, isr);
+    pass(STEP);
+    assert_true(act(&wish));
+    assert_true(wish.node == 2 || wish.node == 4);
+}
+
 static void any_open_wish_ends(void **state) {
     (void)state;
     struct balance_wish wish;
@@ -314,6 +357,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(r18_a_leader_that_gives_up_is_left_alone, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_leader_is_not_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_next_alive_one_stands_in, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(r19_a_leader_that_is_to_go_hands_over_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(r19_anybody_is_better_than_who_has_to_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_open_wish_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wish_is_about_the_record_as_it_is, set_up, tear_down),
     };

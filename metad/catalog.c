@@ -11,8 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* 1: without wanted_leader in the map, whose decoder then answers 0. 2: the same, of verify_generation. Servers of those
- * times would lose them. */
+/* 1: without wanted_leader in the map, whose decoder then answers 0. 2: the same, of moves, states of nodes and
+ * verify_generation. Servers of those times would lose them. */
 #define SNAPSHOT_FORMAT       3u
 #define SNAPSHOT_FORMAT_LEAST 1u
 #define SNAPSHOT_ALIGNMENT    8u
@@ -50,11 +50,21 @@ void catalog_answer_deinit(struct catalog_answer *answer) {
     answer->change_count = 0;
 }
 
+static bool takes_replicas(const struct map_node *node) { return node->alive && node->state == MAP_NODE_MEMBER; }
+
 bool catalog_wants_shards(const struct catalog *catalog) {
     if (catalog->cluster == 0 || catalog->shard_count != 0) return false;
     uint32_t alive = 0;
-    for (uint32_t i = 0; i < catalog->node_count; i++) alive += catalog->nodes[i].map.alive;
+    for (uint32_t i = 0; i < catalog->node_count; i++) alive += takes_replicas(&catalog->nodes[i].map);
     return alive >= catalog->expect_nodes;
+}
+
+uint32_t catalog_count_replicas(const struct catalog *catalog, uint32_t node) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        count += map_find_replica(&catalog->shards[i], node) != NULL;
+    }
+    return count;
 }
 
 /* Fills a refusal. */
@@ -97,6 +107,11 @@ static bool claims_ok(const struct catalog *catalog, const struct command_regist
     } else if (start->node_id != 0 && start->node_id != node->map.id) {
         refuse(answer, SK_CONFLICT,
                "the store says that it is node %" PRIu32 ", but it is registered as node %" PRIu32, start->node_id,
+               node->map.id);
+    } else if (node != NULL && node->map.state == MAP_NODE_REMOVED) {
+        refuse(answer, SK_REMOVED,
+               "the store is that of node %" PRIu32
+               ", which was removed for ever; with an empty data directory it joins as a new node",
                node->map.id);
     }
     return answer->err == SK_OK;
@@ -213,15 +228,21 @@ static int apply_create_shards(struct catalog *catalog, const struct command_cre
     return SK_OK;
 }
 
+static int no_node(uint32_t node, struct catalog_answer *answer) {
+    refuse(answer, SK_NOT_FOUND, "there is no node %" PRIu32, node);
+    return SK_OK;
+}
+
 static int apply_node_alive(struct catalog *catalog, const struct command_node_alive *change,
                             struct catalog_answer *answer) {
-    if (catalog_find_node(catalog, change->node_id) == NULL) {
-        refuse(answer, SK_NOT_FOUND, "there is no node %" PRIu32, change->node_id);
-        return SK_OK;
-    }
+    if (catalog_find_node(catalog, change->node_id) == NULL) return no_node(change->node_id, answer);
     struct map_node *node = &catalog->nodes[change->node_id - 1].map;
     if (node->incarnation != change->incarnation) {
         refuse(answer, SK_CONFLICT, "node %" PRIu32 " has started again", change->node_id);
+        return SK_OK;
+    }
+    if (node->state == MAP_NODE_REMOVED) {
+        refuse(answer, SK_CONFLICT, "node %" PRIu32 " was removed", change->node_id);
         return SK_OK;
     }
     if (node->alive != change->alive) {
@@ -313,10 +334,7 @@ static int apply_replace_replica(struct catalog *catalog, const struct command_r
     struct record record;
     const struct catalog_node *to = catalog_find_node(catalog, replace->to);
     if (!find_record(catalog, replace->shard, &record)) return no_shard(replace->shard, answer);
-    if (to == NULL) {
-        refuse(answer, SK_NOT_FOUND, "there is no node %" PRIu32, replace->to);
-        return SK_OK;
-    }
+    if (to == NULL) return no_node(replace->to, answer);
     const char *text = NULL;
     int err = shard_record_replace(record.shard, record.nodes, replace->config_version, replace->from, &to->map,
                                    catalog->last_replica_id + 1, &text);
@@ -346,6 +364,124 @@ static int apply_verify(struct catalog *catalog, struct catalog_answer *answer) 
     return SK_OK;
 }
 
+/* A move that only adds a replica is for shards that have fewer than are wanted. */
+static int start_move(struct catalog *catalog, struct record *record, const struct command_move_replica *move,
+                      const struct map_node *to, const char **text) {
+    uint32_t before = record->shard->replica_count;
+    if (move->from == 0 && before >= catalog->replicas_wanted) {
+        *text = "the shard has as many replicas as are wanted";
+        return SK_CONFLICT;
+    }
+    int err = shard_record_start_move(record->shard, record->nodes, move->config_version, move->from, to,
+                                      catalog->last_replica_id + 1, text);
+    if (err == SK_OK && record->shard->replica_count > before) catalog->last_replica_id++;
+    return err;
+}
+
+static int apply_move_replica(struct catalog *catalog, const struct command_move_replica *move,
+                              struct catalog_answer *answer) {
+    struct record record;
+    const struct catalog_node *to = catalog_find_node(catalog, move->to);
+    if (!find_record(catalog, move->shard, &record)) return no_shard(move->shard, answer);
+    if (move->step == COMMAND_MOVE_START && to == NULL) return no_node(move->to, answer);
+    const char *text = NULL;
+    int err = SK_OK;
+    switch (move->step) {
+    case COMMAND_MOVE_START:
+        err = start_move(catalog, &record, move, &to->map, &text);
+        break;
+    case COMMAND_MOVE_FINISH:
+        err = shard_record_finish_move(record.shard, move->config_version, &text);
+        break;
+    case COMMAND_MOVE_CANCEL:
+        err = shard_record_cancel_move(record.shard, move->config_version, &text);
+        break;
+    }
+    return conclude(catalog, &record, err, text, answer);
+}
+
+/* ---- nodes, by persons ---- */
+
+/* The most replicas that a shard has when nothing moves. */
+static uint32_t most_replicas(const struct catalog *catalog) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        const struct map_shard *shard = &catalog->shards[i];
+        uint32_t count = shard->replica_count - (shard->move_from != 0 ? 1 : 0);
+        if (count > most) most = count;
+    }
+    return most;
+}
+
+/* Whether the others can have every replica of `node`. */
+static bool may_drain(const struct catalog *catalog, uint32_t node, struct catalog_answer *answer) {
+    uint32_t takers = 0, most = most_replicas(catalog);
+    for (uint32_t i = 0; i < catalog->node_count; i++) {
+        takers += catalog->nodes[i].map.id != node && takes_replicas(&catalog->nodes[i].map);
+    }
+    if (takers >= most) return true;
+    refuse(answer, SK_UNAVAILABLE,
+           "shards have %" PRIu32 " replicas, and without node %" PRIu32 " only %" PRIu32
+           " nodes are there to have them: start another one first",
+           most, node, takers);
+    return false;
+}
+
+static enum map_node_state drained_state(const struct catalog *catalog, const struct map_node *node,
+                                         struct catalog_answer *answer) {
+    if (node->state == MAP_NODE_REMOVING) {
+        refuse(answer, SK_CONFLICT, "node %" PRIu32 " is being removed", node->id);
+    } else if (node->state == MAP_NODE_MEMBER && may_drain(catalog, node->id, answer)) {
+        return MAP_NODE_DRAINING;
+    }
+    return node->state;
+}
+
+static enum map_node_state removed_state(const struct catalog *catalog, const struct map_node *node,
+                                         struct catalog_answer *answer) {
+    uint32_t replicas = catalog_count_replicas(catalog, node->id);
+    if (replicas == 0) return MAP_NODE_REMOVED;
+    if (node->alive && node->state != MAP_NODE_REMOVING) {
+        refuse(answer, SK_CONFLICT, "node %" PRIu32 " is alive and has %" PRIu32 " replicas: drain it first",
+               node->id, replicas);
+        return node->state;
+    }
+    return MAP_NODE_REMOVING;
+}
+
+static enum map_node_state next_state(const struct catalog *catalog, const struct map_node *node,
+                                      enum command_node change, struct catalog_answer *answer) {
+    switch (change) {
+    case COMMAND_NODE_ADD:
+        return MAP_NODE_MEMBER;
+    case COMMAND_NODE_DRAIN:
+        return drained_state(catalog, node, answer);
+    case COMMAND_NODE_REMOVE:
+        return removed_state(catalog, node, answer);
+    }
+    return node->state;
+}
+
+static int apply_change_node(struct catalog *catalog, const struct command_change_node *command,
+                             struct catalog_answer *answer) {
+    if (catalog_find_node(catalog, command->node_id) == NULL) return no_node(command->node_id, answer);
+    struct map_node *node = &catalog->nodes[command->node_id - 1].map;
+    if (node->state == MAP_NODE_REMOVED) {
+        if (command->change != COMMAND_NODE_REMOVE) {
+            refuse(answer, SK_CONFLICT,
+                   "node %" PRIu32 " was removed for ever; with an empty data directory it joins as a new node",
+                   node->id);
+        }
+        return SK_OK;
+    }
+    enum map_node_state state = next_state(catalog, node, command->change, answer);
+    if (answer->err != SK_OK || state == node->state) return SK_OK;
+    node->state = state;
+    if (state == MAP_NODE_REMOVED) node->alive = false;
+    catalog->version++;
+    return SK_OK;
+}
+
 int catalog_apply(struct catalog *catalog, const struct log_command *command, struct catalog_answer *answer) {
     *answer = (struct catalog_answer){0};
     switch (command->kind) {
@@ -365,29 +501,39 @@ int catalog_apply(struct catalog *catalog, const struct log_command *command, st
         return apply_replace_replica(catalog, &command->replace_replica, answer);
     case COMMAND_FORCE_LEADER:
         return apply_force_leader(catalog, &command->force_leader, answer);
+    case COMMAND_MOVE_REPLICA:
+        return apply_move_replica(catalog, &command->move_replica, answer);
+    case COMMAND_CHANGE_NODE:
+        return apply_change_node(catalog, &command->change_node, answer);
     case COMMAND_VERIFY:
         return apply_verify(catalog, answer);
     }
     return SK_EUNEXPECTED; /* command_decode lets no other kind through */
 }
 
-int catalog_make_map(const struct catalog *catalog, struct map **map) {
+static int make_map(const struct catalog *catalog, bool with_removed, struct map **map) {
     int err = map_new(map, catalog->shard_count, catalog->node_count);
     if (err != SK_OK) return err;
     (*map)->version = catalog->version;
     (*map)->cluster = catalog->cluster;
     (*map)->verify_generation = catalog->verify_generation;
-    for (uint32_t i = 0; i < catalog->node_count; i++) (*map)->nodes[i] = catalog->nodes[i].map;
+    (*map)->node_count = 0;
+    for (uint32_t i = 0; i < catalog->node_count; i++) {
+        const struct map_node *node = &catalog->nodes[i].map;
+        if (with_removed || node->state != MAP_NODE_REMOVED) (*map)->nodes[(*map)->node_count++] = *node;
+    }
     if (catalog->shard_count > 0) {
         memcpy((*map)->shards, catalog->shards, catalog->shard_count * sizeof *catalog->shards);
     }
     return SK_OK;
 }
 
-/* The snapshot is the map, which has an encoding already, and beside it what the map does not show. */
+int catalog_make_map(const struct catalog *catalog, struct map **map) { return make_map(catalog, false, map); }
+
+/* The snapshot is the map with all nodes, which has an encoding already, and beside it what the map does not show. */
 void catalog_encode(const struct catalog *catalog, struct buffer *buffer) {
     struct map *map;
-    if (catalog_make_map(catalog, &map) != SK_OK) {
+    if (make_map(catalog, true, &map) != SK_OK) {
         buffer->failed = true;
         return;
     }

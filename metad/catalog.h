@@ -20,7 +20,8 @@ struct catalog_change_answer {
 
 /* What a command came to. */
 struct catalog_answer {
-    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY, SK_UNAVAILABLE */
+    int err; /* SK_OK, or an answer: SK_CONFLICT, SK_NOT_FOUND, SK_TOOLARGE, SK_BADREQUEST, SK_RETRY, SK_UNAVAILABLE,
+              SK_REMOVED */
     char text[CATALOG_TEXT_BYTES]; /* for people, when err != SK_OK */
     uint64_t cluster;              /* of COMMAND_REGISTER_NODE */
     uint32_t node_id;
@@ -68,10 +69,13 @@ const struct catalog_node *catalog_find_store(const struct catalog *catalog, con
 /* NULL = there is none. Valid until the next change. */
 const struct map_shard *catalog_find_shard(const struct catalog *catalog, uint32_t shard);
 
-/* Whether enough nodes have come and are alive for the shards to be created, and they are not. */
+/* Whether enough nodes have come that are alive members for the shards to be created, and they are not. */
 bool catalog_wants_shards(const struct catalog *catalog);
 
-/* The map as others see it: one reference, the caller's. SK_ENOMEM. */
+/* How many replicas the node has, those that come or go included. */
+uint32_t catalog_count_replicas(const struct catalog *catalog, uint32_t node);
+
+/* The map as others see it, without the nodes that were removed: one reference, the caller's. SK_ENOMEM. */
 int catalog_make_map(const struct catalog *catalog, struct map **map);
 
 /* The whole catalog as bytes, for a snapshot: MessagePack behind a format number, padded to a multiple of 8.

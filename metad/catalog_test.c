@@ -661,7 +661,222 @@ static void a_snapshot_brings_all_of_it_back(void **state) {
     buffer_deinit(&bytes);
 }
 
-/* Of before wanted_leader and verify_generation: everything else is the same. */
+/* ---- moves and nodes ---- */
+
+static struct catalog_answer move(struct catalog *catalog, uint32_t shard, enum command_move step, uint32_t from,
+                                  uint32_t to) {
+    const struct map_shard *record = catalog_find_shard(catalog, shard);
+    uint64_t version = record == NULL ? 0 : record->config_version;
+    struct log_command command = {.kind = COMMAND_MOVE_REPLICA, .move_replica = {shard, version, step, from, to}};
+    return apply(catalog, command);
+}
+
+static struct catalog_answer change_node(struct catalog *catalog, uint32_t node, enum command_node change) {
+    struct log_command command = {.kind = COMMAND_CHANGE_NODE, .change_node = {node, change}};
+    return apply(catalog, command);
+}
+
+static void join(struct catalog *catalog, uint32_t shard, uint32_t newcomer) {
+    const struct map_shard *record = catalog_find_shard(catalog, shard);
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR,
+                               .shard = shard,
+                               .config_version = record->config_version,
+                               .leader_epoch = record->leader_epoch};
+    for (uint32_t i = 0; i <= record->isr_count; i++) {
+        isr.isr[i] = i < record->isr_count ? record->isr[i] : newcomer;
+        isr.incarnations[i] = catalog_find_node(catalog, isr.isr[i])->map.incarnation;
+    }
+    isr.isr_count = record->isr_count + 1;
+    struct catalog_answer answer = change(catalog, record->leader, &isr, 1);
+    assert_int_equal(answer.changes[0].err, SK_OK);
+    catalog_answer_deinit(&answer);
+}
+
+static void move_all(struct catalog *catalog, uint32_t from, uint32_t to) {
+    for (uint32_t shard = 0; shard < catalog->shard_count; shard++) {
+        assert_int_equal(move(catalog, shard, COMMAND_MOVE_START, from, to).err, SK_OK);
+        join(catalog, shard, to);
+        assert_int_equal(move(catalog, shard, COMMAND_MOVE_FINISH, 0, 0).err, SK_OK);
+    }
+}
+
+static void r19_a_replica_moves(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 4);
+    (void)apply(&catalog, start_of(4));
+    assert_int_equal(move(&catalog, 4, COMMAND_MOVE_START, 2, 4).err, SK_NOT_FOUND);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 2, 5).err, SK_NOT_FOUND);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_FINISH, 0, 0).err, SK_CONFLICT);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 0, 4).err,
+                     SK_CONFLICT); /* it has 3, and 3 are wanted */
+    uint64_t version = catalog.version, last_id = catalog.last_replica_id;
+    struct catalog_answer answer = move(&catalog, 0, COMMAND_MOVE_START, 2, 4);
+    assert_int_equal(answer.err, SK_OK);
+    assert_true(answer.config_version == 2 && catalog.version == version + 1);
+    assert_true(catalog.shards[0].replicas[3].replica_id == last_id + 1);
+    assert_true(catalog.last_replica_id == last_id + 1);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 3, 4).err, SK_OK); /* another goes: no other stay */
+    assert_true(catalog.last_replica_id == last_id + 1);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_CANCEL, 0, 0).err, SK_OK);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 2, 4).err, SK_OK);
+    assert_true(catalog.shards[0].replicas[3].replica_id == last_id + 2); /* ids are never used again */
+    join(&catalog, 0, 4);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_FINISH, 0, 0).err, SK_OK);
+    assert_null(map_find_replica(&catalog.shards[0], 2));
+    catalog_deinit(&catalog);
+}
+
+static void a_shard_grows_no_further_than_is_wanted(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    for (uint8_t store = 1; store <= 4; store++) (void)apply(&catalog, start_of(store));
+    assert_int_equal(place_all_on(&catalog, catalog.version, 4, 1, (uint32_t[]){1}).err, SK_OK);
+    for (uint32_t node = 2; node <= 3; node++) {
+        assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 0, node).err, SK_OK);
+        join(&catalog, 0, node);
+        assert_int_equal(move(&catalog, 0, COMMAND_MOVE_FINISH, 0, 0).err, SK_OK);
+    }
+    assert_int_equal(catalog.shards[0].replica_count, 3);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 0, 4).err, SK_CONFLICT);
+    catalog_deinit(&catalog);
+}
+
+static void a_node_is_drained_and_removed(void **state) {
+    (void)state;
+    struct catalog catalog;
+    struct map *map;
+    create_replicated(&catalog, 2);
+    assert_int_equal(change_node(&catalog, 9, COMMAND_NODE_DRAIN).err, SK_NOT_FOUND);
+    struct catalog_answer answer = change_node(&catalog, 3, COMMAND_NODE_DRAIN);
+    assert_int_equal(answer.err, SK_UNAVAILABLE);
+    assert_string_equal(answer.text, "shards have 3 replicas, and without node 3 only 2 nodes are there to have "
+                                     "them: start another one first");
+    (void)apply(&catalog, start_of(4));
+    declare(&catalog, 4, false);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_UNAVAILABLE); /* it is dead */
+    declare(&catalog, 4, true);
+    answer = change_node(&catalog, 3, COMMAND_NODE_REMOVE);
+    assert_int_equal(answer.err, SK_CONFLICT);
+    assert_string_equal(answer.text, "node 3 is alive and has 2 replicas: drain it first");
+    uint64_t version = catalog.version;
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_DRAINING);
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK); /* again */
+    assert_true(catalog.version == version + 1);
+    assert_int_equal(change_node(&catalog, 4, COMMAND_NODE_DRAIN).err, SK_UNAVAILABLE); /* one drains already */
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 1, 3).err, SK_CONFLICT);     /* and gets nothing */
+
+    move_all(&catalog, 3, 4);
+    assert_int_equal(catalog_count_replicas(&catalog, 3), 0);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_REMOVED);
+    assert_false(catalog.nodes[2].map.alive);
+    version = catalog.version;
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK); /* again */
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_ADD).err, SK_CONFLICT);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_CONFLICT);
+    assert_true(catalog.version == version);
+    assert_int_equal(catalog_make_map(&catalog, &map), SK_OK); /* nobody else hears of it any more */
+    assert_int_equal(map->node_count, 3);
+    assert_null(map_find_node(map, 3));
+    assert_int_equal(map_find_node(map, 4)->id, 4);
+    map_unref(map);
+    catalog_deinit(&catalog);
+}
+
+static void the_store_of_a_removed_node_is_refused(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    for (uint8_t store = 1; store <= 2; store++) (void)apply(&catalog, start_of(store));
+    assert_int_equal(change_node(&catalog, 2, COMMAND_NODE_REMOVE).err, SK_OK); /* it never had anything */
+    struct catalog_answer answer = apply(&catalog, start_of(2));
+    assert_int_equal(answer.err, SK_REMOVED);
+    assert_string_equal(answer.text, "the store is that of node 2, which was removed for ever; with an empty data "
+                                     "directory it joins as a new node");
+    uint64_t incarnation = catalog.nodes[1].map.incarnation;
+    struct log_command alive = {.kind = COMMAND_NODE_ALIVE, .node_alive = {2, incarnation, true}};
+    assert_int_equal(apply(&catalog, alive).err, SK_CONFLICT);
+    assert_int_equal(apply(&catalog, start_of(3)).node_id, 3); /* ids are never used again */
+    catalog_deinit(&catalog);
+}
+
+static void a_drain_is_cancelled(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 2);
+    (void)apply(&catalog, start_of(4));
+    uint64_t version = catalog.version;
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_ADD).err, SK_OK);
+    assert_true(catalog.version == version); /* it is a member */
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_ADD).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_MEMBER);
+    catalog_deinit(&catalog);
+}
+
+static void a_dead_node_is_removed_when_its_replicas_have_gone(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 2);
+    declare(&catalog, 3, false);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err,
+                     SK_OK); /* also if nobody can take them yet */
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_REMOVING);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_CONFLICT);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_ADD).err, SK_OK); /* it has been found again */
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(apply(&catalog, start_of(3)).node_id,
+                     3); /* it comes back, and helps as long as it has anything */
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_REMOVING);
+    (void)apply(&catalog, start_of(4));
+    move_all(&catalog, 3, 4);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_REMOVING);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_REMOVED);
+    catalog_deinit(&catalog);
+}
+
+static void only_members_count_for_the_first_shards(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 2);
+    for (uint8_t store = 1; store <= 2; store++) (void)apply(&catalog, start_of(store));
+    assert_true(catalog_wants_shards(&catalog));
+    assert_int_equal(change_node(&catalog, 2, COMMAND_NODE_DRAIN).err, SK_OK);
+    assert_false(catalog_wants_shards(&catalog));
+    catalog_deinit(&catalog);
+}
+
+static void a_snapshot_knows_moves_and_removed_nodes(void **state) {
+    (void)state;
+    struct catalog catalog, loaded;
+    struct buffer bytes;
+    buffer_init(&bytes);
+    create_replicated(&catalog, 2);
+    for (uint8_t store = 4; store <= 6; store++) (void)apply(&catalog, start_of(store));
+    assert_int_equal(move(&catalog, 1, COMMAND_MOVE_START, 2, 4).err, SK_OK);
+    assert_int_equal(change_node(&catalog, 5, COMMAND_NODE_REMOVE).err, SK_OK);
+    assert_int_equal(change_node(&catalog, 2, COMMAND_NODE_DRAIN).err, SK_OK);
+    catalog_encode(&catalog, &bytes);
+    catalog_init(&loaded);
+    assert_int_equal(catalog_decode(&loaded, buffer_slice(&bytes)), SK_OK);
+    assert_same(&catalog, &loaded);
+    assert_true(loaded.shards[1].move_from == 2 && loaded.shards[1].move_to == 4);
+    assert_int_equal(loaded.nodes[4].map.state, MAP_NODE_REMOVED);
+    assert_int_equal(loaded.nodes[1].map.state, MAP_NODE_DRAINING);
+    assert_int_equal(apply(&loaded, start_of(5)).err, SK_REMOVED);
+    catalog_deinit(&catalog);
+    catalog_deinit(&loaded);
+    buffer_deinit(&bytes);
+}
+
+/* Of before wanted_leader and what came after it: everything else is the same. */
 static void a_snapshot_of_the_format_before_is_read(void **state) {
     (void)state;
     struct catalog catalog, loaded;
@@ -761,6 +976,14 @@ int main(void) {
         cmocka_unit_test(a_repeat_brings_a_dead_node_back),
         cmocka_unit_test(the_map_shows_the_catalog),
         cmocka_unit_test(a_snapshot_brings_all_of_it_back),
+        cmocka_unit_test(r19_a_replica_moves),
+        cmocka_unit_test(a_shard_grows_no_further_than_is_wanted),
+        cmocka_unit_test(a_node_is_drained_and_removed),
+        cmocka_unit_test(the_store_of_a_removed_node_is_refused),
+        cmocka_unit_test(a_drain_is_cancelled),
+        cmocka_unit_test(a_dead_node_is_removed_when_its_replicas_have_gone),
+        cmocka_unit_test(only_members_count_for_the_first_shards),
+        cmocka_unit_test(a_snapshot_knows_moves_and_removed_nodes),
         cmocka_unit_test(a_snapshot_of_the_format_before_is_read),
         cmocka_unit_test(a_snapshot_with_an_unsound_record_is_refused),
         cmocka_unit_test(a_damaged_snapshot_changes_nothing),

@@ -69,6 +69,19 @@ static void encode_force_leader(const struct command_force_leader *force, struct
     mp_write_uint(buffer, force->node);
 }
 
+static void encode_move_replica(const struct command_move_replica *move, struct buffer *buffer) {
+    mp_write_uint(buffer, move->shard);
+    mp_write_uint(buffer, move->config_version);
+    mp_write_uint(buffer, move->step);
+    mp_write_uint(buffer, move->from);
+    mp_write_uint(buffer, move->to);
+}
+
+static void encode_change_node(const struct command_change_node *change, struct buffer *buffer) {
+    mp_write_uint(buffer, change->node_id);
+    mp_write_uint(buffer, change->change);
+}
+
 static const uint32_t argument_count[COMMAND_KIND_LAST + 1] = {[COMMAND_INIT] = 4,
                                                                [COMMAND_REGISTER_NODE] = 8,
                                                                [COMMAND_CREATE_SHARDS] = 4,
@@ -77,6 +90,8 @@ static const uint32_t argument_count[COMMAND_KIND_LAST + 1] = {[COMMAND_INIT] = 
                                                                [COMMAND_WISH_LEADER] = 4,
                                                                [COMMAND_REPLACE_REPLICA] = 4,
                                                                [COMMAND_FORCE_LEADER] = 3,
+                                                               [COMMAND_MOVE_REPLICA] = 5,
+                                                               [COMMAND_CHANGE_NODE] = 2,
                                                                [COMMAND_VERIFY] = 0};
 
 void command_encode(const struct log_command *command, struct buffer *buffer) {
@@ -109,6 +124,12 @@ void command_encode(const struct log_command *command, struct buffer *buffer) {
         break;
     case COMMAND_FORCE_LEADER:
         encode_force_leader(&command->force_leader, buffer);
+        break;
+    case COMMAND_MOVE_REPLICA:
+        encode_move_replica(&command->move_replica, buffer);
+        break;
+    case COMMAND_CHANGE_NODE:
+        encode_change_node(&command->change_node, buffer);
         break;
     case COMMAND_VERIFY:
         break;
@@ -143,7 +164,7 @@ static bool shard_count_ok(uint32_t count) {
     return count > 0 && count <= SHARD_COUNT_MAX && (count & (count - 1)) == 0;
 }
 
-static bool replica_count_ok(uint32_t count) { return count > 0 && count <= MAP_REPLICAS_MAX; }
+static bool replica_count_ok(uint32_t count) { return count > 0 && count <= MAP_WANTED_MAX; }
 
 static int decode_init(struct mp_reader *reader, struct command_init *init) {
     int err = mp_read_uint(reader, &init->cluster);
@@ -241,6 +262,29 @@ static int decode_force_leader(struct mp_reader *reader, struct command_force_le
     return err;
 }
 
+static int decode_move_replica(struct mp_reader *reader, struct command_move_replica *move) {
+    uint32_t step = 0;
+    int err = read_shard(reader, &move->shard);
+    if (err == SK_OK) err = mp_read_uint(reader, &move->config_version);
+    if (err == SK_OK) err = read_u32(reader, &step);
+    if (err == SK_OK) err = read_u32(reader, &move->from);
+    if (err == SK_OK) err = read_u32(reader, &move->to);
+    if (err != SK_OK) return err;
+    if (step > COMMAND_MOVE_CANCEL) return SK_EPROTO;
+    move->step = (enum command_move)step;
+    return SK_OK;
+}
+
+static int decode_change_node(struct mp_reader *reader, struct command_change_node *change) {
+    uint32_t what = 0;
+    int err = read_u32(reader, &change->node_id);
+    if (err == SK_OK) err = read_u32(reader, &what);
+    if (err != SK_OK) return err;
+    if (what > COMMAND_NODE_REMOVE) return SK_EPROTO;
+    change->change = (enum command_node)what;
+    return SK_OK;
+}
+
 static int decode_arguments(struct mp_reader *reader, struct log_command *command) {
     switch (command->kind) {
     case COMMAND_INIT:
@@ -259,6 +303,10 @@ static int decode_arguments(struct mp_reader *reader, struct log_command *comman
         return decode_replace_replica(reader, &command->replace_replica);
     case COMMAND_FORCE_LEADER:
         return decode_force_leader(reader, &command->force_leader);
+    case COMMAND_MOVE_REPLICA:
+        return decode_move_replica(reader, &command->move_replica);
+    case COMMAND_CHANGE_NODE:
+        return decode_change_node(reader, &command->change_node);
     case COMMAND_VERIFY:
         return SK_OK;
     }

@@ -20,6 +20,8 @@ enum command_kind {
     COMMAND_WISH_LEADER = 6,     /* the leader of a shard is asked to hand it over */
     COMMAND_REPLACE_REPLICA = 7, /* a replica of a dead node goes to another */
     COMMAND_FORCE_LEADER = 8,    /* a person makes a node lead, whatever is lost */
+    COMMAND_MOVE_REPLICA = 9,    /* one step of the move of a replica (R19) */
+    COMMAND_CHANGE_NODE = 10,    /* a person adds, drains or removes a node */
     COMMAND_VERIFY = 11,         /* a person wants the replicas of every shard compared; no arguments */
     COMMAND_KIND_LAST = COMMAND_VERIFY,
 };
@@ -63,7 +65,7 @@ struct command_change_shards {
     struct shard_change *changes; /* owned */
 };
 
-/* These three are applied only if the shard's record still has `config_version`. */
+/* These four are applied only if the shard's record still has `config_version`. */
 struct command_wish_leader {
     uint32_t shard;
     uint64_t config_version;
@@ -83,6 +85,27 @@ struct command_force_leader {
     uint32_t node;
 };
 
+enum command_move { COMMAND_MOVE_START, COMMAND_MOVE_FINISH, COMMAND_MOVE_CANCEL };
+
+struct command_move_replica {
+    uint32_t shard;
+    uint64_t config_version;
+    enum command_move step;
+    uint32_t from, to; /* nodes; START: `from` may be 0; else both are */
+};
+
+/* Applied as often as it comes: what is so already stays so. */
+enum command_node {
+    COMMAND_NODE_ADD,    /* it gets its share again */
+    COMMAND_NODE_DRAIN,  /* its replicas go to others */
+    COMMAND_NODE_REMOVE, /* it never comes back; a dead one with replicas only when these have gone to others */
+};
+
+struct command_change_node {
+    uint32_t node_id;
+    enum command_node change;
+};
+
 struct log_command {
     enum command_kind kind;
     uint64_t origin; /* random per process: with `number` lets the proposer find its answer */
@@ -96,6 +119,8 @@ struct log_command {
         struct command_wish_leader wish_leader;
         struct command_replace_replica replace_replica;
         struct command_force_leader force_leader;
+        struct command_move_replica move_replica;
+        struct command_change_node change_node;
     };
 };
 

@@ -94,6 +94,17 @@ static void each_kind_comes_back(void **state) {
     struct log_command force = {.kind = COMMAND_FORCE_LEADER, .force_leader = {1, 2, 3}};
     round_trip(&force, &back);
     assert_memory_equal(&back.force_leader, &force.force_leader, sizeof force.force_leader);
+
+    struct log_command move = {
+        .kind = COMMAND_MOVE_REPLICA,
+        .move_replica = {
+            .shard = 16383, .config_version = UINT64_MAX, .step = COMMAND_MOVE_CANCEL, .from = 2, .to = 3}};
+    round_trip(&move, &back);
+    assert_memory_equal(&back.move_replica, &move.move_replica, sizeof move.move_replica);
+
+    struct log_command node_change = {.kind = COMMAND_CHANGE_NODE, .change_node = {1024, COMMAND_NODE_REMOVE}};
+    round_trip(&node_change, &back);
+    assert_memory_equal(&back.change_node, &node_change.change_node, sizeof node_change.change_node);
 }
 
 static void refuse_truncations(const struct log_command *command) {
@@ -182,6 +193,14 @@ static void senseless_values_are_refused(void **state) {
     assert_int_equal(decode_numbers(1, COMMAND_REPLACE_REPLICA, near, 4), SK_OK);
     assert_int_equal(decode_numbers(1, COMMAND_REPLACE_REPLICA, near, 3), SK_EPROTO);
     assert_int_equal(decode_numbers(1, COMMAND_WISH_LEADER, near, 4), SK_EPROTO); /* preferred is no boolean */
+    const uint64_t moves[][5] = {{16384, 1, 0, 1, 2}, {1, 1, 3, 1, 2}, {1, 1, 0, 1, 1ull << 32}, {1, 1, 2, 0, 0}};
+    for (size_t i = 0; i < 4; i++) { /* no such shard, no such step, no node */
+        assert_int_equal(decode_numbers(1, COMMAND_MOVE_REPLICA, moves[i], 5), i < 3 ? SK_EPROTO : SK_OK);
+    }
+    const uint64_t node_changes[][2] = {{1, 3}, {1ull << 32, 0}, {1, 2}};
+    for (size_t i = 0; i < 3; i++) { /* no such change, no node */
+        assert_int_equal(decode_numbers(1, COMMAND_CHANGE_NODE, node_changes[i], 2), i < 2 ? SK_EPROTO : SK_OK);
+    }
 }
 
 static void a_placement_of_another_size_is_refused(void **state) {

@@ -18,7 +18,7 @@
 
 struct settings {
     const char *data_dir, *listen, *publish_listen, *raft_listen, *advertise, *log_level;
-    uint64_t shards, expect_nodes, replicas, node_timeout_ms;
+    uint64_t shards, expect_nodes, replicas, node_timeout_ms, node_dead_after_ms, moves_max;
 };
 
 static struct metad *running; /* for the signal handler; set before signals are let in */
@@ -78,7 +78,7 @@ static enum config_result load_settings(struct settings *settings, struct config
          .target = &settings->replicas,
          .fallback = "3",
          .least = 1,
-         .most = MAP_REPLICAS_MAX,
+         .most = MAP_WANTED_MAX,
          .help = "replicas wanted of each shard; counts when the cluster is created"},
         {.name = "node-timeout",
          .type = CONFIG_DURATION_MS,
@@ -87,6 +87,20 @@ static enum config_result load_settings(struct settings *settings, struct config
          .least = 100,
          .most = 3600000,
          .help = "a node that is silent for longer is shown as dead"},
+        {.name = "node-dead-after",
+         .type = CONFIG_DURATION_MS,
+         .target = &settings->node_dead_after_ms,
+         .fallback = "10m",
+         .least = 1000,
+         .most = 7 * 24 * 3600000u,
+         .help = "a node that is dead for so long loses its replicas to others"},
+        {.name = "moves-max",
+         .type = CONFIG_UINT,
+         .target = &settings->moves_max,
+         .fallback = "1",
+         .least = 1,
+         .most = SHARD_COUNT_MAX,
+         .help = "shards that get a replica on another node at the same time"},
         {.name = "log-level",
          .type = CONFIG_TEXT,
          .target = &settings->log_level,
@@ -177,6 +191,8 @@ static int run(const struct settings *settings) {
         .expect_nodes = (uint32_t)settings->expect_nodes,
         .replicas = (uint32_t)settings->replicas,
         .node_timeout_ms = settings->node_timeout_ms,
+        .node_dead_after_ms = settings->node_dead_after_ms,
+        .moves_max = (uint32_t)settings->moves_max,
     };
     return serve(&options);
 }

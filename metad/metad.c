@@ -104,6 +104,8 @@ static int open_service(struct metad *metad, const struct metad_options *options
         .replicas = options->replicas,
         .expect_nodes = options->expect_nodes,
         .node_timeout_ms = options->node_timeout_ms,
+        .node_dead_after_ms = options->node_dead_after_ms,
+        .moves_max = options->moves_max,
         .arg = metad,
         .cluster_cb = cluster_cb,
         .version_cb = version_cb,

@@ -21,7 +21,8 @@ struct metad_options {
     struct metad_server servers[RAFT_LOOP_SERVERS_MAX]; /* this one among them; texts borrowed until metad_free */
     uint32_t server_count;                              /* 1, 3 or 5 */
     uint32_t shards, expect_nodes, replicas;            /* for a cluster that does not exist yet */
-    uint64_t node_timeout_ms;
+    uint64_t node_timeout_ms, node_dead_after_ms;
+    uint32_t moves_max;
 };
 
 #define METAD_TEXT_BYTES 512

@@ -462,7 +462,7 @@ static void a_silent_node_is_dead_until_it_is_heard(void **state) {
 
 /* ---- records of shards ---- */
 
-static struct identity three[3];
+static struct identity three[4];
 
 /* Three nodes, and 16 shards on all of them. */
 static struct map *start_replicated(struct client *client) {
@@ -743,6 +743,140 @@ static void a_person_may_want_all_verified(void **state) {
     map = fetch_map(&client, version);
     assert_int_equal(map->verify_generation, 2);
     map_unref(map);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* ---- nodes come and go ---- */
+
+static int change_node(struct client *client, uint32_t node, const char *what) {
+    mp_write_array(&client->params, 2);
+    mp_write_uint(&client->params, node);
+    mp_write_text(&client->params, what);
+    return call_when_ready(client, "node");
+}
+
+/* The leader of the shard that moves has the newcomer join. */
+static void let_join(struct client *client, const struct map *map, uint32_t shard) {
+    const struct map_shard *record = &map->shards[shard];
+    struct shard_change isr = {.kind = SHARD_CHANGE_ISR,
+                               .shard = shard,
+                               .config_version = record->config_version,
+                               .leader_epoch = record->leader_epoch,
+                               .isr_count = record->isr_count + 1};
+    for (uint32_t i = 0; i < record->isr_count; i++) isr.isr[i] = record->isr[i];
+    isr.isr[record->isr_count] = record->move_to;
+    isr.incarnations[record->isr_count] = three[record->move_to - 1].incarnation;
+    assert_int_equal(change(client, record->leader, &isr, 1), SK_OK);
+}
+
+/* The leader does what is wished. */
+static void hand_over(struct client *client, const struct map *map, uint32_t shard) {
+    const struct map_shard *record = &map->shards[shard];
+    struct shard_change handover = {.kind = SHARD_CHANGE_HANDOVER,
+                                    .shard = shard,
+                                    .config_version = record->config_version,
+                                    .leader_epoch = record->leader_epoch,
+                                    .node = record->wanted_leader};
+    assert_int_equal(change(client, record->leader, &handover, 1), SK_OK);
+}
+
+/* Everybody plays along until `done`, the server starting again in the middle. */
+static void play_until(struct client *client, bool (*done)(const struct map *map)) {
+    uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    bool restarted = false;
+    for (;;) {
+        assert_true(clock_boottime_ms() < deadline_ms);
+        for (uint8_t i = 1; i < 4; i++)
+            assert_int_equal(heartbeat(client, "shardd", three[i], (uint8_t)(i + 1)), SK_OK);
+        struct map *map = fetch_map(client, 0);
+        uint32_t open = 0;
+        for (uint32_t i = 0; i < map->shard_count; i++) {
+            const struct map_shard *record = &map->shards[i];
+            bool joined = record->isr_count == record->replica_count;
+            open += record->move_to != 0;
+            if (record->move_to != 0 && !joined && !restarted) {
+                restarted = true; /* what moves goes on */
+                server_stop(0);
+                server_start(0);
+            }
+            if (record->move_to != 0 && !joined) let_join(client, map, i);
+            if (record->wanted_leader != 0) hand_over(client, map, i);
+        }
+        assert_true(open <= 1);
+        bool is_done = done(map);
+        map_unref(map);
+        if (is_done) return;
+    }
+}
+
+static uint32_t count_replicas(const struct map *map, uint32_t node) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < map->shard_count; i++) count += map_find_replica(&map->shards[i], node) != NULL;
+    return count;
+}
+
+static bool four_has_all_of_one(const struct map *map) {
+    return count_replicas(map, 1) == 0 && count_replicas(map, 4) == map->shard_count;
+}
+
+static bool one_is_gone(const struct map *map) { return map_find_node(map, 1) == NULL; }
+
+static void a_node_is_drained_and_removed(void **state) {
+    (void)state;
+    struct client client;
+    options.shards = 4;
+    options.moves_max = 1;
+    options.node_dead_after_ms = 3600000;
+    map_unref(start_replicated(&client));
+    assert_int_equal(change_node(&client, 9, "drain"), SK_NOT_FOUND);
+    assert_int_equal(change_node(&client, 1, "drain"), SK_UNAVAILABLE);
+    assert_non_null(strstr(client.text, "start another one first"));
+    struct identity four = three[3] = register_node(&client, (struct node){.store = 4, .address = "tcp://four:1"});
+    assert_int_equal(change_node(&client, 1, "remove"), SK_CONFLICT);
+    assert_int_equal(change_node(&client, 1, "drain"), SK_OK);
+    assert_true(number_at(buffer_slice(&client.result), "map_version") > 0);
+    play_until(&client, four_has_all_of_one);
+    assert_int_equal(heartbeat(&client, "shardd", three[0], 1), SK_OK);
+    assert_int_equal(change_node(&client, 1, "remove"), SK_OK);
+    assert_int_equal(heartbeat(&client, "shardd", three[0], 1), SK_REMOVED);
+    assert_string_equal(client.text, "node 1 was removed for ever");
+    struct shard_change claim = {.kind = SHARD_CHANGE_CLAIM, .shard = 0, .config_version = 1};
+    assert_int_equal(change(&client, 1, &claim, 1), SK_REMOVED);
+    write_registration(&client.params, (struct node){.store = 1, .node_id = 1, .cluster = four.cluster});
+    assert_int_equal(call_when_ready(&client, "register"), SK_REMOVED);
+    assert_non_null(strstr(client.text, "removed for ever"));
+    assert_int_equal(change_node(&client, 1, "remove"), SK_OK); /* again */
+    assert_int_equal(number_at(status_part(&client, "metad"), "moves_max"), 1);
+    client_close(&client);
+    server_stop(0);
+}
+
+/* metad does the rest by itself when the last replica has gone. */
+static void a_dead_node_is_removed(void **state) {
+    (void)state;
+    struct client client;
+    options.shards = 4;
+    options.moves_max = 1;
+    options.node_dead_after_ms = 3600000;
+    options.node_timeout_ms = 400;
+    map_unref(start_replicated(&client));
+    struct identity four = three[3] = register_node(&client, (struct node){.store = 4, .address = "tcp://four:1"});
+    uint64_t version = 0, deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    while (is_alive(&client, 1, &version)) {
+        assert_true(clock_boottime_ms() < deadline_ms);
+        for (uint8_t i = 1; i < 3; i++) (void)heartbeat(&client, "shardd", three[i], (uint8_t)(i + 1));
+        (void)heartbeat(&client, "shardd", four, 4);
+    }
+    struct map *map = fetch_map(&client, 0);
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        struct shard_change claim = {
+            .kind = SHARD_CHANGE_CLAIM, .shard = i, .config_version = map->shards[i].config_version};
+        if (map->shards[i].leader == 1) assert_int_equal(change(&client, 2, &claim, 1), SK_OK);
+    }
+    map_unref(map);
+    assert_int_equal(change_node(&client, 1, "remove"), SK_OK);
+    play_until(&client, one_is_gone);
     client_close(&client);
     server_stop(0);
 }
@@ -1259,6 +1393,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_person_may_move_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_force_a_leader, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_person_may_want_all_verified, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_is_drained_and_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_dead_node_is_removed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(every_change_is_published, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_messages_get_an_error_and_nothing_else, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stop_under_load_is_clean, set_up, tear_down),

@@ -42,7 +42,7 @@ static bool same_place(const struct map_node *a, const struct map_node *b) {
 static uint32_t find_heir(const struct catalog *catalog, const struct map_node *dead) {
     for (uint32_t id = catalog->node_count; id > dead->id; id--) {
         const struct map_node *node = &catalog_find_node(catalog, id)->map;
-        if (node->alive && same_place(node, dead)) return id;
+        if (node->alive && node->state == MAP_NODE_MEMBER && same_place(node, dead)) return id;
     }
     return 0;
 }
@@ -64,6 +64,9 @@ static bool find_replacement(const struct map_shard *shard, const uint32_t heirs
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;
         if (heirs[node] == 0 || map_find_replica(shard, heirs[node]) != NULL) continue;
+        bool goes =
+            node == shard->move_from && shard->isr_count >= shard->min_isr; /* and is not needed until then */
+        if (goes) continue;
         if (shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node)) continue;
         replacement->from = node;
         replacement->to = heirs[node];

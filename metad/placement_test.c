@@ -223,6 +223,22 @@ static void r13_nobody_gets_two_replicas_of_a_shard(void **state) {
     assert_int_equal(found[0].shard, 0); /* shard 1 has one there */
 }
 
+/* One that is drained gets nothing; and a replica that moves away is replaced only if it is needed until then. */
+static void r13_members_replace_what_does_not_move(void **state) {
+    (void)state;
+    make_catalog();
+    stores[2].map.alive = false;
+    come_at_3(5);
+    stores[4].map.state = MAP_NODE_DRAINING;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 0);
+    stores[4].map.state = MAP_NODE_MEMBER;
+    shards[0].move_from = 3;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 1);
+    assert_int_equal(found[0].shard, 1);
+    shards[0].isr_count = 1;
+    assert_int_equal(placement_replacements(&catalog, found, 4), 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(leaders_are_spread_evenly),
@@ -233,6 +249,7 @@ int main(void) {
         cmocka_unit_test(the_most_shards),
         cmocka_unit_test(min_isr_is_a_majority),
         cmocka_unit_test(r13_a_dead_node_is_replaced_by_who_came_in_its_place),
+        cmocka_unit_test(r13_members_replace_what_does_not_move),
         cmocka_unit_test(r13_one_address_of_the_two_is_enough),
         cmocka_unit_test(r13_data_that_may_be_needed_is_not_given_up),
         cmocka_unit_test(r13_nobody_gets_two_replicas_of_a_shard),

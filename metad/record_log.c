@@ -25,9 +25,9 @@ static void log_record(const struct catalog *catalog, enum log_level level, cons
     (void)print_ids(sets + at, sizeof sets - (size_t)at, "replicas", replicas, record->replica_count);
     log_event(level, "shard_changed",
               "by=%s shard=%" PRIu32 " epoch=%" PRIu64 " config=%" PRIu64 " leader=%" PRIu32 " wanted=%" PRIu32
-              "%s losses=%" PRIu64 " map=%" PRIu64,
+              "%s move=%" PRIu32 ">%" PRIu32 " losses=%" PRIu64 " map=%" PRIu64,
               by, shard, record->leader_epoch, record->config_version, record->leader, record->wanted_leader, sets,
-              record->data_loss_generation, catalog->version);
+              record->move_from, record->move_to, record->data_loss_generation, catalog->version);
 }
 
 static void log_changes(const struct catalog *catalog, const struct command_change_shards *command,
@@ -46,6 +46,10 @@ static void log_changes(const struct catalog *catalog, const struct command_chan
     }
 }
 
+static const char *const move_names[] = {[COMMAND_MOVE_START] = "move_start",
+                                         [COMMAND_MOVE_FINISH] = "move_finish",
+                                         [COMMAND_MOVE_CANCEL] = "move_cancel"};
+
 void record_log(const struct catalog *catalog, const struct log_command *command,
                 const struct catalog_answer *answer) {
     if (answer->err != SK_OK) return; /* told where the outcome is */
@@ -57,5 +61,11 @@ void record_log(const struct catalog *catalog, const struct log_command *command
         log_record(catalog, LOG_INFO, "replace", command->replace_replica.shard);
     } else if (command->kind == COMMAND_FORCE_LEADER) {
         log_record(catalog, LOG_WARNING, "force", command->force_leader.shard);
+    } else if (command->kind == COMMAND_MOVE_REPLICA) {
+        log_record(catalog, LOG_INFO, move_names[command->move_replica.step], command->move_replica.shard);
+    } else if (command->kind == COMMAND_CHANGE_NODE) {
+        const struct map_node *node = &catalog_find_node(catalog, command->change_node.node_id)->map;
+        log_event(LOG_INFO, "node_changed", "node=%" PRIu32 " state=%s map=%" PRIu64, node->id,
+                  map_node_state_name(node->state), catalog->version);
     }
 }

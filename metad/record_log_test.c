@@ -6,7 +6,9 @@
 
 /* One shard with as many replicas as it can have, on nodes with the longest ids. */
 static struct map_shard shard;
-static const struct catalog catalog = {.version = 99, .shard_count = 1, .shards = &shard};
+static struct catalog_node node = {.map = {.id = 1, .state = MAP_NODE_DRAINING}};
+static const struct catalog catalog = {
+    .version = 99, .node_count = 1, .nodes = &node, .shard_count = 1, .shards = &shard};
 static char text[4096];
 
 static const char *log_of(struct log_command command, struct catalog_answer answer) {
@@ -30,7 +32,8 @@ static void fill_shard(void) {
     }
 }
 
-#define IDS "4294967295,4294967294,4294967293,4294967292,4294967291,4294967290,4294967289"
+#define IDS  "4294967295,4294967294,4294967293,4294967292,4294967291,4294967290,4294967289,"
+#define LAST "4294967288"
 
 static void a_change_is_one_line_with_the_record(void **state) {
     (void)state;
@@ -41,9 +44,9 @@ static void a_change_is_one_line_with_the_record(void **state) {
     const char *line = log_of(command, (struct catalog_answer){.changes = outcomes, .change_count = 2});
     assert_int_equal(count_of(line, "\n"), 1); /* the refused one only where every detail is wanted */
     assert_non_null(strstr(line, "level=info"));
-    assert_non_null(strstr(line,
-                           "event=shard_changed by=claim shard=0 epoch=2 config=5 leader=4294967295 wanted=7 "
-                           "isr=" IDS " eligible=" IDS " replicas=" IDS " losses=0 map=99\n"));
+    assert_non_null(
+        strstr(line, "event=shard_changed by=claim shard=0 epoch=2 config=5 leader=4294967295 wanted=7 "
+                     "isr=" IDS LAST " eligible=" IDS LAST " replicas=" IDS LAST " move=0>0 losses=0 map=99\n"));
 }
 
 static void each_kind_has_its_name(void **state) {
@@ -67,10 +70,33 @@ static void each_kind_has_its_name(void **state) {
     assert_string_equal(log_of((struct log_command){.kind = COMMAND_NODE_ALIVE}, done), "");
 }
 
+static void each_step_of_a_move_has_its_name(void **state) {
+    (void)state;
+    fill_shard();
+    shard.move_from = 3;
+    shard.move_to = 4;
+    static const char *const names[] = {"by=move_start shard=0", "by=move_finish shard=0",
+                                        "by=move_cancel shard=0"};
+    for (int step = COMMAND_MOVE_START; step <= COMMAND_MOVE_CANCEL; step++) {
+        struct log_command command = {.kind = COMMAND_MOVE_REPLICA, .move_replica.step = (enum command_move)step};
+        assert_non_null(strstr(log_of(command, (struct catalog_answer){0}), names[step]));
+        assert_non_null(strstr(text, " move=3>4 "));
+    }
+}
+
+static void a_node_is_told_with_its_state(void **state) {
+    (void)state;
+    struct log_command command = {.kind = COMMAND_CHANGE_NODE, .change_node = {1, COMMAND_NODE_DRAIN}};
+    assert_non_null(
+        strstr(log_of(command, (struct catalog_answer){0}), "event=node_changed node=1 state=draining"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_change_is_one_line_with_the_record),
         cmocka_unit_test(each_kind_has_its_name),
+        cmocka_unit_test(each_step_of_a_move_has_its_name),
+        cmocka_unit_test(a_node_is_told_with_its_state),
     };
     log_init("test", LOG_INFO);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -174,6 +174,21 @@ static int decode_leader(struct mp_reader *reader, struct request_leader *leader
     return SK_OK;
 }
 
+static int decode_node(struct mp_reader *reader, struct request_node *node, char text[REQUEST_TEXT_BYTES]) {
+    static const char *const names[] = {
+        [COMMAND_NODE_ADD] = "add", [COMMAND_NODE_DRAIN] = "drain", [COMMAND_NODE_REMOVE] = "remove"};
+    struct slice name;
+    if (!read_u32(reader, UINT32_MAX, &node->node) || node->node == 0) return bad(text, "the node is not valid");
+    if (mp_read_bytes(reader, &name) == SK_OK) {
+        for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+            if (!slice_equal(name, slice_of_text(names[i]))) continue;
+            node->change = (enum command_node)i;
+            return SK_OK;
+        }
+    }
+    return bad(text, "node: \"add\", \"drain\" or \"remove\"");
+}
+
 static bool read_sender(struct mp_reader *reader, enum request_sender *sender) {
     struct slice name;
     if (mp_read_bytes(reader, &name) != SK_OK) return false;
@@ -193,6 +208,7 @@ static bool find_method(struct slice name, enum request_method *method, uint32_t
         [REQUEST_CHANGE] = {"change", 4},
         [REQUEST_HANDOVER] = {"handover", 2},
         [REQUEST_FORCE_LEADER] = {"force_leader", 2},
+        [REQUEST_CHANGE_NODE] = {"node", 2},
         [REQUEST_VERIFY] = {"verify", 0},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
@@ -223,6 +239,8 @@ static int decode_parameters(struct mp_reader *reader, struct request *request, 
     case REQUEST_HANDOVER:
     case REQUEST_FORCE_LEADER:
         return decode_leader(reader, &request->leader, text);
+    case REQUEST_CHANGE_NODE:
+        return decode_node(reader, &request->node, text);
     case REQUEST_STATUS:
     case REQUEST_VERIFY:
         break;

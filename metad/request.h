@@ -19,6 +19,7 @@ enum request_method {
     REQUEST_HANDOVER,     /* a person: let that node lead */
     REQUEST_FORCE_LEADER, /* a person: let that node lead, whatever is lost (R12) */
     REQUEST_VERIFY,       /* a person: compare the replicas of every shard */
+    REQUEST_CHANGE_NODE,  /* a person: add, drain or remove a node */
 };
 
 enum request_sender { REQUEST_SHARDD, REQUEST_GATEWAY };
@@ -44,6 +45,11 @@ struct request_leader {
     uint32_t node;
 };
 
+struct request_node {
+    uint32_t node;
+    enum command_node change;
+};
+
 struct request {
     uint64_t msgid; /* 0 as long as none was read */
     enum request_method method;
@@ -54,6 +60,7 @@ struct request {
         uint64_t known_version; /* of map */
         struct request_change change;
         struct request_leader leader; /* of handover and force_leader */
+        struct request_node node;     /* of node */
     };
 };
 

@@ -309,6 +309,32 @@ static void a_persons_wishes_are_read(void **state) {
     assert_int_equal(decode_leader("force_leader", 1, 0), SK_BADREQUEST); /* nobody */
 }
 
+static int decode_node(uint64_t node, const char *change) {
+    struct buffer message = begin("node", 2);
+    mp_write_uint(&message, node);
+    mp_write_text(&message, change);
+    return decode_and_free(&message);
+}
+
+static void changes_of_nodes_are_read(void **state) {
+    (void)state;
+    const char *const names[] = {"add", "drain", "remove"};
+    for (int change = COMMAND_NODE_ADD; change <= COMMAND_NODE_REMOVE; change++) {
+        assert_int_equal(decode_node(7, names[change]), SK_OK);
+        assert_int_equal(request.method, REQUEST_CHANGE_NODE);
+        assert_int_equal(request.node.node, 7);
+        assert_int_equal(request.node.change, change);
+    }
+    assert_int_equal(decode_node(0, "drain"), SK_BADREQUEST); /* nobody */
+    assert_int_equal(decode_node(1ull << 32, "drain"), SK_BADREQUEST);
+    assert_int_equal(decode_node(1, "drop"), SK_BADREQUEST);
+    struct buffer message = begin("node", 2);
+    mp_write_uint(&message, 1);
+    mp_write_uint(&message, 1);
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+    assert_string_equal(text, "node: \"add\", \"drain\" or \"remove\"");
+}
+
 static void every_truncation_is_refused(void **state) {
     (void)state;
     struct buffer whole[] = {registration("shardd", WHOLE), heartbeat(5), claims(2)};
@@ -390,6 +416,7 @@ int main(void) {
         cmocka_unit_test(changes_are_read),
         cmocka_unit_test(changes_that_are_wrong_are_refused),
         cmocka_unit_test(a_persons_wishes_are_read),
+        cmocka_unit_test(changes_of_nodes_are_read),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(other_shapes_are_refused),
         cmocka_unit_test(nesting_has_an_end),

@@ -7,6 +7,7 @@
 #include "libcommon/mp.h"
 #include "metad/balance.h"
 #include "metad/liveness.h"
+#include "metad/moves.h"
 #include "metad/placement.h"
 #include "metad/record_log.h"
 #include "metad/result.h"
@@ -16,7 +17,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* How many replicas are given to other nodes at once, and how often the spread of leaders is looked at. */
+/* How many replicas of wiped nodes are given to others at once, and how often the spread of leaders and replicas is looked at. */
 #define REPLACEMENTS_MAX  16u
 #define BALANCE_PERIOD_MS 100u
 
@@ -39,7 +40,8 @@ struct proposal {
     struct rpc_call *call; /* who waits for it; NULL = nobody */
     uint64_t number;
     enum command_kind kind;
-    uint32_t subject; /* COMMAND_NODE_ALIVE: the node; COMMAND_REPLACE_REPLICA: the shard */
+    uint32_t
+        subject; /* COMMAND_NODE_ALIVE: the node; COMMAND_CHANGE_NODE: the node; COMMAND_REPLACE_REPLICA: the shard */
     struct buffer entry;
     /* libraft had no room on disk yet: tried again on each tick until then; 0 = it is in the log */
     uint64_t held_until_ms;
@@ -59,7 +61,8 @@ struct service {
     struct fsm fsm;
     struct liveness liveness;
     struct balance balance;
-    uint64_t balanced_ms;   /* the last time */
+    struct moves moves;
+    uint64_t balanced_ms;   /* the last time, of both */
     struct raft_loop *loop; /* borrowed; NULL before service_attach */
     struct rpc *rpc;        /* borrowed; NULL before service_attach and after service_detach */
 
@@ -118,6 +121,8 @@ static void log_outcome(const struct proposal *proposal) {
     case COMMAND_WISH_LEADER:
     case COMMAND_REPLACE_REPLICA:
     case COMMAND_FORCE_LEADER:
+    case COMMAND_MOVE_REPLICA:
+    case COMMAND_CHANGE_NODE:
         break;
     case COMMAND_VERIFY:
         log_event(LOG_INFO, "verify_wanted", "generation=%" PRIu64 " map=%" PRIu64, answer->verify_generation,
@@ -151,6 +156,8 @@ static void answer_command(struct rpc_call *call, enum command_kind kind, const 
         result_encode_changes(&result, map_version, answer);
     } else if (kind == COMMAND_VERIFY) {
         result_encode_verify(&result, map_version, answer);
+    } else if (kind == COMMAND_CHANGE_NODE) {
+        result_encode_version(&result, map_version);
     } else {
         result_encode_record(&result, map_version, answer);
     }
@@ -239,6 +246,7 @@ static void propose(struct service *service, struct log_command *command, struct
                                   .next = service->proposals};
     if (command->kind == COMMAND_NODE_ALIVE) proposal->subject = command->node_alive.node_id;
     if (command->kind == COMMAND_REPLACE_REPLICA) proposal->subject = command->replace_replica.shard;
+    if (command->kind == COMMAND_CHANGE_NODE) proposal->subject = command->change_node.node_id;
     service->proposals = proposal;
     command_encode(command, &proposal->entry);
     if (proposal->entry.failed) {
@@ -331,7 +339,8 @@ static void propose_shards(struct service *service) {
     if (ids != NULL && placed != NULL) {
         uint32_t alive = 0; /* one that has gone may never come back, and would keep its shards from everybody */
         for (uint32_t i = 0; i < catalog->node_count; i++) {
-            if (catalog->nodes[i].map.alive) ids[alive++] = i + 1;
+            const struct map_node *node = &catalog->nodes[i].map;
+            if (node->alive && node->state == MAP_NODE_MEMBER) ids[alive++] = i + 1;
         }
         uint32_t replicas = initial_replicas(service, alive);
         placement_initial(ids, alive, shard_count, replicas, placed);
@@ -380,11 +389,51 @@ static void propose_wish(struct service *service, uint64_t now_ms) {
     propose(service, &command, NULL);
 }
 
-static void balance_leaders(struct service *service, uint64_t now_ms) {
+static void propose_step(struct service *service, const struct moves_step *step) {
+    struct log_command command = {.kind = COMMAND_MOVE_REPLICA,
+                                  .move_replica = {.shard = step->shard,
+                                                   .config_version = step->config_version,
+                                                   .step = COMMAND_MOVE_START,
+                                                   .from = step->from,
+                                                   .to = step->to}};
+    if (step->kind == MOVES_FINISH) command.move_replica.step = COMMAND_MOVE_FINISH;
+    if (step->kind == MOVES_CANCEL) command.move_replica.step = COMMAND_MOVE_CANCEL;
+    if (step->kind == MOVES_PREFER) {
+        command = (struct log_command){.kind = COMMAND_WISH_LEADER,
+                                       .wish_leader = {.shard = step->shard,
+                                                       .config_version = step->config_version,
+                                                       .node = step->to,
+                                                       .preferred = true}};
+    }
+    propose(service, &command, NULL);
+}
+
+/* R19. One step after the other, too. */
+static void propose_move(struct service *service, uint64_t now_ms) {
+    struct moves_step step;
+    if (service->draining || is_proposed(service, COMMAND_MOVE_REPLICA, 0)) return;
+    if (is_proposed(service, COMMAND_WISH_LEADER, 0)) return;
+    if (moves_choose(&service->moves, &service->fsm.catalog, now_ms, &step)) propose_step(service, &step);
+}
+
+static void balance_load(struct service *service, uint64_t now_ms) {
     if (now_ms - service->balanced_ms < BALANCE_PERIOD_MS) return;
     service->balanced_ms = now_ms;
     balance_watch(&service->balance, &service->fsm.catalog, now_ms);
     propose_wish(service, now_ms);
+    moves_watch(&service->moves, &service->fsm.catalog, now_ms);
+    propose_move(service, now_ms);
+}
+
+/* A node that was to be removed when its last replica has gone. */
+static void propose_removals(struct service *service) {
+    const struct catalog *catalog = &service->fsm.catalog;
+    for (uint32_t id = 1; id <= catalog->node_count; id++) {
+        if (catalog->nodes[id - 1].map.state != MAP_NODE_REMOVING) continue;
+        if (catalog_count_replicas(catalog, id) > 0 || is_proposed(service, COMMAND_CHANGE_NODE, id)) continue;
+        struct log_command command = {.kind = COMMAND_CHANGE_NODE, .change_node = {id, COMMAND_NODE_REMOVE}};
+        propose(service, &command, NULL);
+    }
 }
 
 /* What the catalog asks for next. Repeated on each tick, so nothing here needs to succeed. */
@@ -399,6 +448,7 @@ static void decide(struct service *service) {
         if (node->alive && liveness_silent(&service->liveness, id, now_ms)) propose_alive(service, node, false);
     }
     propose_replacements(service);
+    propose_removals(service);
 }
 
 /* ---- leading ---- */
@@ -433,6 +483,8 @@ static void become_ready(struct service *service) {
     service->ready = true;
     liveness_reset(&service->liveness, clock_boottime_ms()); /* R21 */
     balance_init(&service->balance, clock_boottime_ms());
+    moves_init(&service->moves, service->options.moves_max, service->options.node_dead_after_ms,
+               clock_boottime_ms());
     log_event(LOG_INFO, "leader_ready",
               "term=%" PRIu64 " cluster=%016" PRIx64 " nodes=%" PRIu32 " shards=%" PRIu32 " map=%" PRIu64,
               raft_loop_term(service->loop), catalog->cluster, catalog->node_count, catalog->shard_count,
@@ -481,7 +533,7 @@ void service_on_tick(struct service *service) {
     send_held(service);
     if (!service->ready) return;
     decide(service);
-    balance_leaders(service, now_ms);
+    balance_load(service, now_ms);
 }
 
 /* ---- reads ---- */
@@ -542,6 +594,8 @@ static void write_metad(const struct service *service, struct buffer *result) {
         {"replicas", catalog->replicas_wanted},
         {"expect_nodes", catalog->expect_nodes},
         {"node_timeout_ms", service->options.node_timeout_ms},
+        {"node_dead_after_ms", service->options.node_dead_after_ms},
+        {"moves_max", service->options.moves_max},
     };
     uint32_t count = sizeof fields / sizeof fields[0];
     mp_write_map(result, count);
@@ -722,14 +776,46 @@ static const struct map_node *hear_node(struct service *service, uint32_t node_i
     if (node == NULL || node->map.incarnation != incarnation || memcmp(node->map.store_id, store_id, 16) != 0) {
         return NULL;
     }
+    if (node->map.state == MAP_NODE_REMOVED) return NULL; /* refuse_unknown says so */
     liveness_hear(&service->liveness, node_id, clock_boottime_ms());
     if (!node->map.alive) propose_alive(service, &node->map, true);
     return &node->map;
 }
 
+/* Whoever is not in the start that it says to be. */
+static void refuse_unknown(const struct service *service, struct rpc_call *call, const uint8_t store_id[16]) {
+    const struct catalog_node *node = catalog_find_store(&service->fsm.catalog, store_id);
+    if (node != NULL && node->map.state == MAP_NODE_REMOVED) {
+        char text[64];
+        (void)snprintf(text, sizeof text, "node %" PRIu32 " was removed for ever", node->map.id);
+        rpc_refuse(call, SK_REMOVED, text);
+    } else {
+        rpc_refuse(call, SK_NOT_FOUND, "register again");
+    }
+}
+
+/* What a move to the node waits for (metad/moves). */
+static void note_received(struct service *service, uint32_t node, struct slice stats) {
+    struct mp_reader reader = mp_reader_of(stats);
+    uint32_t count;
+    if (mp_read_map(&reader, &count) != SK_OK) return;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name;
+        uint64_t bytes;
+        if (mp_read_bytes(&reader, &name) != SK_OK) return;
+        bool wanted = slice_equal(name, slice_of_text("snapshot_bytes"));
+        if (wanted && mp_read_uint(&reader, &bytes) == SK_OK) {
+            moves_note_received(&service->moves, node, bytes, clock_boottime_ms());
+            return;
+        }
+        if (wanted || mp_skip(&reader, NULL) != SK_OK) return;
+    }
+}
+
 static bool hear_shardd(struct service *service, const struct request_heartbeat *heartbeat) {
     if (hear_node(service, heartbeat->node_id, heartbeat->incarnation, heartbeat->store_id) == NULL) return false;
     keep_stats(&service->stats[heartbeat->node_id], heartbeat->stats);
+    note_received(service, heartbeat->node_id, heartbeat->stats);
     return true;
 }
 
@@ -745,7 +831,7 @@ static void on_heartbeat(struct service *service, struct rpc_call *call, const s
     bool known = request->sender == REQUEST_GATEWAY ? hear_gateway(service, &request->heartbeat)
                                                     : hear_shardd(service, &request->heartbeat);
     if (!known) {
-        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        refuse_unknown(service, call, request->heartbeat.store_id);
         return;
     }
     struct buffer result;
@@ -757,7 +843,7 @@ static void on_heartbeat(struct service *service, struct rpc_call *call, const s
 /* A claim of a node that counts as dead comes after the command that says that it is back. */
 static void on_change(struct service *service, struct rpc_call *call, const struct request_change *request) {
     if (hear_node(service, request->node_id, request->incarnation, request->store_id) == NULL) {
-        rpc_refuse(call, SK_NOT_FOUND, "register again");
+        refuse_unknown(service, call, request->store_id);
         return;
     }
     struct shard_change *changes = calloc(request->count, sizeof *changes);
@@ -796,6 +882,11 @@ static void on_force_leader(struct service *service, struct rpc_call *call, cons
                                   .force_leader = {.shard = request->shard,
                                                    .config_version = shard == NULL ? 0 : shard->config_version,
                                                    .node = request->node}};
+    propose(service, &command, call);
+}
+
+static void on_change_node(struct service *service, struct rpc_call *call, const struct request_node *request) {
+    struct log_command command = {.kind = COMMAND_CHANGE_NODE, .change_node = {request->node, request->change}};
     propose(service, &command, call);
 }
 
@@ -838,6 +929,9 @@ void service_on_call(struct service *service, struct rpc_call *call, const struc
             break;
         case REQUEST_FORCE_LEADER:
             on_force_leader(service, call, &request->leader);
+            break;
+        case REQUEST_CHANGE_NODE:
+            on_change_node(service, call, &request->node);
             break;
         case REQUEST_VERIFY:
             on_verify(service, call);

@@ -22,7 +22,8 @@ struct service_options {
     uint64_t cluster;                                     /* the data directory's, 0 = none yet */
     uint64_t version; /* the data directory's: the log holds this map version or a later one */
     uint32_t shards, replicas, expect_nodes; /* settings for a cluster that does not exist yet */
-    uint64_t node_timeout_ms;
+    uint64_t node_timeout_ms, node_dead_after_ms;
+    uint32_t moves_max; /* replicas that move at once */
     void *arg;
     /* The cluster's id is known for the first time: to be noted before anyone hears of it. SK_OK, or a fault. */
     int (*cluster_cb)(void *arg, uint64_t cluster);

@@ -29,6 +29,12 @@ static bool ids_are_replicas(const struct map_shard *shard, const uint32_t *ids,
     return true;
 }
 
+static bool move_is_sound(const struct map_shard *shard) {
+    if (shard->move_to == 0) return shard->move_from == 0;
+    if (map_find_replica(shard, shard->move_to) == NULL || shard->move_from == shard->move_to) return false;
+    return shard->move_from == 0 || map_find_replica(shard, shard->move_from) != NULL;
+}
+
 bool shard_record_is_sound(const struct map_shard *shard) {
     if (shard->replica_count == 0 || shard->min_isr == 0 || shard->min_isr > shard->replica_count) return false;
     if (!ids_are_replicas(shard, shard->isr, shard->isr_count)) return false;
@@ -37,7 +43,7 @@ bool shard_record_is_sound(const struct map_shard *shard) {
         if (shard_record_in_isr(shard, shard->eligible[i])) return false;
     }
     if (shard->isr_count >= shard->min_isr && shard->eligible_count > 0) return false;
-    if (!shard_record_in_isr(shard, shard->leader)) return false;
+    if (!shard_record_in_isr(shard, shard->leader) || !move_is_sound(shard)) return false;
     if (shard->wanted_leader == 0) return true;
     return shard->wanted_leader != shard->leader && shard_record_in_isr(shard, shard->wanted_leader);
 }
@@ -341,16 +347,26 @@ int shard_record_wish(struct map_shard *shard, const struct map_node *const node
     return SK_OK;
 }
 
+/* Who is to get a replica. */
+static int check_newcomer(const struct map_shard *shard, const struct map_node *to, const char **text) {
+    if (!to->alive) return refuse(text, SK_CONFLICT, "the node that would get the replica is dead");
+    if (to->state != MAP_NODE_MEMBER) {
+        return refuse(text, SK_CONFLICT, "the node that would get the replica is to lose what it has");
+    }
+    if (map_find_replica(shard, to->id) != NULL) {
+        return refuse(text, SK_CONFLICT, "the node that would get the replica has one already");
+    }
+    return SK_OK;
+}
+
 int shard_record_replace(struct map_shard *shard, const struct map_node *const nodes[], uint64_t config_version,
                          uint32_t from, const struct map_node *to, uint64_t replica_id, const char **text) {
     if (config_version != shard->config_version) return has_changed(text);
     const struct map_node *dead = node_of(shard, nodes, from);
     if (dead == NULL) return refuse(text, SK_CONFLICT, "the node has no replica of the shard");
     if (dead->alive) return refuse(text, SK_CONFLICT, "the node is alive");
-    if (!to->alive) return refuse(text, SK_CONFLICT, "the node that would take its place is dead");
-    if (map_find_replica(shard, to->id) != NULL) {
-        return refuse(text, SK_CONFLICT, "the node that would take its place has a replica already");
-    }
+    int err = check_newcomer(shard, to, text);
+    if (err != SK_OK) return err;
     if (shard_record_in_isr(shard, from) || shard_record_is_eligible(shard, from)) {
         return refuse(text, SK_CONFLICT, "the node may hold what was committed");
     }
@@ -358,6 +374,9 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
         if (shard->replicas[i].node != from) continue;
         shard->replicas[i] = (struct map_replica){.node = to->id, .replica_id = replica_id};
     }
+    if (shard->move_to == from) shard->move_to = to->id;
+    if (shard->move_from == from)
+        shard->move_from = to->id; /* it goes all the same, but may be needed until then */
     finish(shard);
     return SK_OK;
 }
@@ -378,5 +397,84 @@ int shard_record_force(struct map_shard *shard, const struct map_node *const nod
     shard->data_loss_generation++;
     set_leader(shard, leader);
     finish(shard);
+    return SK_OK;
+}
+
+/* ---- moving a replica (R19) ---- */
+
+static uint32_t slot_of(const struct map_shard *shard, uint32_t node) {
+    uint32_t slot = 0;
+    while (shard->replicas[slot].node != node) slot++;
+    return slot;
+}
+
+static void remove_replica(struct map_shard *shard, uint32_t node) {
+    uint32_t slot = slot_of(shard, node);
+    shard->replica_count--;
+    for (; slot < shard->replica_count; slot++) shard->replicas[slot] = shard->replicas[slot + 1];
+    shard->replicas[slot] = (struct map_replica){0};
+}
+
+static void end_move(struct map_shard *shard) {
+    shard->move_from = shard->move_to = 0;
+    finish(shard);
+}
+
+int shard_record_start_move(struct map_shard *shard, const struct map_node *const nodes[], uint64_t config_version,
+                            uint32_t from, const struct map_node *to, uint64_t replica_id, const char **text) {
+    if (config_version != shard->config_version) return has_changed(text);
+    bool other_from = shard->move_to == to->id && from != 0 && from != to->id && from != shard->move_from;
+    if (shard->move_to != 0 && !other_from)
+        return refuse(text, SK_CONFLICT, "a replica of the shard moves already");
+    if (from != 0 && node_of(shard, nodes, from) == NULL) {
+        return refuse(text, SK_CONFLICT, "the node has no replica of the shard");
+    }
+    if (shard->move_to == 0) {
+        int err = check_newcomer(shard, to, text);
+        if (err != SK_OK) return err;
+        if (shard->replica_count == MAP_REPLICAS_MAX) {
+            return refuse(text, SK_CONFLICT, "the shard has as many replicas as it can");
+        }
+        shard->replicas[shard->replica_count++] = (struct map_replica){.node = to->id, .replica_id = replica_id};
+        shard->move_to = to->id;
+    }
+    shard->move_from = from;
+    finish(shard);
+    return SK_OK;
+}
+
+int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, const char **text) {
+    if (config_version != shard->config_version) return has_changed(text);
+    if (shard->move_to == 0) return refuse(text, SK_CONFLICT, "no replica of the shard moves");
+    if (!shard_record_in_isr(shard, shard->move_to)) {
+        return refuse(text, SK_UNAVAILABLE, "the replica that came is not in sync");
+    }
+    if (shard->leader == shard->move_from) return refuse(text, SK_UNAVAILABLE, "the replica that is to go leads");
+    uint32_t isr[MAP_REPLICAS_MAX];
+    uint32_t count = copy_without(shard->isr, shard->isr_count, shard->move_from, isr);
+    uint32_t min_isr = shard->min_isr;
+    if (shard->move_from == 0 && placement_min_isr(shard->replica_count) > min_isr) {
+        min_isr = placement_min_isr(shard->replica_count);
+    }
+    if (count < min_isr) return refuse(text, SK_UNAVAILABLE, "too few replicas would be in sync");
+    shard->min_isr = min_isr;
+    set_isr(shard, isr, count, 0);
+    if (shard->move_from != 0) { /* its place among those that should lead goes along */
+        struct map_replica came = shard->replicas[slot_of(shard, shard->move_to)];
+        remove_replica(shard, shard->move_to);
+        shard->replicas[slot_of(shard, shard->move_from)] = came;
+    }
+    end_move(shard);
+    return SK_OK;
+}
+
+int shard_record_cancel_move(struct map_shard *shard, uint64_t config_version, const char **text) {
+    if (config_version != shard->config_version) return has_changed(text);
+    if (shard->move_to == 0) return refuse(text, SK_CONFLICT, "no replica of the shard moves");
+    if (shard_record_in_isr(shard, shard->move_to) || shard_record_is_eligible(shard, shard->move_to)) {
+        return refuse(text, SK_CONFLICT, "the replica that came may hold what was committed");
+    }
+    remove_replica(shard, shard->move_to);
+    end_move(shard);
     return SK_OK;
 }

@@ -5,7 +5,7 @@
  * SK_UNAVAILABLE (not now), SK_BADREQUEST (never); `text`, static memory, says why.
  *
  * Always true (shard_record_is_sound): isr and eligible are replicas, and no node is in both; the leader is in the isr;
- * eligible is empty when the isr has min_isr members (R11). Pure. Any thread. */
+ * eligible is empty when the isr has min_isr members (R11); a move names replicas. Pure. Any thread. */
 #pragma once
 
 #include "libcommon/shard_change.h"
@@ -50,3 +50,40 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
  * from `first_replica_id` on, so whatever these nodes have of the shard is of a stay that is over. */
 int shard_record_force(struct map_shard *shard, const struct map_node *const nodes[], uint64_t config_version,
                        uint32_t node, uint64_t first_replica_id, const char **text);
+
+/* ---- moving a replica (R19) ----
+ *
+ *   {a, b, c} --start c, d--> {a, b, c, d} --d catches up, and its leader has it join the isr (R4)--> --finish--> {a, b, d}
+ *                                  |
+ *                                  +--cancel, as long as d is in no set--> {a, b, c}
+ *
+ * The move stands in the record, so whoever leads metad goes on with it. Why each step is safe at any moment:
+ *
+ * - Start adds a replica that is in no set: nobody waits for it, and it may not lead. min_isr stays: a shard that grows is
+ *   no harder to write to before it has grown.
+ * - Joining is the leader's, as for any replica. A leader that has proposed d commits on it too (R3), on more than the
+ *   record asks for; so whatever becomes of the proposal, the record's sets hold all that is committed.
+ * - Finish makes the isr smaller without asking its leader. What was committed before was on all of the larger one, or
+ *   more (R3), hence on the members of the smaller one; what is committed later is on these, once the leader knows. Only
+ *   they may lead next, and each of them has to answer for the leader's lease (R15), before and after. Too few for min_isr
+ *   are not left, so eligible stays empty (R11). A leader is not removed: it hands over first (R20), or its lease would
+ *   have to run out.
+ * - Cancel removes what is in no set, as start has added it.
+ * - Any of them races with claims, hand-overs and changes of the isr by compare-and-set: one is applied, the others
+ *   were decided on an older record and are refused. A wish for a node that has gone is over.
+ * - The node that is removed has its data deleted when it reads the record (R29); it may get the shard again under
+ *   another replica id.
+ * - A forced leader (R12) leaves the move as it is: all other replicas begin anew, d too, and finish waits for d and for
+ *   min_isr as ever. */
+
+/* `to` gets an empty replica; when that has joined, the one of node `from` goes, and `to` has its place among the replicas.
+ * From 0: nobody's goes, and the shard has one more. With the same `to` as the move that is under way, `from` takes the
+ * place of the one that was to go: a move that cannot finish while another replica is lost rids the shard of that one. */
+int shard_record_start_move(struct map_shard *shard, const struct map_node *const nodes[], uint64_t config_version,
+                            uint32_t from, const struct map_node *to, uint64_t replica_id, const char **text);
+
+/* Whoever is to go goes. A shard with one replica more gets the min_isr of its new count. */
+int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, const char **text);
+
+/* The replica that came goes again, if nobody can need it. */
+int shard_record_cancel_move(struct map_shard *shard, uint64_t config_version, const char **text);

@@ -553,6 +553,249 @@ static void r12_a_forced_leader_is_alone_and_the_others_begin_anew(void **state)
     assert_int_equal(shard_record_force(&shard, nodes, 0, 3, 900, &text), SK_CONFLICT);
 }
 
+/* ---- R19: moving a replica ---- */
+
+/* One step of a move; whatever the answer, a refusal changes nothing and anything else raises config_version by one. */
+enum move_step { START, FINISH, CANCEL };
+
+static int move(enum move_step step, uint32_t from, uint32_t to) {
+    struct map_shard before = shard;
+    uint64_t version = shard.config_version;
+    int err = SK_OK;
+    text = NULL;
+    look_up_nodes();
+    if (step == START)
+        err = shard_record_start_move(&shard, nodes, version, from, &cluster[to - 1], 500 + version, &text);
+    if (step == FINISH) err = shard_record_finish_move(&shard, version, &text);
+    if (step == CANCEL) err = shard_record_cancel_move(&shard, version, &text);
+    assert_int_equal(shard.config_version, version + (err == SK_OK ? 1 : 0));
+    if (err != SK_OK) assert_memory_equal(&shard, &before, sizeof shard);
+    assert_true((err == SK_OK) == (text == NULL));
+    assert_true(shard_record_is_sound(&shard));
+    return err;
+}
+
+static void assert_replicas(const char *expected) {
+    uint32_t ids[MAP_REPLICAS_MAX];
+    for (uint32_t i = 0; i < shard.replica_count; i++) ids[i] = shard.replicas[i].node;
+    assert_string_equal(show(ids, shard.replica_count), expected);
+}
+
+static void r19_a_replica_moves_by_growing_first(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_replicas("1,2,3,4");
+    assert_sets("1,2,3", ""); /* it is in no set, and no more are needed */
+    assert_int_equal(shard.min_isr, 2);
+    assert_int_equal(shard.replicas[3].replica_id, 501);
+    assert_int_equal(claim_by(4), SK_UNAVAILABLE);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE); /* it has not joined */
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,4,3"); /* in the other's place */
+    assert_int_equal(shard.replicas[1].replica_id, 501);
+    assert_sets("1,3,4", "");
+    assert_leader(1, 1);
+    assert_int_equal(shard.min_isr, 2);
+    assert_int_equal(shard.move_to, 0);
+    assert_int_equal(move(FINISH, 0, 0), SK_CONFLICT); /* again, when the answer was lost */
+    assert_int_equal(claim_by(2), SK_UNAVAILABLE);     /* it is no replica any more */
+}
+
+static void r19_moves_that_cannot_be_are_not_started(void **state) {
+    (void)state;
+    start(3);
+    look_up_nodes();
+    assert_int_equal(shard_record_start_move(&shard, nodes, 0, 2, &cluster[3], 500, &text), SK_CONFLICT);
+    assert_int_equal(move(START, 2, 3), SK_CONFLICT); /* has one already */
+    assert_int_equal(move(START, 5, 4), SK_CONFLICT); /* has none */
+    cluster[3].alive = false;
+    assert_int_equal(move(START, 2, 4), SK_CONFLICT);
+    cluster[3].alive = true;
+    for (int node_state = MAP_NODE_DRAINING; node_state <= MAP_NODE_STATE_LAST; node_state++) {
+        cluster[3].state = (enum map_node_state)node_state;
+        assert_int_equal(move(START, 2, 4), SK_CONFLICT);
+    }
+    cluster[3].state = MAP_NODE_MEMBER;
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(move(START, 2, 4), SK_CONFLICT); /* again */
+    assert_int_equal(move(START, 3, 5), SK_CONFLICT); /* one at a time (R18) */
+    assert_int_equal(move(START, 0, 5), SK_CONFLICT);
+    assert_int_equal(move(START, 0, 4), SK_CONFLICT);
+    assert_int_equal(move(START, 4, 4), SK_CONFLICT);
+    start(5);
+    shard.replica_count = MAP_REPLICAS_MAX;
+    for (uint32_t i = 5; i < MAP_REPLICAS_MAX; i++) shard.replicas[i].node = i + 2;
+    for (uint32_t i = 0; i < MAP_REPLICAS_MAX; i++) nodes[i] = &cluster[0];
+    uint64_t version = shard.config_version;
+    assert_int_equal(shard_record_start_move(&shard, nodes, version, 2, &cluster[5], 500, &text), SK_CONFLICT);
+}
+
+static void r19_a_leader_hands_over_before_it_goes(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 1, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+    assert_int_equal(wish(4, false), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_HANDOVER, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("4,2,3");
+    assert_sets("2,3,4", "");
+    assert_leader(4, 2);
+
+    start(3); /* a wish for the one that goes is over with it */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(wish(2, false), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_int_equal(shard.wanted_leader, 0);
+}
+
+static void r19_a_move_leaves_min_isr_in_sync(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK); /* 2 and 3 are away */
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,4,3");
+
+    start(3); /* the one that goes is one of the two that are in sync */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 4)), SK_OK);
+    assert_int_equal(ask(1, ISR(2, 1)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE); /* 4 has left again */
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_RETIRE, 2)), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_RETIRE, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+    assert_sets("1", "");
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+}
+
+/* Nothing but the one that leads and the one that came is left in sync. */
+static void r19_a_move_may_rid_the_shard_of_another(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 4)), SK_OK);
+    assert_int_equal(ask(1, ISR(2, 1)), SK_OK); /* 3 and 4 are away, */
+    assert_int_equal(ask(1, ISR(2, 1, 4)), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_RETIRE, 4)), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_HANDOVER, 2)), SK_OK);
+    assert_int_equal(ask(2, ISR(1, 2, 4)), SK_OK);
+    assert_int_equal(ask(2, to_node(SHARD_CHANGE_RETIRE, 1)), SK_OK); /* and 1 is lost */
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);             /* 2 leads, and only 4 is there else */
+    assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT);
+    assert_int_equal(move(START, 1, 4), SK_OK); /* so let 1 go instead of 2 */
+    assert_replicas("1,2,3,4");
+    assert_int_equal(shard.replicas[3].replica_id, 501); /* the stay of 4 goes on */
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("4,2,3");
+    assert_sets("2,4", "");
+}
+
+static void r19_a_shard_grows_to_what_is_wanted(void **state) {
+    (void)state;
+    start(1);
+    assert_int_equal(move(START, 0, 2), SK_OK);
+    assert_int_equal(shard.min_isr, 1); /* no harder to write to than before */
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+    assert_int_equal(ask(1, ISR(1, 2)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,2");
+    assert_sets("1,2", "");
+    assert_int_equal(shard.min_isr, 2);
+    assert_int_equal(move(START, 0, 3), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,2,3");
+    assert_int_equal(shard.min_isr, 2);
+    assert_int_equal(move(START, 0, 4), SK_OK); /* 4 replicas need 3 in sync */
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+    assert_int_equal(ask(1, ISR(1, 2, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_int_equal(shard.min_isr, 3);
+
+    start(3); /* what a person has set for the same number of replicas stays */
+    shard.min_isr = 1;
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_int_equal(shard.min_isr, 1);
+}
+
+static void r19_a_move_is_cancelled_unless_it_is_needed(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    look_up_nodes();
+    assert_int_equal(shard_record_cancel_move(&shard, 0, &text), SK_CONFLICT);
+    assert_int_equal(shard_record_finish_move(&shard, 0, &text), SK_CONFLICT);
+    struct shard_change join = ISR(1, 2, 3, 4);
+    assert_int_equal(move(CANCEL, 0, 0), SK_OK);
+    assert_replicas("1,2,3");
+    assert_int_equal(shard.move_from, 0);
+    assert_int_equal(ask(1, join), SK_CONFLICT); /* it was decided on the older record */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(shard.replicas[3].replica_id, 503); /* another stay */
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT); /* in sync: it may hold what others have lost */
+    be_short(3);
+    assert_int_equal(ask(1, ISR(1, 2)), SK_OK);
+    assert_int_equal(move(START, 3, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 4)), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_RETIRE, 2)), SK_OK);
+    assert_int_equal(claim_by(4), SK_OK);
+    assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT); /* it leads */
+}
+
+static void r13_a_move_goes_on_when_a_node_is_wiped(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 3)), SK_OK);
+    cluster[1].alive = cluster[3].alive = false;
+    cluster[4].state = MAP_NODE_DRAINING;
+    assert_int_equal(replace(4, 5), SK_CONFLICT);
+    cluster[4].state = MAP_NODE_MEMBER;
+    assert_int_equal(replace(4, 5), SK_OK);
+    assert_int_equal(shard.move_to, 5);
+    assert_int_equal(ask(1, ISR(1, 3, 5)), SK_OK);
+    assert_int_equal(replace(2, 6), SK_OK); /* it may be needed until the move is finished */
+    assert_int_equal(shard.move_from, 6);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,5,3");
+}
+
+static void r12_a_move_goes_on_under_a_forced_leader(void **state) {
+    (void)state;
+    start(3);
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(force(3), SK_OK);
+    assert_sets("3", "");
+    assert_int_equal(shard.replicas[3].replica_id, 902); /* it begins anew like the others */
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+    assert_int_equal(ask(3, ISR(3, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,4,3");
+
+    start(3); /* the one that came is the one that is left */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(force(4), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE); /* alone */
+    assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT);
+    assert_int_equal(ask(4, ISR(4, 1)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("1,4,3");
+}
+
 static void unsound_records_are_told(void **state) {
     (void)state;
     start(3), assert_true(shard_record_is_sound(&shard));
@@ -568,6 +811,11 @@ static void unsound_records_are_told(void **state) {
     start(3), shard.wanted_leader = 4, assert_false(shard_record_is_sound(&shard));
     start(3), shard.isr_count = 2, shard.eligible[0] = 3, shard.eligible_count = 1;
     assert_false(shard_record_is_sound(&shard)); /* nobody is, at min_isr */
+    start(3), shard.move_to = 3, assert_true(shard_record_is_sound(&shard));
+    start(3), shard.move_to = 4, assert_false(shard_record_is_sound(&shard));
+    start(3), shard.move_to = shard.move_from = 3, assert_false(shard_record_is_sound(&shard));
+    start(3), shard.move_to = 3, shard.move_from = 4, assert_false(shard_record_is_sound(&shard));
+    start(3), shard.move_from = 3, assert_false(shard_record_is_sound(&shard));
     be_short(3), shard.eligible[0] = 1, assert_false(shard_record_is_sound(&shard));
     be_short(3), shard.eligible[0] = 3, assert_false(shard_record_is_sound(&shard));
     be_short(3), shard.eligible[0] = 9, assert_false(shard_record_is_sound(&shard));
@@ -591,21 +839,39 @@ static struct shard_change random_change(void) {
     return change;
 }
 
-/* R11, with data: each change by everyone at random, while whoever leads commits when it may. `held` is how much of what
- * was ever committed a node has: whoever leads has all of it, or somebody's data was lost. That the record stays sound is
- * asserted inside. */
+/* Whether each member of the isr has all of it. */
+static bool may_all_lead(const uint64_t held[NODES + 1], uint64_t committed) {
+    for (uint32_t i = 0; i < shard.isr_count; i++) {
+        if (held[shard.isr[i]] != committed) return false;
+    }
+    return true;
+}
+
+/* R11, R19, with data: each change by everyone and each step of moves at random, while whoever leads commits when it may.
+ * `held` is how much of what was ever committed a node has: whoever leads has all of it, or somebody's data was lost. That
+ * the record stays sound is asserted inside. */
 static void r11_whatever_comes_the_leader_holds_what_was_committed(void **state) {
     (void)state;
     uint64_t committed = 0, held[NODES + 1] = {0};
-    uint32_t applied[6] = {0}, from_eligible = 0;
+    uint32_t applied[6] = {0}, moved[3] = {0}, from_eligible = 0;
     for (int round = 0; round < 300000; round++) {
         if (round % 300 == 0) {
-            be_short(5);
+            be_short(4);
             for (uint32_t node = 1; node <= NODES; node++) held[node] = node <= 3 ? committed : 0;
         }
         uint32_t sender = roll(2) == 0 ? shard.leader : 1 + roll(NODES);
         struct shard_change change = random_change();
         if (roll(50) == 0) cluster[sender - 1].alive = !cluster[sender - 1].alive;
+        if (roll(4) == 0) {
+            enum move_step step = (enum move_step)roll(3);
+            uint32_t to = 1 + roll(NODES), came = shard.move_to;
+            if (move(step, roll(8) == 0 ? 0 : 1 + roll(NODES), to) != SK_OK) continue;
+            moved[step]++;
+            if (step == START && came == 0) held[to] = 0;
+            assert_true(held[shard.leader] == committed);
+            if (shard.isr_count >= shard.min_isr) assert_true(may_all_lead(held, committed));
+            continue;
+        }
         bool was_eligible = shard_record_is_eligible(&shard, sender);
         if (ask(sender, change) != SK_OK) continue;
         applied[change.kind]++;
@@ -618,6 +884,7 @@ static void r11_whatever_comes_the_leader_holds_what_was_committed(void **state)
         for (uint32_t i = 0; i < shard.isr_count; i++) held[shard.isr[i]] = committed;
     }
     for (uint32_t kind = 0; kind < 6; kind++) assert_true(applied[kind] > 500);
+    for (uint32_t step = 0; step < 3; step++) assert_true(moved[step] > 200);
     assert_true(from_eligible > 20);
 }
 
@@ -648,6 +915,15 @@ int main(void) {
         cmocka_unit_test(r24_nobody_is_rebuilt_while_the_isr_is_short),
         cmocka_unit_test(r13_a_wiped_node_gets_empty_replicas),
         cmocka_unit_test(r12_a_forced_leader_is_alone_and_the_others_begin_anew),
+        cmocka_unit_test(r19_a_replica_moves_by_growing_first),
+        cmocka_unit_test(r19_moves_that_cannot_be_are_not_started),
+        cmocka_unit_test(r19_a_leader_hands_over_before_it_goes),
+        cmocka_unit_test(r19_a_move_leaves_min_isr_in_sync),
+        cmocka_unit_test(r19_a_move_may_rid_the_shard_of_another),
+        cmocka_unit_test(r19_a_shard_grows_to_what_is_wanted),
+        cmocka_unit_test(r19_a_move_is_cancelled_unless_it_is_needed),
+        cmocka_unit_test(r13_a_move_goes_on_when_a_node_is_wiped),
+        cmocka_unit_test(r12_a_move_goes_on_under_a_forced_leader),
         cmocka_unit_test(unsound_records_are_told),
         cmocka_unit_test(r11_whatever_comes_the_leader_holds_what_was_committed),
     };

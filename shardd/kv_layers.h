@@ -20,7 +20,7 @@ struct kv {
     uint32_t shard;
     bool locked; /* an install replaces what the shard has, or was broken off: nobody reads or changes it */
     uint32_t open_iterators;
-    uint64_t passed; /* deleted records that iterators have met: what deletions cost those who walk */
+    uint64_t passed;        /* deleted records that iterators have met: what deletions cost those who walk */
     struct kv_watch *watch; /* borrowed; NULL: none */
     bool journaling;
     struct kv_undo *journal; /* owned; newest first */

@@ -70,6 +70,7 @@ static void publish_stats(struct lane *lane) {
                                .follower_reads = lane->follower_reads,
                                .writes = lane->writes,
                                .syncs = lane->syncs,
+                               .snapshot_bytes = lane->snapshot_bytes,
                                .log_bytes = wal_disk_bytes(lane->wal),
                                .store_bytes = store_disk_bytes(lane->store),
                                .memtable_bytes = store_memtable_bytes(lane->store),

@@ -48,6 +48,7 @@ struct lane_stats {
     uint64_t log_bytes, store_bytes, memtable_bytes;
     uint64_t reads, writes, syncs;
     uint64_t follower_reads; /* of the reads, those of shards that are not led here (R17) */
+    uint64_t snapshot_bytes; /* of snapshots, received */
     bool disk_full, failed;
 };
 

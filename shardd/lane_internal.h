@@ -150,6 +150,7 @@ struct lane {
     bool checkpointed, exported, installed; /* a completion waits for the end of the step */
     int checkpoint_err;                     /* of the last checkpoint */
     uint64_t reads, follower_reads, writes, syncs;
+    uint64_t snapshot_bytes; /* received */
 
     pthread_mutex_t stats_lock; /* guards what follows */
     struct lane_stats stats;

@@ -128,6 +128,7 @@ static void test_r30_a_snapshot_instead_of_the_log(void **state) {
     set(cluster, "key", "second");
     start_node(cluster, 3);
     wait_until(cluster, isr_count_is(cluster, NODES) && all_are_level(cluster));
+    wait_until(cluster, stats_of(cluster, 3).snapshot_bytes > 0);
     set(cluster, "key", "third");
     wait_until(cluster, all_are_level(cluster));
     restart_node(cluster, 3);

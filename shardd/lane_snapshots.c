@@ -264,6 +264,7 @@ static void on_piece(struct lane *lane, const struct snapshot_piece *piece) {
     if (in->state != IN_RECEIVING || in->shard != piece->transfer.shard) return;
     if (!snapshot_receiver_on_piece(&in->receiver, piece, lane->now_us)) return;
     ssize_t put = pwrite(in->fd, piece->bytes.data, piece->bytes.size, (off_t)piece->offset);
+    if (put > 0) lane->snapshot_bytes += (uint64_t)put;
     if (put != (ssize_t)piece->bytes.size) {
         refuse_in(lane, SK_ENOSPC);
     } else if (snapshot_receiver_written(&in->receiver, piece->bytes.size)) {

@@ -217,6 +217,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         sum.follower_reads += one.follower_reads;
         sum.writes += one.writes;
         sum.syncs += one.syncs;
+        sum.snapshot_bytes += one.snapshot_bytes;
         sum.disk_full = sum.disk_full || one.disk_full;
         sum.failed = sum.failed || one.failed;
     }
@@ -226,7 +227,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         lane_verify_stats(shardd->lanes[i], &more);
         verify_stats_add(&verify, &more);
     }
-    mp_write_map(buffer, 24);
+    mp_write_map(buffer, 25);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
     write_stat(buffer, "applied", sum.applied);
@@ -244,6 +245,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
     write_stat(buffer, "follower_reads", sum.follower_reads);
     write_stat(buffer, "writes", sum.writes);
     write_stat(buffer, "syncs", sum.syncs);
+    write_stat(buffer, "snapshot_bytes", sum.snapshot_bytes);
     mp_write_text(buffer, "disk_full");
     mp_write_bool(buffer, sum.disk_full);
     mp_write_text(buffer, "failed");
@@ -260,7 +262,7 @@ static void refused_cb(void *arg, int err, const char *text) {
     char quoted[600];
     log_event(LOG_ERROR, "refused_by_metad", "error=%s reason=%s", error_name(err),
               log_quote(text, quoted, sizeof quoted));
-    end(arg, 2);
+    end(arg, err == SK_REMOVED ? EXIT_REMOVED : 2);
 }
 
 /* ---- opening ---- */

@@ -46,9 +46,9 @@ def free_ports(count):
     return ports
 
 
-def wait_for(condition, what):
+def wait_for(condition, what, patience_s=PATIENCE_S):
     """Polls until the condition answers something true, and returns that."""
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         result = condition()
         if result:
@@ -227,18 +227,29 @@ class Cluster:
             "--listen", self.metad_address, "--publish-listen", publish,
             "--raft-listen", raft.removeprefix("tcp://"), "--shards", str(shards), "--expect-nodes", str(nodes),
             *metad_flags])
-        self.nodes = []
-        for i, name in enumerate(self.node_names(nodes)):
+
+        def make_node(i):
+            name = self.node_names(i + 1)[i]
             data = data_of(i) if data_of else self.directory / name
-            self.nodes.append(Daemon(self, "shardd", name, [
+            return Daemon(self, "shardd", name, [
                 "--data-dir", str(data), *self.advertise(name), *metad,
                 "--lanes", str(lanes[i % len(lanes)]), "--frames-listen", self.listen_at(name),
-                "--replication-listen", self.listen_at(name), *shardd_flags]))
+                "--replication-listen", self.listen_at(name), *shardd_flags])
+        self.make_node = make_node
+        self.nodes = [make_node(i) for i in range(nodes)]
         self.gateways = [Daemon(self, "gateway", name, [
             *self.advertise(name), *metad, "--listen", self.listen_at(name),
             "--frames-listen", self.listen_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
         self.addresses = [gateway.flag("--listen") for gateway in self.gateways]
         self.address, self.gateway = self.addresses[0], self.gateways[0]
+
+    def add_node(self):
+        """Another shardd, which joins by starting."""
+        self.ports = iter(free_ports(2))
+        node = self.make_node(len(self.nodes))
+        self.nodes.append(node)
+        node.start()
+        return node
 
     @staticmethod
     def node_names(count):
@@ -290,9 +301,9 @@ class Cluster:
             if daemon.process is not None:
                 daemon.reap()
 
-    def skerry(self, *words, check=True, **options):
+    def skerry(self, *words, check=True, timeout=PATIENCE_S, **options):
         done = subprocess.run([BINARIES["skerry"], "--gateway", self.address, *words], capture_output=True, text=True,
-                              timeout=PATIENCE_S, **options)
+                              timeout=timeout, **options)
         assert not check or done.returncode == 0, done
         return done
 

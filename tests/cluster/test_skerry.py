@@ -51,6 +51,7 @@ class Up:
 
     def __init__(self, directory, offset):
         self.address = f"tcp://127.0.0.1:{7400 + offset}"
+        self.metad = f"tcp://127.0.0.1:{7100 + offset}"
         self.directory = directory
         self.command = [BINARIES["skerry"], "up", "--data", str(directory), "--port-offset", str(offset)]
         self.output = open(directory.parent / "up.out", "ab+")
@@ -100,5 +101,20 @@ def test_up_restarts_what_dies_and_keeps_its_data(up):
     assert up.interrupt() == 0
     up.start()
     with Client(up.address) as client:
+        assert client("GET", "k") == b"v"
+    assert up.interrupt() == 0
+
+
+def test_up_leaves_a_removed_node_alone(up):
+    up.command += ["--nodes", "4", "--shards", "8"]
+    up.start()
+    for change in ("drain", "remove"):
+        done = subprocess.run([BINARIES["skerry"], "--metad", up.metad, "admin", change, "2"], capture_output=True,
+                              text=True, timeout=60)
+        assert done.returncode == 0, done
+    wait_for(lambda: "was removed from the cluster and is not started again" in up.said(), "up says so")
+    assert sum(name == "shardd" for name, _ in up.children()) == 3
+    with Client(up.address) as client:
+        client("SET", "k", "v")
         assert client("GET", "k") == b"v"
     assert up.interrupt() == 0

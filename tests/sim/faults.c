@@ -25,9 +25,9 @@ static const char *const names[] = {
 };
 
 /* Those that happen at a moment; the others are how the world is. */
-static const enum fault momentary[] = {FAULT_BREAK, FAULT_CUT,   FAULT_ONEWAY,   FAULT_CRASH, FAULT_POWER,
-                                       FAULT_PAUSE, FAULT_SLOW,  FAULT_FULL,     FAULT_FSYNC, FAULT_WIPE,
-                                       FAULT_CLOCK, FAULT_METAD, FAULT_HANDOVER, FAULT_TAIL,  FAULT_SUCCESSION};
+static const enum fault momentary[] = {
+    FAULT_BREAK, FAULT_CUT,  FAULT_ONEWAY, FAULT_CRASH, FAULT_POWER,    FAULT_PAUSE, FAULT_SLOW,       FAULT_FULL,
+    FAULT_FSYNC, FAULT_WIPE, FAULT_CLOCK,  FAULT_METAD, FAULT_HANDOVER, FAULT_TAIL,  FAULT_SUCCESSION, FAULT_MOVE};
 
 bool faults_may(const struct sim *sim, enum fault fault) { return (sim->faults.active >> fault & 1) != 0; }
 
@@ -293,6 +293,9 @@ static void on_person(struct sim *sim, const struct event *event) {
     bool stuck = chosen != 0 && intact < record->min_isr;
     bool lost = false; /* somebody who counts */
     for (uint32_t i = 0; i < record->isr_count; i++) lost = lost || !sim_metad_is_intact(sim, record->isr[i]);
+    for (uint32_t i = 0; i < record->eligible_count; i++) {
+        lost = lost || !sim_metad_is_intact(sim, record->eligible[i]);
+    }
     if (stuck && lost) sim_metad_force(sim, chosen);
 }
 
@@ -378,6 +381,9 @@ static void happen(struct sim *sim, enum fault fault) {
         return;
     case FAULT_HANDOVER:
         want_handover(sim);
+        return;
+    case FAULT_MOVE:
+        sim_moves_disturb(sim);
         return;
     case FAULT_SUCCESSION:
         succession_begin(sim);

@@ -25,6 +25,7 @@
     X(RELEASE, "release", "logs are released before all have them, so that snapshots are needed")                 \
     X(INSTALL, "install", "transfers and installations of snapshots fail")                                        \
     X(HANDOVER, "handover", "metad wants another leader")                                                         \
+    X(MOVE, "move", "replicas move to other hosts, of which there are more")                                      \
     X(CLIENT, "client", "requests and answers of clients are lost")                                               \
     X(TAIL, "tail", "disks on which nobody counts lose entries that were synced")                                 \
     X(SUCCESSION, "succession", "a new leader takes in a replica, dies, and then meets the old leader first")     \

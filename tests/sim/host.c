@@ -162,6 +162,7 @@ void host_start(struct sim *sim, struct host *host) {
     host->start_us = host_boot_us(sim, host);
     host->started_us = sim->now_us;
     host->incarnation = 0;
+    host->config_version = 0;
     sim_trace(sim, "h%u    start life=%u", host->number, host->life);
     sim_after(sim, chance_spread(&sim->chance, 1000, OPEN_US_MAX), on_opened, host->number, host->life, NULL);
 }

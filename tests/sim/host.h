@@ -62,7 +62,8 @@ struct host {
     uint64_t start_us;   /* by its own clock */
     uint64_t started_us; /* true time */
     uint64_t incarnation;
-    struct mail *mail; /* owned, a ring */
+    uint64_t config_version; /* of the newest record that it has seen */
+    struct mail *mail;       /* owned, a ring */
     uint32_t mail_first, mail_count, mail_room;
     bool step_due;
     uintptr_t ticks; /* host.c's */

@@ -148,9 +148,10 @@ int main(int count, char **texts) {
         } else if (arguments.from == arguments.to) {
             printf("seed %" PRIu64 ": %s: %" PRIu64 " events, %" PRIu64 " us, %" PRIu64 " writes, %" PRIu64
                    " reads, %" PRIu64 " stale, %" PRIu64 " unknown, %" PRIu64 " epochs, %" PRIu64
-                   " snapshots, digest %016" PRIx64 "\n",
+                   " snapshots, %" PRIu64 " moves, digest %016" PRIx64 "\n",
                    seed, report.limit == NULL ? "good" : report.limit, report.events, report.at_us, report.writes,
-                   report.reads, report.stale, report.unknown, report.epochs, report.snapshots, report.digest);
+                   report.reads, report.stale, report.unknown, report.epochs, report.snapshots, report.moves,
+                   report.digest);
         }
         runs++;
         limits += report.limit != NULL;

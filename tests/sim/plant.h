@@ -22,7 +22,9 @@
     X(NO_VOUCH, "no-vouch", "a follower serves reads that may be stale without asking (R17)")                     \
     X(VOUCH_WITHOUT_LEASE, "vouch-without-lease",                                                                 \
       "a leader vouches for its followers though its lease is over (R17)")                                        \
-    X(KEEP_VOUCH, "keep-vouch", "staleness is counted from the arrival of a beacon (R17)")
+    X(KEEP_VOUCH, "keep-vouch", "staleness is counted from the arrival of a beacon (R17)")                        \
+    X(MOVE_UNJOINED, "move-unjoined", "a replica moves before the new one has joined the in-sync set (R19)")      \
+    X(OLD_RECORD, "old-record", "a replica's data is deleted by an old record of metad (R29)")
 
 enum plant {
 #define X(symbol, name, text) PLANT_##symbol,

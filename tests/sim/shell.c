@@ -864,13 +864,29 @@ static void begin_stay(struct sim *sim, struct host *host, uint64_t replica_id) 
     begin_replica(sim, host);
 }
 
+/* The stay ends: the record has it no more. What the disk has of it goes, durably. */
+static void end_stay(struct sim *sim, struct host *host) {
+    sim_trace(sim, "h%u    stay %" PRIu64 " ends", host->number, host->drive.replica_id);
+    answer_waiting_unknown(sim, host);
+    while (host->bulk != NULL) pop_bulk(sim, host);
+    memset(host->snapshots, 0, sizeof host->snapshots);
+    drive_drop_replica(&host->drive);
+    host->has_replica = false;
+    host->machine = (struct machine){0};
+    log_restart(host, 0);
+}
+
+/* R29: older records than the process has seen say nothing any more. */
 static void take_config(struct sim *sim, struct host *host, const struct map_shard *config) {
     if (host->incarnation == 0) return;
+    if (config->config_version < host->config_version && sim->options.plant != PLANT_OLD_RECORD) return;
     const struct map_replica *replica = map_find_replica(config, host->drive.node);
-    if (replica == NULL && !host->has_replica) return;
-    if (replica != NULL && replica->replica_id > host->drive.replica_id) {
-        begin_stay(sim, host, replica->replica_id);
-    }
+    bool ended = host->has_replica && (replica == NULL || replica->replica_id != host->drive.replica_id);
+    if (ended && host->installing != NULL) return; /* the next one tells again */
+    host->config_version = config->config_version;
+    if (ended) end_stay(sim, host);
+    if (replica == NULL) return;
+    if (!host->has_replica) begin_stay(sim, host, replica->replica_id);
     replica_identify(&host->replica, host->drive.node, host->incarnation);
     feed(sim, host, (struct replica_event){.type = REPLICA_CONFIG, .config = config}, NULL);
     for (uint32_t i = 0; i < HOSTS_MAX; i++) {

@@ -89,6 +89,19 @@ static uint32_t draw_min_isr(struct chance *chance, uint32_t replicas) {
     return chance_happens(chance, CHANCE_ALWAYS / 3) ? drawn : replicas / 2 + 1;
 }
 
+/* Where replicas move there are hosts without one, and the shard may begin with fewer than are wanted. */
+static void draw_hosts(struct sim *sim) {
+    struct sim_weather *weather = &sim->weather;
+    uint32_t spare = (uint32_t)chance_between(&sim->chance, 1, 2);
+    uint32_t fewer = (uint32_t)chance_below(&sim->chance, weather->wanted);
+    bool starts_small = chance_happens(&sim->chance, CHANCE_ALWAYS / 4);
+    weather->replicas = weather->hosts = weather->wanted;
+    if (!faults_has(sim, FAULT_MOVE)) return;
+    weather->hosts += weather->hosts + spare <= HOSTS_MAX ? spare : HOSTS_MAX - weather->hosts;
+    if (starts_small) weather->replicas -= fewer;
+    if (weather->min_isr > weather->replicas) weather->min_isr = weather->replicas;
+}
+
 /* As they are, or others that go together: promises outlast leases with any clocks that host.c gives out. */
 static struct replica_times draw_times(struct chance *chance) {
     struct replica_times times = REPLICA_TIMES_DEFAULT;
@@ -104,8 +117,9 @@ static struct replica_times draw_times(struct chance *chance) {
 static void draw_weather(struct sim *sim) {
     struct sim_weather *weather = &sim->weather;
     struct chance *chance = &sim->chance;
-    weather->replicas = draw_replicas(chance);
-    weather->min_isr = draw_min_isr(chance, weather->replicas);
+    weather->wanted = draw_replicas(chance);
+    weather->min_isr = draw_min_isr(chance, weather->wanted);
+    draw_hosts(sim);
     weather->times = draw_times(chance);
     if (sim->options.plant == PLANT_SHORT_GRACE) weather->times.grace_us = weather->times.lease_us / 2;
     weather->net_us_min = chance_between(chance, 20, 200);
@@ -140,7 +154,7 @@ static void begin(struct sim *sim, const struct sim_options *options, struct sim
     sim_metad_init(sim);
     ledger_init(sim);
     clients_init(sim);
-    sim->host_count = sim->weather.replicas;
+    sim->host_count = sim->weather.hosts;
     for (uint32_t i = 0; i < sim->host_count; i++) {
         host_init(sim, i);
         host_start(sim, &sim->hosts[i]);
@@ -160,6 +174,7 @@ static void end(struct sim *sim) {
     report->unknown = sim->clients.unknown;
     report->epochs = sim->metad.record.leader_epoch;
     report->snapshots = sim->snapshots;
+    report->moves = sim->moves;
     for (uint32_t i = 0; i < sim->host_count; i++) host_deinit(&sim->hosts[i]);
     history_deinit(&sim->history);
     ledger_deinit(&sim->ledger);
@@ -200,6 +215,7 @@ static const char *what_is_missing(const struct sim *sim, uint64_t stopped_us) {
     const struct map_shard *record = &sim->metad.record;
     if (!sim->metad.created) return "the shard is not created";
     if (sim->clients.last_write_begin_us < stopped_us) return "no write has succeeded";
+    if (record->move_to != 0) return "a replica still moves";
     for (uint32_t i = 0; i < record->replica_count; i++) {
         uint32_t node = record->replicas[i].node;
         bool away = !is_back(sim, node);

@@ -19,6 +19,7 @@
 #include "tests/sim/plant.h"
 #include "tests/sim/queue.h"
 #include "tests/sim/sim_metad.h"
+#include "tests/sim/sim_moves.h"
 #include "tests/sim/succession.h"
 
 #include <setjmp.h>
@@ -43,12 +44,14 @@ struct sim_report {
     uint64_t at_us;        /* virtual time of its end */
     uint64_t events;
     uint64_t digest; /* of all that has happened: equal for equal runs */
-    uint64_t writes, reads, stale, unknown, epochs, snapshots;
+    uint64_t writes, reads, stale, unknown, epochs, snapshots, moves;
 };
 
 /* What this run's world is like. */
 struct sim_weather {
-    uint32_t replicas, min_isr;
+    uint32_t hosts;
+    uint32_t replicas, min_isr; /* of the shard as it is created */
+    uint32_t wanted;            /* replicas that it may grow to */
     struct replica_times times;
     uint64_t net_us_min, net_us_max; /* a message takes so long, */
     uint32_t spike_ppm;              /* sometimes */
@@ -98,7 +101,7 @@ struct sim {
     struct faults faults;
     struct succession succession;
     struct history history;
-    uint64_t snapshots, stores;
+    uint64_t snapshots, stores, moves;
     jmp_buf ended;
 };
 

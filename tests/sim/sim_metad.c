@@ -34,8 +34,7 @@ bool sim_metad_is_intact(const struct sim *sim, uint32_t node) {
     return host < HOSTS_MAX && sim->hosts[host].drive.node == node && !sim->hosts[host].drive.suspect;
 }
 
-/* The nodes of the record's replicas, as its rules want them. */
-static void find_nodes(const struct sim_metad *metad, const struct map_node *nodes[MAP_REPLICAS_MAX]) {
+void sim_metad_find_nodes(const struct sim_metad *metad, const struct map_node *nodes[MAP_REPLICAS_MAX]) {
     for (uint32_t i = 0; i < metad->record.replica_count; i++) {
         nodes[i] = &metad->nodes[metad->record.replicas[i].node - 1];
     }
@@ -56,8 +55,13 @@ static bool is_lost(struct sim *sim, uint32_t host) {
     return faults_has(sim, FAULT_METAD) && chance_happens(&sim->chance, LOST_PPM);
 }
 
-/* a: host. */
+/* a: host, b: its life when the record left: a process that has started since asks for a newer one (R29). */
 static void on_config_arrives(struct sim *sim, const struct event *event) {
+    bool old = sim->hosts[event->a].life != event->b && sim->options.plant != PLANT_OLD_RECORD;
+    if (old) {
+        parcel_free(&sim->parcels, event->data);
+        return;
+    }
     host_deliver(sim, &sim->hosts[event->a], (struct mail){.kind = MAIL_CONFIG, .parcel = event->data});
 }
 
@@ -66,14 +70,21 @@ static void publish_to(struct sim *sim, uint32_t host) {
     if (!sim->metad.created || is_lost(sim, host) || sim->metad.unheard[host]) return;
     struct parcel *parcel = parcel_new(&sim->parcels);
     parcel->config = sim->metad.record;
-    sim_after(sim, draw_delay(sim), on_config_arrives, host, 0, parcel);
+    sim_after(sim, draw_delay(sim), on_config_arrives, host, sim->hosts[host].life, parcel);
 }
 
-static void publish(struct sim *sim) {
+void sim_metad_publish(struct sim *sim) {
     const struct map_shard *record = &sim->metad.record;
-    sim_trace(sim, "metad record version=%" PRIu64 " epoch=%" PRIu64 " leader=%u isr=%u,%u,%u,%u,%u/%u wanted=%u",
+    sim_trace(sim,
+              "metad record version=%" PRIu64 " epoch=%" PRIu64
+              " leader=%u isr=%u,%u,%u,%u,%u/%u wanted=%u move=%u>%u",
               record->config_version, record->leader_epoch, record->leader, record->isr[0], record->isr[1],
-              record->isr[2], record->isr[3], record->isr[4], record->isr_count, record->wanted_leader);
+              record->isr[2], record->isr[3], record->isr[4], record->isr_count, record->wanted_leader,
+              record->move_from, record->move_to);
+    for (uint32_t i = 0; i < record->replica_count; i++) {
+        sim_trace(sim, "metad   replica node=%u id=%" PRIu64, record->replicas[i].node,
+                  record->replicas[i].replica_id);
+    }
     for (uint32_t host = 0; host < sim->host_count; host++) publish_to(sim, host);
     clients_publish(sim);
 }
@@ -99,7 +110,7 @@ static bool replace_one(struct sim *sim) {
     struct sim_metad *metad = &sim->metad;
     const struct map_node *nodes[MAP_REPLICAS_MAX];
     const char *text;
-    find_nodes(metad, nodes);
+    sim_metad_find_nodes(metad, nodes);
     for (uint32_t i = 0; i < metad->record.replica_count; i++) {
         uint32_t old = metad->record.replicas[i].node;
         uint32_t node = metad->places[old - 1].gone ? successor_of(metad, old) : 0;
@@ -121,7 +132,7 @@ static void on_watch(struct sim *sim, const struct event *event) {
         if (metad->down) metad->places[i].heard_us = sim->now_us; /* R21: nobody dies of our own absence */
         metad->nodes[i].alive = sim->now_us - metad->places[i].heard_us < DEAD_US && !metad->places[i].gone;
     }
-    if (!metad->down && replace_one(sim)) publish(sim);
+    if (!metad->down && (replace_one(sim) || sim_moves_watch(sim))) sim_metad_publish(sim);
 }
 
 /* ---- registration ---- */
@@ -135,7 +146,7 @@ static void create_shard(struct sim *sim) {
     metad->record.min_isr = sim->weather.min_isr;
     metad->next_replica_id += replicas;
     metad->created = true;
-    publish(sim);
+    sim_metad_publish(sim);
     sim_after(sim, WATCH_US, on_watch, 0, 0, NULL);
 }
 
@@ -162,7 +173,7 @@ static void start_node(struct sim *sim, uint32_t node, uint32_t life) {
     struct drive *drive = &sim->hosts[metad->places[node - 1].host].drive;
     if (drive->lost_tail && sim_metad_may_lead(sim, node)) sim_end(sim, "a lost tail was counted on");
     drive->lost_tail = false;
-    if (metad->created && shard_record_restart(&metad->record, known)) publish(sim);
+    if (metad->created && shard_record_restart(&metad->record, known)) sim_metad_publish(sim);
 }
 
 /* a: host, b: its life. */
@@ -208,7 +219,7 @@ static int apply_change(struct sim *sim, const struct parcel_change *parcel, con
     *text = "another process of the node has started";
     if (sender->incarnation != parcel->incarnation) return SK_CONFLICT;
     hear(sim, parcel->node);
-    find_nodes(metad, nodes);
+    sim_metad_find_nodes(metad, nodes);
     if (sim->options.plant == PLANT_NO_COMPARE) change.config_version = metad->record.config_version;
     uint64_t epoch = metad->record.leader_epoch;
     *text = "done";
@@ -233,7 +244,7 @@ static void on_change(struct sim *sim, const struct event *event) {
         sim_trace(sim, "metad change %d h%u version=%" PRIu64 " to=%u isr=%u,%u,%u/%u -> %s: %s", change->kind,
                   (unsigned)event->a, change->config_version, change->to, change->isr[0], change->isr[1],
                   change->isr[2], change->isr_count, error_name(err), text);
-        if (err == SK_OK) publish(sim);
+        if (err == SK_OK) sim_metad_publish(sim);
         publish_to(sim, (uint32_t)event->a); /* whoever asked looks at the record then */
     }
     parcel_free(&sim->parcels, parcel);
@@ -259,10 +270,10 @@ void sim_metad_want_leader(struct sim *sim, uint32_t node) {
     const struct map_node *nodes[MAP_REPLICAS_MAX];
     const char *text;
     if (metad->down || !metad->created) return;
-    find_nodes(metad, nodes);
+    sim_metad_find_nodes(metad, nodes);
     bool preferred = chance_happens(&sim->chance, CHANCE_ALWAYS / 2);
     int err = shard_record_wish(&metad->record, nodes, metad->record.config_version, node, preferred, &text);
-    if (err == SK_OK) publish(sim);
+    if (err == SK_OK) sim_metad_publish(sim);
 }
 
 void sim_metad_lose(struct sim *sim, uint32_t node) {
@@ -274,11 +285,11 @@ void sim_metad_force(struct sim *sim, uint32_t node) {
     struct sim_metad *metad = &sim->metad;
     const struct map_node *nodes[MAP_REPLICAS_MAX];
     const char *text;
-    find_nodes(metad, nodes);
+    sim_metad_find_nodes(metad, nodes);
     int err = shard_record_force(&metad->record, nodes, metad->record.config_version, node, metad->next_replica_id,
                                  &text);
     sim_trace(sim, "metad force node=%u -> %s", node, error_name(err));
     if (err != SK_OK) return;
     metad->next_replica_id += MAP_REPLICAS_MAX;
-    publish(sim);
+    sim_metad_publish(sim);
 }

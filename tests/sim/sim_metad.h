@@ -42,6 +42,12 @@ void sim_metad_lose(struct sim *sim, uint32_t node);
 /* A person makes `node` lead, alone in sync; it holds everything committed, so nothing is lost by that (R12). */
 void sim_metad_force(struct sim *sim, uint32_t node);
 
+/* The nodes of the record's replicas, as its rules want them. */
+void sim_metad_find_nodes(const struct sim_metad *metad, const struct map_node *nodes[MAP_REPLICAS_MAX]);
+
+/* The record has changed: everybody is told, or not. */
+void sim_metad_publish(struct sim *sim);
+
 /* The host that `node` lives on; HOSTS_MAX: nowhere. */
 uint32_t sim_metad_host_of(const struct sim *sim, uint32_t node);
 

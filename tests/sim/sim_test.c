@@ -38,7 +38,7 @@ static void test_without_faults_nothing_fails(void **state) {
 /* The runs do reach what they are for. */
 static void test_with_faults_much_happens(void **state) {
     (void)state;
-    uint64_t epochs = 0, snapshots = 0, unknown = 0;
+    uint64_t epochs = 0, snapshots = 0, unknown = 0, moves = 0;
     for (uint64_t seed = 1; seed <= 60; seed++) {
         struct sim_options options = options_of(seed, "all");
         struct sim_report report;
@@ -46,8 +46,9 @@ static void test_with_faults_much_happens(void **state) {
         epochs += report.epochs;
         snapshots += report.snapshots;
         unknown += report.unknown;
+        moves += report.moves;
     }
-    assert_true(epochs > 300 && snapshots > 30 && unknown > 30);
+    assert_true(epochs > 300 && snapshots > 30 && unknown > 30 && moves > 100);
 }
 
 /* How often a planted bug is found by these seeds. */
@@ -83,6 +84,8 @@ static void test_planted_bugs_are_found(void **state) {
     expect_found(PLANT_NO_VOUCH, "cut,client,pause", 100);
     expect_found(PLANT_VOUCH_WITHOUT_LEASE, "all", 300);
     expect_found(PLANT_KEEP_VOUCH, "pause,clock,cut,delay,metad", 300);
+    expect_found(PLANT_MOVE_UNJOINED, "all", 100);
+    expect_found(PLANT_OLD_RECORD, "move,delay,crash,cut", 300);
 }
 
 /* Nobody looks into the replicas: what clients were told is enough to know that a stale read was served, a write done

@@ -69,26 +69,24 @@ static void test_bytes(void **state) {
 
 static void test_what_does_not_fit_is_refused(void **state) {
     (void)state;
-    static const char
-        *const bad[] =
-            {
-                "\x93\xa4"
-                "born\1\2", /* no such kind */
-                "\x94\xa5"
-                "claim\1\2\3", /* too much */
-                "\x92\xa5"
-                "claim\1", /* too little */
-                "\x93\xa5"
-                "claim\xcd\x40\x01\2", /* no such shard */
-                "\x93\xa5"
-                "claim\xff\2", /* -1 */
-                "\x95\xa3isr\1\2\3\x99\x92\1\1\x92\2\1\x92\3\1\x92\4\1\x92\5\1\x92\6\1\x92\7\1\x92\x08\1\x92\x09"
-                "\1",                                     /* too many */
-                "\x95\xa3isr\1\2\3\x91\x91\1",            /* no incarnation */
-                "\x94\xa6retire\1\2\xcf\1\1\1\1\1\1\1\1", /* over 32 bits */
-                "\xa5"
-                "claim",
-            };
+    static const char *const bad[] = {
+        "\x93\xa4"
+        "born\1\2", /* no such kind */
+        "\x94\xa5"
+        "claim\1\2\3", /* too much */
+        "\x92\xa5"
+        "claim\1", /* too little */
+        "\x93\xa5"
+        "claim\xcd\x40\x01\2", /* no such shard */
+        "\x93\xa5"
+        "claim\xff\2", /* -1 */
+        "\x95\xa3isr\1\2\3\x99\x92\1\1\x92\2\1\x92\3\1\x92\4\1\x92\5\1\x92\6\1\x92\7\1\x92\x08\1\x92\x09"
+        "\1",                                     /* too many */
+        "\x95\xa3isr\1\2\3\x91\x91\1",            /* no incarnation */
+        "\x94\xa6retire\1\2\xcf\1\1\1\1\1\1\1\1", /* over 32 bits */
+        "\xa5"
+        "claim",
+    };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         struct shard_change change;
         assert_int_equal(decode(slice_of_text(bad[i]), &change), SK_EPROTO);

@@ -105,10 +105,15 @@ static int judge(const struct admin_node_options *options, const struct standing
     return -1;
 }
 
+/* As far as it is shown. */
+static bool is_same(const struct standing *a, const struct standing *b) {
+    return a->replicas == b->replicas && a->leads == b->leads && a->open == b->open;
+}
+
 /* A line when something has changed since the last. */
 static void show(const struct admin_node_options *options, const struct standing *now,
                  const struct standing *before) {
-    if (memcmp(now, before, sizeof *now) == 0) return;
+    if (is_same(now, before)) return;
     printf("node %" PRIu32 ": %" PRIu32 " replicas, %" PRIu32 " leaders", options->node, now->replicas,
            now->leads);
     printf(options->change == ADMIN_NODE_ADD ? "" : " left");
@@ -119,17 +124,14 @@ static void show(const struct admin_node_options *options, const struct standing
 
 /* metad does it whether somebody looks or not, so one that is away for a while only delays the news. */
 static int wait_for_it(struct metad_client *client, const struct admin_node_options *options) {
-    struct standing before;
+    struct standing before = {.replicas = UINT32_MAX}; /* nothing was shown */
     uint64_t heard_ms = clock_boottime_ms();
-    memset(&before, 0xff, sizeof before);
     for (;;) {
         struct status status;
         char text[256];
         int err = status_fetch(client, options->timeout_ms, &status, text, sizeof text);
         if (err == SK_OK) {
-            struct standing now;
-            memset(&now, 0, sizeof now); /* compared whole */
-            now = look_at(status.map, options->node);
+            struct standing now = look_at(status.map, options->node);
             status_deinit(&status);
             heard_ms = clock_boottime_ms();
             int code = judge(options, &now);

@@ -2,6 +2,7 @@
 
 #include "libcommon/error.h"
 #include "metad/balance.h"
+#include "metad/placement.h"
 #include "metad/shard_record.h"
 
 void moves_init(struct moves *moves, uint32_t open_max, uint64_t dead_after_ms, uint64_t now_ms) {
@@ -300,6 +301,8 @@ static bool start_even(const struct moves *moves, const struct catalog *catalog,
     if (!find_extremes(catalog, loads->replicas, &from, &even.to)) return false;
     even.most = loads->replicas[from];
     if (even.most < loads->replicas[even.to] + 2) return false;
+    /* What is moved to it would take the place of what it is to get, and leave the shard with a replica that is lost. */
+    if (placement_inherits(catalog, even.to)) return false;
     for (uint32_t i = 0; i < catalog->shard_count; i++) {
         const struct map_shard *shard = &catalog->shards[i];
         even.followed[moves_first_of(shard)] += map_find_replica(shard, even.to) != NULL;

@@ -33,13 +33,15 @@ static int apply(struct log_command command) {
     return err;
 }
 
-static void start_node(uint32_t store) {
+static void start_node_at(uint32_t store, uint32_t host) {
     struct log_command command = {.kind = COMMAND_REGISTER_NODE, .register_node = {.lanes = 1}};
     memcpy(command.register_node.store_id, &store, sizeof store);
-    (void)snprintf(command.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://host%u:1", store);
-    (void)snprintf(command.register_node.replication_address, MAP_ADDRESS_BYTES, "tcp://host%u:2", store);
+    (void)snprintf(command.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://host%u:1", host);
+    (void)snprintf(command.register_node.replication_address, MAP_ADDRESS_BYTES, "tcp://host%u:2", host);
     assert_int_equal(apply(command), SK_OK);
 }
+
+static void start_node(uint32_t store) { start_node_at(store, store); }
 
 /* `count` nodes, the first `holders` of which have all the shards. */
 static void make_cluster(uint32_t count, uint32_t holders, uint32_t shards, uint32_t replicas, uint32_t wanted) {
@@ -303,6 +305,15 @@ static void a_shard_gets_the_replicas_that_are_wanted(void **state) {
     start_node(4);
     (void)settle(200);
     assert_settled(3);
+}
+
+/* It gets the replicas of the store that it has come for, and not others in their place: metad may not know yet that the old
+ * one is dead. */
+static void r13_an_heir_waits_for_what_it_inherits(void **state) {
+    (void)state;
+    make_cluster(3, 3, 16, 3, 3);
+    start_node_at(4, 3);
+    assert_quiet(60000);
 }
 
 static void a_node_that_is_dead_for_long_loses_its_replicas(void **state) {
@@ -637,6 +648,7 @@ int main(void) {
         cmocka_unit_test(a_cluster_grows_and_shrinks),
         cmocka_unit_test(followers_stay_spread),
         cmocka_unit_test(a_shard_gets_the_replicas_that_are_wanted),
+        cmocka_unit_test(r13_an_heir_waits_for_what_it_inherits),
         cmocka_unit_test(a_node_that_is_dead_for_long_loses_its_replicas),
         cmocka_unit_test(r21_nobody_is_dead_for_long_before_that_was_seen),
         cmocka_unit_test(a_dead_node_that_is_removed_loses_its_replicas_at_once),

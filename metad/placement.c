@@ -38,6 +38,15 @@ static bool same_place(const struct map_node *a, const struct map_node *b) {
            strcmp(a->frames_address, b->frames_address) == 0;
 }
 
+bool placement_inherits(const struct catalog *catalog, uint32_t node) {
+    const struct map_node *heir = &catalog_find_node(catalog, node)->map;
+    for (uint32_t id = 1; id < node; id++) {
+        const struct map_node *older = &catalog_find_node(catalog, id)->map;
+        if (same_place(heir, older) && catalog_count_replicas(catalog, id) > 0) return true;
+    }
+    return false;
+}
+
 /* The node that has come where `dead` was, 0 = none. */
 static uint32_t find_heir(const struct catalog *catalog, const struct map_node *dead) {
     for (uint32_t id = catalog->node_count; id > dead->id; id--) {

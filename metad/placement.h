@@ -25,6 +25,9 @@ struct placement_replacement {
     uint32_t from, to; /* nodes */
 };
 
+/* Whether an older node that still has replicas was where this one is: they are to come to it (R13). */
+bool placement_inherits(const struct catalog *catalog, uint32_t node);
+
 /* R13: where a node is dead and a newer one has come under its address, somebody has started it on an empty directory. Its
  * replicas go to the new one, except those whose data may be needed: they stay until the shard's leader does without
  * them. Fills `replacements` with up to `most` and answers how many. */

@@ -11,6 +11,7 @@ import pytest
 from harness import wait_for
 from history import REFUSED, Workload
 from replicas import Replicas
+from trial import Epochs
 
 SHARDS = 16
 RETRIED = {"UNAVAILABLE"}  # what clients may see, but for what the workload itself does wrong: surely not done
@@ -57,10 +58,21 @@ def members(make_cluster):
     return Members(cluster)
 
 
+def start_work(members, path, **options):
+    """Leaders change, and each change may end early what has a time to live."""
+    epochs = Epochs(members)
+    epochs.__enter__()
+    workload = Workload(members.cluster.address, path, early_us=epochs.early_us, **options)
+    workload.epochs = epochs
+    return workload.start()
+
+
 def finish(workload, allowed=RETRIED):
     workload.rest()
     workload.read_back()
+    wait_for(workload.epochs.look, "metad tells the epochs")
     workload.stop()
+    workload.epochs.finish()
     print(workload.errors(), workload.recorder.done, "longest gap", workload.recorder.longest_gap_us // 1000, "ms",
           workload.judge())
     assert set(workload.errors()) <= allowed | REFUSED, workload.errors()
@@ -79,7 +91,7 @@ def stop_node(members, node_id):
 def test_three_nodes_become_five_and_three_again(members, tmp_path):
     """Under load, with no error that a client may not retry."""
     cluster = members.cluster
-    workload = Workload(cluster.address, tmp_path / "history").start()
+    workload = start_work(members, tmp_path / "history")
     wait_for(lambda: workload.operations() > 200, "clients work")
     for nodes in (4, 5):
         cluster.add_node()
@@ -136,7 +148,7 @@ def test_a_node_that_is_dead_for_long_is_replaced(make_cluster, tmp_path):
     cluster.start()
     members = Members(cluster)
     members.wait_even(4)
-    workload = Workload(cluster.address, tmp_path / "history").start()
+    workload = start_work(members, tmp_path / "history")
     wait_for(lambda: workload.operations() > 200, "clients work")
     victim = members.node_of(members.know(), 2)
     victim.kill()
@@ -173,7 +185,7 @@ def test_a_shard_grows_to_the_replicas_that_are_wanted(make_cluster, tmp_path):
     cluster = make_cluster(shards=SHARDS, nodes=1)
     cluster.start()
     members = Members(cluster)
-    workload = Workload(cluster.address, tmp_path / "history").start()
+    workload = start_work(members, tmp_path / "history")
     wait_for(lambda: workload.operations() > 200, "clients work")
     for nodes in (2, 3):
         cluster.add_node()
@@ -191,7 +203,7 @@ def test_a_drain_goes_on_whatever_dies(members, tmp_path, kind):
     """Nodes 4 and 5 come and 1 and 2 go, while one process after the other is killed."""
     cluster = members.cluster
     chance = random.Random()
-    workload = Workload(cluster.address, tmp_path / "history", resolves=lambda number: number % 2 == 0).start()
+    workload = start_work(members, tmp_path / "history", resolves=lambda number: number % 2 == 0)
     wait_for(lambda: workload.operations() > 200, "clients work")
     cluster.add_node()
     cluster.add_node()

@@ -19,7 +19,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 
-from harness import BUILD, Cluster, wait_for  # noqa: E402
+from harness import BUILD, SPARES, Cluster, wait_for  # noqa: E402
 from kinds import CLIENTS, KINDS, ChaosFaults  # noqa: E402
 from machines import Machines  # noqa: E402
 from network import Network  # noqa: E402
@@ -30,6 +30,7 @@ from variants import VARIANTS  # noqa: E402
 RECOVERY_S_MAX = 5.0
 ROUND_S = (10, 45)  # longer histories take the judge longer
 ROUNDS_OF_A_CLUSTER = 8
+DEAD_SOON = ["--node-dead-after", "4s"]  # then others get what a node had, if there are enough
 
 
 class ChaosTrial(Trial):
@@ -86,12 +87,12 @@ class Chaos:
 
     def run_cluster(self, directory, variant):
         options = self.options
-        self.say(f"cluster {self.clusters}: {variant}")
+        metad_flags = self.chance.choice([[], DEAD_SOON])
+        self.say(f"cluster {self.clusters}: {variant} {' '.join(metad_flags)}")
         self.network.begin_anew(keep=CLIENTS)
         machines = Machines(self.network, directory, Cluster.node_names(options.nodes))
         cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways, hosts=machines,
-                          data_of=machines.data.__getitem__, metad_flags=["--replicas", str(options.nodes)],
-                          **VARIANTS[variant])
+                          data_of=machines.data.__getitem__, metad_flags=metad_flags, **VARIANTS[variant])
         trial = ChaosTrial(cluster, f"{options.seed}-{self.clusters}", options.kinds, options.shards)
         failed = len(self.failures)
         try:
@@ -138,7 +139,7 @@ class Chaos:
         print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def report(self):
-        print(f"\nseed {self.options.seed}, {self.clusters} clusters of {self.options.nodes} nodes, "
+        print(f"\nseed {self.options.seed}, {self.clusters} clusters of {self.options.nodes} nodes and {SPARES} spares, "
               f"{self.options.shards} shards")
         for title, counts in (("workload", self.totals), ("faults", self.faults), ("answers", self.errors),
                               ("power losses", self.undone), ("packets", self.network.counts())):
@@ -170,7 +171,7 @@ def parse():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300, help="when the last round begins, at the latest (300)")
     parser.add_argument("--seed", type=int, default=None, help="names the faults and the workload; random unless given")
-    parser.add_argument("--nodes", type=int, default=3, help="each has every shard (3; up to 7)")
+    parser.add_argument("--nodes", type=int, default=3, help="at first (3); others come and go")
     parser.add_argument("--gateways", type=int, default=2)
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--only", default=None, metavar="KIND,...", help="only these faults: " + " ".join(KINDS))

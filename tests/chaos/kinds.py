@@ -6,6 +6,7 @@ import time
 
 from faults import DOWN_S_MAX, PROCESS_KINDS, Faults, Kind, kill, start
 from network import links_between, merge
+from replicas import LOST, MEMBER
 
 CUT_S = (0.3, 10.0)  # a cut heals after one of these,
 SLOW_S = (1.0, 15.0)  # delays and losses end after one of these,
@@ -18,17 +19,21 @@ SYNCS_IN_S = 3.0  # a node that is in use syncs within that
 AGAIN_S = 0.5  # a node without room is started again so often
 SAFE_S_MAX = 120  # when all else is well, a node may be given an empty disk within that
 LAST_COPY = 0.2  # how often it is, though then only one node may hold something that was acknowledged
+LEAVING_S_MAX = 180  # a node that is drained is gone within that
+STAYING_S_MAX = 5.0  # when that is taken back, it is by then
+REMOVED = 3  # the exit code of a node that metad has removed
 CLIENTS = "clients"  # the host of the workload
 
 
 class ChaosFaults(Faults):
-    """Also of the network between the cluster's hosts, and of the nodes' disks."""
+    """Also of the network between the cluster's hosts, and of the nodes' disks; and nodes come and go."""
 
     def __init__(self, cluster, chance, log, kinds):
         super().__init__(cluster, chance, log, kinds)
         self.network = cluster.hosts.network
         self.rules = {}  # of each fault of the network that is on, what it does to the links
         self.lost_ids = set()  # metad's ids of nodes whose disks are gone
+        self.leaving = {}  # of nodes that are drained, the faults
         self.undone = collections.Counter()  # by power losses
 
     def begin_rules(self, fault, rules):
@@ -62,8 +67,12 @@ class ChaosFaults(Faults):
                      f"{counts[2]} names")
 
     def forgives(self, daemon):
-        """A node that a sync has failed for may give up, and one without room for its files cannot begin. Both say so, and
-        are started again, as whoever looks after them would do."""
+        """A node that was drained and removed ends. One that a sync has failed for may give up, and one without room for its
+        files cannot begin: both say so, and are started again, as whoever looks after them would do."""
+        if daemon in self.leaving and daemon.process.returncode == REMOVED:
+            daemon.reap()
+            self.leaving[daemon].patients.add(daemon)
+            return True
         of_sync = any(daemon in fault.patients and fault.kind == "sync_error" for fault in self.active())
         last = daemon.last_line().lower()
         no_room = daemon in self.cluster.nodes and daemon.process.returncode == 2 and "no space left" in last
@@ -78,6 +87,12 @@ class ChaosFaults(Faults):
 
     def others(self, host):
         return [name for name in self.network.names() if name != host]
+
+
+    def may_empty(self, node):
+        """One disk at a time, and no node that goes with what it has."""
+        return (node not in self.leaving and self.may_hit(node)
+                and all(fault.nature != "repair" for fault in self.active()))
 
 
 # ---- networks ----
@@ -232,7 +247,7 @@ def disk_slow(faults, kind):
 def sync_error(faults, kind):
     """If it was the log's, the node is of no use any more (R23); it gets an empty disk."""
     node = faults.chance.choice(faults.cluster.nodes)
-    if not faults.may_hit(node) or any(fault.nature == "repair" for fault in faults.active()):
+    if not faults.may_empty(node):
         return
     fault = faults.note(kind, node, nature="repair")
     said = node.count_said("event=disk_failed")
@@ -252,7 +267,7 @@ def sync_error(faults, kind):
 
 def wipe(faults, kind):
     node = faults.chance.choice(faults.cluster.nodes)
-    if faults.may_hit(node) and all(fault.nature != "repair" for fault in faults.active()):
+    if faults.may_empty(node):
         fault = faults.note(kind, node, nature="repair")
         kill(node)
         empty_when_safe(faults, fault, node, time.monotonic() + SAFE_S_MAX)
@@ -282,6 +297,78 @@ def empty_when_safe(faults, fault, node, deadline_s):
     faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, node)
 
 
+# ---- members ----
+
+
+def join(faults, kind):
+    """A node comes that was not there before."""
+    if faults.cluster.spares:
+        node = faults.cluster.add_node()
+        faults.note(kind, node, nature="members")
+
+
+def begin_drain(faults, kind):
+    """The fault, the node and metad's id of it; nothing if metad refuses, or does not answer before anybody has asked."""
+    status = faults.status()
+    if status is None:
+        return None
+    node = faults.chance.choice(faults.cluster.nodes)
+    *before, node_id = faults.replicas.ids_of(status, node) or [0]
+    if node_id == 0 or node in faults.leaving or any(faults.replicas.held(status, other) for other in before):
+        return None  # it takes over what it had on another disk
+    if faults.replicas.change_node(node_id, "drain") not in (None, LOST):
+        return None
+    fault = faults.note(kind, nature="members", words=f"{node.name} node {node_id}")
+    faults.leaving[node] = fault
+    return fault, node, node_id
+
+
+def leave(faults, kind):
+    """A node is drained and removed, and ends."""
+    begun = begin_drain(faults, kind)
+    if begun:
+        see_off(faults, *begun, time.monotonic() + LEAVING_S_MAX)
+
+
+def see_off(faults, fault, node, node_id, deadline_s):
+    """Until it has ended for good. Whatever else befalls it meanwhile."""
+    status = faults.status()
+    known = None if status is None else {one["id"]: one["state"] for one in status["map"]["nodes"]}
+    if known is not None and known.get(node_id) == MEMBER:  # the one request that metad did not answer it did not do
+        del faults.leaving[node]
+        return
+    if known is not None and node_id not in known and is_over(faults, fault, node):
+        faults.disk(node).wipe()
+        faults.cluster.retire(node)
+        del faults.leaving[node]
+        faults.say(f"  {node.name} is gone")
+        return
+    if known is not None and node_id in known:
+        faults.replicas.change_node(node_id, "remove")  # refused until nothing is left on it
+    assert time.monotonic() < deadline_s, f"{node.name} does not go"
+    faults.later(0.2, fault, see_off, faults, fault, node, node_id, deadline_s)
+
+
+def is_over(faults, fault, node):
+    """It has ended, and no other fault will start it again."""
+    return node.process is None and all(node not in other.patients for other in faults.active() if other is not fault)
+
+
+def stay(faults, kind):
+    """A node is drained, and then it is not."""
+    begun = begin_drain(faults, kind)
+    if begun:
+        fault, node, node_id = begun
+        faults.later(faults.chance.uniform(0, STAYING_S_MAX), fault, keep, faults, fault, node, node_id)
+
+
+def keep(faults, fault, node, node_id):
+    if faults.replicas.change_node(node_id, "add") is None:
+        del faults.leaving[node]
+    else:
+        faults.later(0.2, fault, keep, faults, fault, node, node_id)
+
+
 NETWORK_KINDS = {
     "cut_off_leader": Kind(4, cut_off(Faults.leader)),
     "cut_off_follower": Kind(3, cut_off(Faults.follower)),
@@ -305,4 +392,10 @@ DISK_KINDS = {
     "wipe": Kind(2, wipe),
 }
 
-KINDS = PROCESS_KINDS | NETWORK_KINDS | DISK_KINDS
+MEMBER_KINDS = {
+    "join": Kind(4, join),
+    "leave": Kind(3, leave),
+    "stay": Kind(1, stay),
+}
+
+KINDS = PROCESS_KINDS | NETWORK_KINDS | DISK_KINDS | MEMBER_KINDS

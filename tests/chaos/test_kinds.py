@@ -1,4 +1,4 @@
-"""Whose disk may be emptied, and which ends of a node are forgiven."""
+"""Whose disk may be emptied, which ends of a node are forgiven, and when a node that leaves is gone."""
 
 import random
 import types
@@ -76,3 +76,19 @@ def test_which_ends_are_forgiven(tmp_path, code, last, kind, forgiven):
     if kind is not None:
         faults.later(10, faults.note(kind, node), print)
     assert faults.forgives(node) == node.reaped == forgiven
+
+
+def test_a_removed_node_has_ended_for_good(tmp_path):
+    node = Node(kinds.REMOVED, "node 4 was removed for ever")
+    cluster = types.SimpleNamespace(nodes=[node], hosts=types.SimpleNamespace(network=None), metad_address="")
+    faults = ChaosFaults(cluster, random.Random(0), tmp_path / "log", kinds.KINDS)
+    assert not faults.forgives(node)  # nobody has asked for it
+    leaving = faults.leaving[node] = faults.note("leave", nature="members")
+    faults.later(0, leaving, print)
+    assert faults.may_hit(node) and not faults.may_empty(node)
+    assert faults.forgives(node) and node.reaped
+    node.process = None
+    assert not faults.may_hit(node)
+    assert kinds.is_over(faults, leaving, node)
+    faults.later(10, faults.note("kill_follower", node), print)  # it was dead when it was removed, and will be started again
+    assert not kinds.is_over(faults, leaving, node)

@@ -27,6 +27,7 @@ BINARIES = {
     "skerry-plant": BUILD / "tests" / "cluster" / "skerry-plant",
 }
 PATIENCE_S = 60  # a state that has not come by then never will
+SPARES = 2  # nodes of every cluster that do not run until a test wants them
 
 
 def free_ports(count):
@@ -219,7 +220,7 @@ class Cluster:
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
-        self.ports = iter(free_ports(3 + 2 * nodes + 2 * gateways))  # all unlike, also where hosts are
+        self.ports = iter(free_ports(3 + 2 * (nodes + SPARES) + 2 * gateways))  # all unlike, also where hosts are
         self.metad_address, publish, raft = (self.listen_at("metad") for _ in range(3))
         metad = ["--metad", self.metad_address, "--metad-publish", publish]
         self.metad = Daemon(self, "metad", "metad", [
@@ -229,14 +230,14 @@ class Cluster:
             *metad_flags])
 
         def make_node(i):
-            name = self.node_names(i + 1)[i]
+            name = self.node_names(nodes)[i]
             data = data_of(i) if data_of else self.directory / name
             return Daemon(self, "shardd", name, [
                 "--data-dir", str(data), *self.advertise(name), *metad,
                 "--lanes", str(lanes[i % len(lanes)]), "--frames-listen", self.listen_at(name),
                 "--replication-listen", self.listen_at(name), *shardd_flags])
-        self.make_node = make_node
-        self.nodes = [make_node(i) for i in range(nodes)]
+        made = [make_node(i) for i in range(nodes + SPARES)]
+        self.nodes, self.spares = made[:nodes], made[nodes:]
         self.gateways = [Daemon(self, "gateway", name, [
             *self.advertise(name), *metad, "--listen", self.listen_at(name),
             "--frames-listen", self.listen_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
@@ -245,15 +246,21 @@ class Cluster:
 
     def add_node(self):
         """Another shardd, which joins by starting."""
-        self.ports = iter(free_ports(2))
-        node = self.make_node(len(self.nodes))
+        node = self.spares.pop(0)
         self.nodes.append(node)
         node.start()
         return node
 
+    def retire(self, node):
+        """It has ended for good, and may come back as another one, with an empty disk."""
+        assert node.process is None
+        self.nodes.remove(node)
+        self.spares.append(node)
+
     @staticmethod
     def node_names(count):
-        return [f"shardd-{i}" for i in range(count)]
+        """Of so many nodes, and their spares."""
+        return [f"shardd-{i}" for i in range(count + SPARES)]
 
     @staticmethod
     def gateway_names(count):

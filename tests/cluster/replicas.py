@@ -10,6 +10,9 @@ import pynng
 from harness import Client, wait_for
 
 SLOTS = 16384
+MEMBER = 0  # a node's state: it gets its share
+LOST = "LOST"  # metad did not answer: what was asked for may have been done
+SETTLING_S_MAX = 150  # a move may be given up, and its shard left alone (metad/moves.h), before another is tried
 
 
 def shard_of(key, shards):
@@ -43,11 +46,16 @@ class Replicas:
     def node_of(self, status, node_id):
         """The daemon with that id."""
         address = next(node["frames_address"] for node in status["map"]["nodes"] if node["id"] == node_id)
-        return next(node for node in self.cluster.nodes if node.port("--frames-listen") == address.rsplit(":", 1)[1])
+        return next(node for node in self.cluster.nodes + self.cluster.spares
+                    if node.port("--frames-listen") == address.rsplit(":", 1)[1])
+
+    def ids_of(self, status, daemon):
+        """In their order: a daemon whose disk was emptied comes back as another node."""
+        return sorted(node["id"] for node in status["map"]["nodes"] if self.node_of(status, node["id"]) is daemon)
 
     def id_of(self, status, daemon):
-        """The newest: a daemon whose disk was emptied comes back as another node."""
-        return max(node["id"] for node in status["map"]["nodes"] if self.node_of(status, node["id"]) is daemon)
+        """The newest; 0 if metad does not know it yet."""
+        return max(self.ids_of(status, daemon), default=0)
 
     def leader(self, shard):
         status = self.know()
@@ -62,6 +70,24 @@ class Replicas:
         alive = {node["id"] for node in status["map"]["nodes"] if node["alive"]}
         return all(shard["leader"] in alive and len(shard["isr"]) == len(shard["replicas"])
                    for shard in status["map"]["shards"])
+
+    def held(self, status, node_id):
+        """How many replicas."""
+        return sum(any(replica[0] == node_id for replica in shard["replicas"]) for shard in status["map"]["shards"])
+
+    def is_settled(self, status):
+        """Nothing moves, every member that is alive has its share, nobody else has anything, and all are in sync."""
+        members = [node["id"] for node in status["map"]["nodes"] if node["alive"] and node["state"] == MEMBER]
+        counts = [self.held(status, node) for node in members]
+        moving = any("move_to" in shard for shard in status["map"]["shards"])
+        gone = any(self.held(status, node["id"]) for node in status["map"]["nodes"] if node["id"] not in members)
+        return self.in_sync(status) and not moving and not gone and max(counts) - min(counts) <= 1
+
+    def wait_settled(self):
+        def look():
+            status = self.status()
+            return status if status and self.is_settled(status) else None
+        return wait_for(look, "every node has its share", SETTLING_S_MAX)
 
     def wait_in_sync(self):
         def look():
@@ -78,28 +104,44 @@ class Replicas:
                 for shard in status["map"]["shards"])
         wait_for(look, "every shard is led by its first replica")
 
-    def hand_over(self, shard, node_id):
-        """Asks for it; the error's code if metad refuses or does not answer."""
+    def demand(self, *words):
+        """Of metad; the error's code if it refuses or does not answer."""
         try:
             with Client(self.cluster.metad_address, timeout_ms=2000) as metad:
-                error, _ = metad.ask("handover", shard, node_id)
+                error, _ = metad.ask(*words)
         except pynng.exceptions.NNGException:
-            return "LOST"
+            return LOST
         return None if error is None else error[0]
+
+    def hand_over(self, shard, node_id):
+        return self.demand("handover", shard, node_id)
+
+    def change_node(self, node_id, change):
+        """"add", "drain" or "remove", as `skerry admin` does."""
+        return self.demand("node", node_id, change)
 
     def lead_everything_from(self, daemon):
         """Hands every shard over to one node."""
         status = self.know()
-        node_id = self.id_of(status, daemon)
+        self.lead_from([self.id_of(status, daemon)] * len(status["map"]["shards"]))
 
+    def lead_from(self, node_ids):
+        """Hands each shard over to its node."""
         def all_moved():
             shards = self.know()["map"]["shards"]
-            left = [i for i, shard in enumerate(shards) if shard["leader"] != node_id]
+            left = [i for i, shard in enumerate(shards) if shard["leader"] != node_ids[i]]
             for shard in left:
-                if shards[shard]["wanted_leader"] != node_id:
-                    self.hand_over(shard, node_id)  # asked again if it was refused or given up
+                if shards[shard]["wanted_leader"] != node_ids[shard]:
+                    self.hand_over(shard, node_ids[shard])  # asked again if it was refused or given up
             return not left
-        wait_for(all_moved, f"{daemon.name} leads everything")
+        wait_for(all_moved, f"nodes {sorted(set(node_ids))} lead")
+
+    def lead_in_turns(self):
+        """From every replica, in turn: yields when each shard is led by the next one."""
+        shards = self.know()["map"]["shards"]
+        for turn in range(max(len(shard["replicas"]) for shard in shards)):
+            self.lead_from([shard["replicas"][turn % len(shard["replicas"])][0] for shard in shards])
+            yield
 
     def compare(self):
         """What `skerry admin verify` tells: whether the replicas of each shard have the same content."""
@@ -118,7 +160,7 @@ class Replicas:
 
     def wait_level(self):
         """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what
-        the nodes have told after this was called. Only for clusters in which every node has every shard."""
+        the nodes have told after this was called. How much each holds is compared where all have every shard."""
         begin = time.monotonic()
 
         def look():
@@ -132,6 +174,8 @@ class Replicas:
             fresh = all(asked - status["ages_ms"][node] / 1000 > begin + 0.1 for node in holders)
             if not fresh or any(one["unapplied"] or one["behind"] for one in stats):
                 return None
+            if any(len(shard["replicas"]) < len(holders) for shard in status["map"]["shards"]):
+                return status
             same = {tuple(one[name] for name in ("shards", "applied", "keys", "key_bytes", "value_bytes", "expires", "ids"))
                     for one in stats}
             return status if len(same) == 1 else None

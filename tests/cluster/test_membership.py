@@ -10,7 +10,7 @@ import pytest
 
 from harness import wait_for
 from history import REFUSED, Workload
-from replicas import Replicas
+from replicas import MEMBER, Replicas
 from trial import Epochs
 
 SHARDS = 16
@@ -30,19 +30,14 @@ class Members(Replicas):
     def ids(self, status):
         return [node["id"] for node in status["map"]["nodes"]]
 
-    def held(self, status, node_id):
-        return sum(any(replica[0] == node_id for replica in shard["replicas"]) for shard in status["map"]["shards"])
-
     def led(self, status, node_id):
         return sum(shard["leader"] == node_id for shard in status["map"]["shards"])
 
     def is_even(self, status):
-        """Every member that is alive has its share, nothing moves, and everybody is in sync."""
-        members = [node["id"] for node in status["map"]["nodes"] if node["alive"] and node["state"] == 0]
-        counts = [[count(status, node) for node in members] for count in (self.held, self.led)]
-        moving = any("move_to" in shard for shard in status["map"]["shards"])
-        gone = any(self.held(status, node) for node in self.ids(status) if node not in members)
-        return not moving and not gone and self.in_sync(status) and all(max(c) - min(c) <= 1 for c in counts)
+        """Settled, and every member leads its share."""
+        counts = [self.led(status, node["id"]) for node in status["map"]["nodes"]
+                  if node["alive"] and node["state"] == MEMBER]
+        return self.is_settled(status) and max(counts) - min(counts) <= 1
 
     def wait_even(self, nodes):
         def look():
@@ -84,7 +79,7 @@ def stop_node(members, node_id):
     members.admin("remove", str(node_id))
     assert wait_for(node.process.poll, "a removed node ends") == 3
     node.process = None
-    members.cluster.nodes.remove(node)
+    members.cluster.retire(node)
     return node
 
 
@@ -120,9 +115,10 @@ def test_a_removed_store_is_refused(members):
     assert wait_for(lambda: node.process.poll(), "it ends") == 3
     assert node.said("which was removed for ever")
     node.process = None
-    cluster.nodes.append(node)
-    shutil.rmtree(cluster.data_of(3))
-    node.start()
+    shutil.rmtree(node.flag("--data-dir"))
+    cluster.spares.remove(node)
+    cluster.spares.insert(0, node)
+    assert cluster.add_node() is node
     status = members.wait_even(4)
     assert members.ids(status) == [1, 2, 3, 5]
 
@@ -130,7 +126,7 @@ def test_a_removed_store_is_refused(members):
 def test_too_few_nodes_are_not_drained(members):
     done = members.admin("drain", "2", check=False)
     assert done.returncode == 1 and "start another one first" in done.stderr
-    assert members.know()["map"]["nodes"][1]["state"] == 0
+    assert members.know()["map"]["nodes"][1]["state"] == MEMBER
 
 
 def test_a_drain_is_cancelled(members):
@@ -177,7 +173,7 @@ def test_a_dead_node_is_removed(make_cluster):
     assert done.stdout.endswith("node 3 is removed\n")
     status = members.wait_even(3)
     assert members.ids(status) == [1, 2, 4]
-    cluster.nodes.remove(victim)
+    cluster.retire(victim)
     cluster.stop()
 
 

@@ -54,7 +54,7 @@ class Epochs(Background):
 
 class Trial:
     """Every round has a history of its own, over keys of its own; it ends with the faults undone, the replicas level and of
-    one content, and every key read from each node in turn."""
+    one content, and every key read from each replica in turn."""
 
     def __init__(self, cluster, seed, kinds, make_faults=Faults):
         self.cluster = cluster
@@ -92,12 +92,11 @@ class Trial:
         self.wait_recovered()
         enough = workload.operations() + 200
         wait_for(lambda: workload.operations() > enough, "operations go on")
-        self.replicas.wait_in_sync()
+        self.replicas.wait_settled()
         workload.rest()
         self.replicas.wait_level()
         self.replicas.verify()
-        for node in self.cluster.nodes:
-            self.replicas.lead_everything_from(node)
+        for _ in self.replicas.lead_in_turns():
             workload.read_back()
 
     def wait_recovered(self):

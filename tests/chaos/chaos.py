@@ -4,10 +4,14 @@ a seed names, up to three at once, while clients work; what they saw is judged.
 
 A round is some seconds of faults; then all of them heal, and every shard must take a write within 5 s. Nothing that was
 acknowledged may be missing, nothing may have happened twice, every history must be linearizable, and all replicas must
-be equal. Logs, faults and histories of a round that fails stay where it says."""
+be equal. Logs, faults and histories of a round that fails stay where it says.
+
+With --until, what has passed is remembered for these programs, and an interrupted run goes on where it was."""
 
 import argparse
 import collections
+import hashlib
+import json
 import pathlib
 import random
 import shutil
@@ -19,7 +23,7 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 
-from harness import BUILD, SPARES, Cluster, wait_for  # noqa: E402
+from harness import BINARIES, BUILD, SPARES, Cluster, wait_for  # noqa: E402
 from kinds import CLIENTS, KINDS, ChaosFaults  # noqa: E402
 from machines import Machines  # noqa: E402
 from network import Network  # noqa: E402
@@ -57,6 +61,40 @@ class ChaosTrial(Trial):
         self.recoveries.append(max(each))
 
 
+class Tally:
+    """Of all rounds that were begun with the same programs, in a file of `directory`."""
+
+    def __init__(self, directory):
+        programs = hashlib.sha256(b"".join(BINARIES[name].read_bytes() for name in ("metad", "shardd", "gateway")))
+        self.path = directory / f"tally-{programs.hexdigest()[:16]}.json"
+        self.sums = collections.Counter()  # seconds, passed, failed, faults, operations, unknown
+        self.recoveries = []
+        if self.path.exists():
+            kept = json.loads(self.path.read_text())
+            self.sums.update(kept["sums"])
+            self.recoveries = kept["recoveries"]
+
+    def add(self, sums, recoveries=()):
+        self.sums.update(sums)
+        self.recoveries += recoveries
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({"sums": self.sums, "recoveries": self.recoveries}))
+        new.rename(self.path)
+
+    def report(self):
+        """A row of the table that scripts/test --full ends with."""
+        sums = self.sums
+        recovered = f"; every shard writable again {quantiles(self.recoveries)}" if self.recoveries else ""
+        return (f"evidence: chaos | {sums['seconds'] / 3600:.1f} h: {sums['passed'] + sums['failed']} rounds, {sums['faults']:,} faults "
+                f"of {len(KINDS)} kinds, {sums['operations']:,} operations | {sums['failed']} rounds failed{recovered}")
+
+
+def quantiles(seconds):
+    ordered = sorted(seconds)
+    return (f"p50 {statistics.median(ordered):.2f} s, p99 {ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]:.2f} s, "
+            f"max {ordered[-1]:.2f} s after the last fault healed ({len(ordered)} rounds)")
+
+
 class Chaos:
     """Clusters one after the other, rounds in each; a cluster that has failed is left as it is."""
 
@@ -64,7 +102,10 @@ class Chaos:
         self.options = options
         self.chance = random.Random(options.seed)
         self.directory = options.directory / f"seed-{options.seed}"
-        self.end_s = time.monotonic() + options.seconds
+        options.directory.mkdir(parents=True, exist_ok=True)
+        self.tally = Tally(options.directory) if options.until is not None else None
+        seconds = options.until - self.tally.sums["seconds"] if self.tally else options.seconds
+        self.end_s = time.monotonic() + seconds
         self.passed = 0
         self.failures = []  # of (round's name, why)
         self.recoveries = []
@@ -83,7 +124,7 @@ class Chaos:
         finally:
             self.report()
             self.network.close()
-        return not self.failures
+        return not (self.tally.sums["failed"] if self.tally else self.failures)
 
     def run_cluster(self, directory, variant):
         options = self.options
@@ -101,6 +142,7 @@ class Chaos:
                 self.run_round(trial)
             cluster.stop()
         except Exception as failure:
+            self.remember(failed=1)
             self.failed(f"{directory.name} round {trial.rounds}", failure)
             write_stacks(cluster)
         finally:
@@ -110,18 +152,27 @@ class Chaos:
             shutil.rmtree(directory)
 
     def run_round(self, trial):
-        left_s = self.end_s - time.monotonic()
-        before = sum(trial.faults.counts.values())
-        trial.round(max(1, min(self.chance.uniform(*ROUND_S), left_s)))
+        begin_s = time.monotonic()
+        faults = sum(trial.faults.counts.values())
+        totals = trial.totals.copy()
+        trial.round(max(1, min(self.chance.uniform(*ROUND_S), self.end_s - begin_s)))
         recovery_s = trial.recoveries[-1]
-        self.say(f"cluster {self.clusters} round {trial.rounds}: {sum(trial.faults.counts.values()) - before} faults, "
-                 f"writable after {recovery_s:.2f} s, {trial.totals['operations']} operations so far")
-        if recovery_s > RECOVERY_S_MAX:
+        faults = sum(trial.faults.counts.values()) - faults
+        self.say(f"cluster {self.clusters} round {trial.rounds}: {faults} faults, writable after {recovery_s:.2f} s, "
+                 f"{trial.totals['operations']} operations so far")
+        in_time = recovery_s <= RECOVERY_S_MAX
+        self.remember([recovery_s], seconds=time.monotonic() - begin_s, faults=faults, passed=int(in_time),
+                      failed=int(not in_time), **(trial.totals - totals))
+        if in_time:
+            self.passed += 1
+        else:
             self.failures.append((f"cluster {self.clusters} round {trial.rounds}",
                                   f"TOO LATE: a shard took no write for {recovery_s:.2f} s after all had healed"))
             self.say(self.failures[-1][1])
-        else:
-            self.passed += 1
+
+    def remember(self, recoveries=(), **sums):
+        if self.tally:
+            self.tally.add(sums, recoveries)
 
     def failed(self, name, failure):
         self.failures.append((name, f"{type(failure).__name__}: {failure}"))
@@ -145,15 +196,16 @@ class Chaos:
                               ("power losses", self.undone), ("packets", self.network.counts())):
             print(f"  {title}: " + " ".join(f"{name}={count}" for name, count in sorted(counts.items())))
         if self.recoveries:
-            ordered = sorted(self.recoveries)
-            print(f"  every shard writable after the last fault healed: p50 {statistics.median(ordered):.2f} s, "
-                  f"p99 {ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)]:.2f} s, max {ordered[-1]:.2f} s "
-                  f"({len(ordered)} rounds)")
+            print(f"  every shard writable: {quantiles(self.recoveries)}")
         for name, why in self.failures:
             print(f"  FAILED {name}: {why.splitlines()[0]}")
         if self.failures:
             print(f"  again: scripts/chaos --seed {self.options.seed}; logs in {self.directory}")
-        print(f"{self.passed} passed, {len(self.failures)} failed")
+        passed, failed = self.passed, len(self.failures)
+        if self.tally:
+            print(self.tally.report())
+            passed, failed = self.tally.sums["passed"], self.tally.sums["failed"]
+        print(f"{passed} passed, {failed} failed")
 
 
 def write_stacks(cluster):
@@ -170,6 +222,7 @@ def parse():
     parser = argparse.ArgumentParser(prog="scripts/chaos", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=300, help="when the last round begins, at the latest (300)")
+    parser.add_argument("--until", type=float, default=None, metavar="SECONDS", help="instead: so many in all")
     parser.add_argument("--seed", type=int, default=None, help="names the faults and the workload; random unless given")
     parser.add_argument("--nodes", type=int, default=3, help="at first (3); others come and go")
     parser.add_argument("--gateways", type=int, default=2)
@@ -180,6 +233,8 @@ def parse():
     options = parser.parse_args()
     options.seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     options.kinds = KINDS
+    if options.only and options.until:
+        parser.error("--until is for all kinds of faults")
     if options.only:
         unknown = set(options.only.split(",")) - set(KINDS)
         if unknown:

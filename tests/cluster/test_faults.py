@@ -249,5 +249,5 @@ def test_many_faults(make_cluster, fault_seconds, fault_seed, variant, capsys):
     except BaseException as failure:
         raise AssertionError(f"{told}\n{trial.report()}") from failure
     with capsys.disabled():
-        print(f"\n{variant}, seed {fault_seed}: {trial.report()}")
+        print(f"\n{variant}, seed {fault_seed}: {trial.report()}\n{trial.evidence(variant, fault_seconds / len(FAULT_VARIANTS))}")
     shutil.rmtree(directory)

@@ -55,8 +55,7 @@ def members(make_cluster):
 
 def start_work(members, path, **options):
     """Leaders change, and each change may end early what has a time to live."""
-    epochs = Epochs(members)
-    epochs.__enter__()
+    epochs = Epochs(members).begin()
     workload = Workload(members.cluster.address, path, early_us=epochs.early_us, **options)
     workload.epochs = epochs
     return workload.start()

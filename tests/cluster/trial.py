@@ -35,10 +35,13 @@ class Epochs(Background):
         while not self.stopping.wait(LOOK_S):
             self.look()
 
-    def __enter__(self):
+    def begin(self):
         wait_for(self.look, "metad tells the epochs")
         self.start()
         return self
+
+    def __enter__(self):
+        return self.begin()
 
     def __exit__(self, *_):
         self.finish()
@@ -107,6 +110,11 @@ class Trial:
         assert not NEVER & set(self.errors), self.errors
         self.totals += {"operations": workload.recorder.done, "unknown": workload.recorder.unknown}
         self.longest_gap_us = max(self.longest_gap_us, workload.recorder.longest_gap_us)
+
+    def evidence(self, name, seconds):
+        """A row of the table that scripts/test --full ends with."""
+        return (f"evidence: faults of processes ({name}) | {seconds / 60:.0f} min in one go: {self.rounds} rounds, "
+                f"{sum(self.faults.counts.values()):,} faults, {self.totals['operations']:,} operations | 0 rounds failed")
 
     def report(self):
         def listed(counts):

@@ -56,9 +56,13 @@ class ChaosTrial(Trial):
         try:
             each = wait_for(lambda: self.probers.recovered_after(healed_s), "every shard takes writes")
         except AssertionError as never:
-            raise AssertionError(f"never: shards {self.probers.waiting_after(healed_s)} take writes") from never
+            raise AssertionError(f"never: {self.stories()}") from never
         self.probers.finish()  # else the replicas would never be level
         self.recoveries.append(max(each))
+
+    def stories(self):
+        """Of the shards that recovered too late in the last round."""
+        return self.probers.stories_after(self.faults.healed_s, RECOVERY_S_MAX)
 
 
 class Tally:
@@ -167,7 +171,7 @@ class Chaos:
             self.passed += 1
         else:
             self.failures.append((f"cluster {self.clusters} round {trial.rounds}",
-                                  f"TOO LATE: a shard took no write for {recovery_s:.2f} s after all had healed"))
+                                  f"TOO LATE: a shard took no write for {recovery_s:.2f} s after all had healed\n{trial.stories()}"))
             self.say(self.failures[-1][1])
 
     def remember(self, recoveries=(), **sums):

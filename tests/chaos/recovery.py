@@ -10,6 +10,7 @@ from replicas import tag_of
 
 TRY_MS = 500  # the deadline of a try
 PAUSE_S = 0.03  # between two
+OK = "OK"
 
 
 class Prober(Background):
@@ -20,26 +21,31 @@ class Prober(Background):
         self.shard = shard
         self.key = key
         self.addresses = itertools.islice(itertools.cycle(addresses), shard % len(addresses), None)
-        self.written_s = []  # when a write was acknowledged
+        self.tries = []  # of (when it was answered, what with); "OK" was acknowledged
 
     def work(self):
         client = self.make_client()
         while not self.stopping.wait(PAUSE_S):
             try:
                 error, _ = client.ask("SET", self.key, "probe", timeout_ms=TRY_MS)
-            except pynng.exceptions.NNGException:
+            except pynng.exceptions.NNGException as failure:
+                self.tries.append((time.monotonic(), f"{type(failure).__name__} from {client.address}"))
                 client.close()
                 client = self.make_client()
                 continue
-            if error is None:
-                self.written_s.append(time.monotonic())
+            self.tries.append((time.monotonic(), OK if error is None else " ".join(error)))
         client.close()
 
     def make_client(self):
         return Client(next(self.addresses), timeout_ms=TRY_MS + 200)
 
     def first_after(self, time_s):
-        return next((written_s for written_s in self.written_s if written_s >= time_s), None)
+        return next((answered_s for answered_s, answer in self.tries if answered_s >= time_s and answer == OK), None)
+
+    def story_after(self, time_s):
+        """What came before the first write after that time."""
+        first_s = self.first_after(time_s) or time.monotonic()
+        return [f"{answered_s - time_s:.2f} s: {answer}" for answered_s, answer in self.tries if time_s <= answered_s <= first_s]
 
 
 class Probers:
@@ -57,8 +63,10 @@ class Probers:
         firsts = [prober.first_after(time_s) for prober in self.probers]
         return None if None in firsts else [first - time_s for first in firsts]
 
-    def waiting_after(self, time_s):
-        return [prober.shard for prober in self.probers if prober.first_after(time_s) is None]
+    def stories_after(self, time_s, seconds):
+        """Of the shards that took no write for so long after that time, what was answered instead."""
+        late = [prober for prober in self.probers if (prober.first_after(time_s) or float("inf")) - time_s > seconds]
+        return "\n".join(f"shard {prober.shard}: {', '.join(prober.story_after(time_s))}" for prober in late)
 
     def finish(self):
         for prober in self.probers:

@@ -97,6 +97,7 @@ class Client:
     """One REQ socket. nng's resending is off: a lost connection is an exception, and the caller decides."""
 
     def __init__(self, address, timeout_ms=PATIENCE_S * 1000):
+        self.address = address
         self.socket = pynng.Req0(resend_time=-1, recv_timeout=timeout_ms, send_timeout=timeout_ms)
         self.socket.recv_max_size = 0
         self.socket.reconnect_time_min = 10

@@ -5,6 +5,7 @@
 #include "libcommon/error.h"
 #include "libcommon/metad_client.h"
 #include "libcommon/mp.h"
+#include "obstacle.h"
 #include "session.h"
 #include "status.h"
 
@@ -13,8 +14,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define POLL_MS 200u
-#define LOST_MS 60000u /* metad is not reached for so long: we stop looking */
+#define POLL_MS  200u
+#define STILL_MS 5000u  /* nothing changes for so long: we say why */
+#define LOST_MS  60000u /* metad is not reached for so long: we stop looking */
 
 static const char *const names[] = {
     [ADMIN_NODE_ADD] = "add", [ADMIN_NODE_DRAIN] = "drain", [ADMIN_NODE_REMOVE] = "remove"};
@@ -122,21 +124,34 @@ static void show(const struct admin_node_options *options, const struct standing
     (void)fflush(stdout);
 }
 
+/* A line when nothing has changed since `since_ms`, which is moved on: once in a while. */
+static void show_obstacle(const struct admin_node_options *options, const struct map *map, uint64_t *since_ms) {
+    char text[OBSTACLE_TEXT_BYTES];
+    if (clock_boottime_ms() - *since_ms < STILL_MS) return;
+    if (obstacle_find(map, options->node, text)) printf("waiting: %s\n", text);
+    (void)fflush(stdout);
+    *since_ms = clock_boottime_ms();
+}
+
 /* metad does it whether somebody looks or not, so one that is away for a while only delays the news. */
 static int wait_for_it(struct metad_client *client, const struct admin_node_options *options) {
     struct standing before = {.replicas = UINT32_MAX}; /* nothing was shown */
-    uint64_t heard_ms = clock_boottime_ms();
+    uint64_t heard_ms = clock_boottime_ms(), changed_ms = heard_ms;
     for (;;) {
         struct status status;
         char text[256];
         int err = status_fetch(client, options->timeout_ms, &status, text, sizeof text);
         if (err == SK_OK) {
             struct standing now = look_at(status.map, options->node);
-            status_deinit(&status);
             heard_ms = clock_boottime_ms();
             int code = judge(options, &now);
+            if (!is_same(&now, &before)) changed_ms = heard_ms;
+            if (code < 0) {
+                show(options, &now, &before);
+                show_obstacle(options, status.map, &changed_ms);
+            }
+            status_deinit(&status);
             if (code >= 0) return code;
-            show(options, &now, &before);
             before = now;
         } else if (clock_boottime_ms() - heard_ms >= LOST_MS) {
             return admin_fail(options->metad, err, text);

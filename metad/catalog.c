@@ -402,6 +402,11 @@ static int apply_move_replica(struct catalog *catalog, const struct command_move
 
 /* ---- nodes, by persons ---- */
 
+bool catalog_same_place(const struct map_node *a, const struct map_node *b) {
+    return strcmp(a->replication_address, b->replication_address) == 0 ||
+           strcmp(a->frames_address, b->frames_address) == 0;
+}
+
 /* The most replicas that a shard has when nothing moves. */
 static uint32_t most_replicas(const struct catalog *catalog) {
     uint32_t most = 0;
@@ -413,11 +418,21 @@ static uint32_t most_replicas(const struct catalog *catalog) {
     return most;
 }
 
+/* Another store has started where it was: it only has not been missed yet. */
+static bool is_succeeded(const struct catalog *catalog, const struct map_node *node) {
+    for (uint32_t id = node->id + 1; id <= catalog->node_count; id++) {
+        const struct map_node *later = &catalog_find_node(catalog, id)->map;
+        if (later->state != MAP_NODE_REMOVED && catalog_same_place(later, node)) return true;
+    }
+    return false;
+}
+
 /* Whether the others can have every replica of `node`. */
 static bool may_drain(const struct catalog *catalog, uint32_t node, struct catalog_answer *answer) {
     uint32_t takers = 0, most = most_replicas(catalog);
     for (uint32_t i = 0; i < catalog->node_count; i++) {
-        takers += catalog->nodes[i].map.id != node && takes_replicas(&catalog->nodes[i].map);
+        const struct map_node *other = &catalog->nodes[i].map;
+        takers += other->id != node && takes_replicas(other) && !is_succeeded(catalog, other);
     }
     if (takers >= most) return true;
     refuse(answer, SK_UNAVAILABLE,

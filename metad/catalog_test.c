@@ -787,6 +787,21 @@ static void a_node_is_drained_and_removed(void **state) {
     catalog_deinit(&catalog);
 }
 
+/* A lost disk was replaced, and nobody has missed the old store yet: both are the same one node that could have more. */
+static void a_node_whose_disk_was_replaced_counts_once(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_replicated(&catalog, 2);
+    struct log_command again = start_of(4);
+    (void)snprintf(again.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://host2:7200");
+    (void)apply(&catalog, again);
+    assert_true(catalog.nodes[1].map.alive);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_UNAVAILABLE);
+    (void)apply(&catalog, start_of(5));
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+    catalog_deinit(&catalog);
+}
+
 static void the_store_of_a_removed_node_is_refused(void **state) {
     (void)state;
     struct catalog catalog;
@@ -979,6 +994,7 @@ int main(void) {
         cmocka_unit_test(r19_a_replica_moves),
         cmocka_unit_test(a_shard_grows_no_further_than_is_wanted),
         cmocka_unit_test(a_node_is_drained_and_removed),
+        cmocka_unit_test(a_node_whose_disk_was_replaced_counts_once),
         cmocka_unit_test(the_store_of_a_removed_node_is_refused),
         cmocka_unit_test(a_drain_is_cancelled),
         cmocka_unit_test(a_dead_node_is_removed_when_its_replicas_have_gone),

@@ -33,16 +33,11 @@ void placement_initial(const uint32_t *node_ids, uint32_t node_count, uint32_t s
 
 uint32_t placement_min_isr(uint32_t replica_count) { return replica_count / 2 + 1; }
 
-static bool same_place(const struct map_node *a, const struct map_node *b) {
-    return strcmp(a->replication_address, b->replication_address) == 0 ||
-           strcmp(a->frames_address, b->frames_address) == 0;
-}
-
 bool placement_inherits(const struct catalog *catalog, uint32_t node) {
     const struct map_node *heir = &catalog_find_node(catalog, node)->map;
     for (uint32_t id = 1; id < node; id++) {
         const struct map_node *older = &catalog_find_node(catalog, id)->map;
-        if (same_place(heir, older) && catalog_count_replicas(catalog, id) > 0) return true;
+        if (catalog_same_place(heir, older) && catalog_count_replicas(catalog, id) > 0) return true;
     }
     return false;
 }
@@ -51,7 +46,7 @@ bool placement_inherits(const struct catalog *catalog, uint32_t node) {
 static uint32_t find_heir(const struct catalog *catalog, const struct map_node *dead) {
     for (uint32_t id = catalog->node_count; id > dead->id; id--) {
         const struct map_node *node = &catalog_find_node(catalog, id)->map;
-        if (node->alive && node->state == MAP_NODE_MEMBER && same_place(node, dead)) return id;
+        if (node->alive && node->state == MAP_NODE_MEMBER && catalog_same_place(node, dead)) return id;
     }
     return 0;
 }

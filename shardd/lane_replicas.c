@@ -151,10 +151,13 @@ static void adopt(struct lane *lane, struct shard *shard, uint64_t epoch, uint64
     lane_step_inner(lane, shard, &event);
 }
 
+/* `ahead_us`: of a leader, how far its epoch began ahead of the wall clock (R26). */
 static void log_role(const struct shard *shard) {
-    log_event(LOG_INFO, "role", "shard=%u role=%s epoch=%llu index=%llu", shard->id,
-              replica_role_name(shard->replica.role), (unsigned long long)shard->replica.config.leader_epoch,
-              (unsigned long long)shard->replica.last_index);
+    const struct replica *replica = &shard->replica;
+    log_event(LOG_INFO, "role", "shard=%u role=%s epoch=%llu index=%llu ahead_us=%llu", shard->id,
+              replica_role_name(replica->role), (unsigned long long)replica->config.leader_epoch,
+              (unsigned long long)replica->last_index,
+              (unsigned long long)(replica_leads(replica) ? replica->epoch_ahead_us : 0));
 }
 
 static void carry_out(struct lane *lane, struct shard *shard, const struct replica_effects *effects) {

@@ -72,8 +72,9 @@ class Faults:
                 self.kinds[kind].begin(self, kind)
                 next_fault = time.monotonic() + self.chance.uniform(0, PAUSE_S_MAX)
             self.pass_time(time.monotonic(), look)
+        self.pass_time(float("inf"), look)
         while self.plan:  # a step may plan another
-            self.pass_time(float("inf"), look)
+            self.pass_time(time.monotonic(), look)
         self.healed_s = time.monotonic()
         self.say("healed")
 

@@ -44,14 +44,11 @@ def microseconds():
 
 
 class Recorder:
-    """Writes a history. Any thread. Every operation that begins is in the file after close(). `early_us` of a key and two
-    times, asked at the end: by how much a value of it that was to live from the one to the other may be gone too early,
-    since the cluster's clock may have run ahead; microseconds."""
+    """Writes a history. Any thread. Every operation that begins is in the file after close()."""
 
-    def __init__(self, path, early_us=lambda key, begin_us, end_us: 0):
+    def __init__(self, path):
         self.file = open(path, "w", encoding="utf-8")
         self.lock = threading.Lock()
-        self.early_us = early_us
         self.in_flight = {}  # the operation of each client
         self.expiring = []  # operations that are written at the end
         self.done = 0  # operations with a known outcome
@@ -94,19 +91,22 @@ class Recorder:
         elif "outcome" not in operation:
             self.done += 1
 
-    def close(self):
+    def close(self, early_us=lambda key, begin_us, end_us, due_us: 0):
+        """`early_us` of a key and three times: by how much a value of it that was written between the first two, and is due
+        at the third by a clock, may be gone too early, since the cluster's time may have run ahead; microseconds."""
         with self.lock:
             for operation in self.in_flight.values():
                 self.write({**operation, "outcome": "unknown"})
             self.in_flight = {}
             for operation in self.expiring:
-                self.file.write(json.dumps(operation | {"expires": self.expiry_of(operation)}) + "\n")
+                self.file.write(json.dumps(operation | {"expires": expiry_of(operation, early_us)}) + "\n")
             self.file.close()
 
-    def expiry_of(self, operation):
-        """At the earliest. The cluster counts from when it executes the command, which is not before it was asked."""
-        begin, end = operation["begin"], operation["begin"] + operation["life_us"]
-        return max(begin, end - self.early_us(operation["key"], begin, end))
+
+def expiry_of(operation, early_us):
+    """At the earliest. The cluster counts from when it executes the command, which is not before it was asked."""
+    begin, due = operation["begin"], operation["begin"] + operation["life_us"]
+    return max(begin, due - early_us(operation["key"], begin, operation.get("end", due), due))
 
 
 def text_of(result):
@@ -227,13 +227,13 @@ class Workload:
     Between start and stop the test does its worst."""
 
     def __init__(self, addresses, path, workers=8, keys_of_each_kind=2, seed=None, timeout_ms=2000,
-                 resolves=lambda number: False, named=lambda number: True, **recorder):
+                 resolves=lambda number: False, named=lambda number: True):
         self.path = path
         self.addresses = [addresses] if isinstance(addresses, str) else addresses
         self.patience_ms = timeout_ms + 3000
         self.seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
         print("workload seed", self.seed)
-        self.recorder = Recorder(path, **recorder)
+        self.recorder = Recorder(path)
         # A history begins with keys that are not there, so no other run may have had them.
         prefix = secrets.token_hex(4)
         self.keys = [(f"{prefix}:{kind}:{i}", kind) for kind in MIXES for i in range(keys_of_each_kind)]
@@ -280,9 +280,9 @@ class Workload:
             reader.perform(key, "get", ["GET", key])
         reader.client.close()
 
-    def stop(self):
+    def stop(self, *early_us):
         self.rest()
-        self.recorder.close()
+        self.recorder.close(*early_us)
 
     def give_up(self):
         """The test has failed: nobody needs to ask any more."""

@@ -263,12 +263,20 @@ def test_what_is_in_flight_at_the_end_is_unknown(tmp_path):
 
 
 def test_when_a_value_may_be_gone(tmp_path, monkeypatch):
-    recorder = Recorder(tmp_path / "history.jsonl", early_us=lambda key, begin_us, end_us: {"a": 0, "b": 300, "c": 9000}[key])
+    recorder = Recorder(tmp_path / "history.jsonl")
     for client, key in enumerate("abc"):
         monkeypatch.setattr(history, "microseconds", lambda: 100)
         recorder.begin(client, key, "set", value=key, life_us=1000)
+    monkeypatch.setattr(history, "microseconds", lambda: 107)
     recorder.end(0, "done")
-    recorder.close()
+    asked = []
+
+    def early_us(*words):
+        asked.append(words)
+        return {"a": 0, "b": 300, "c": 9000}[words[0]]
+
+    recorder.close(early_us)
+    assert asked == [("a", 100, 107, 1100), ("b", 100, 1100, 1100), ("c", 100, 1100, 1100)]  # nobody knows when b was written
     assert [line["expires"] for line in read(tmp_path / "history.jsonl")] == [1100, 800, 100]
     judge(tmp_path / "history.jsonl")
 

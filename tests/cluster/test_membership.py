@@ -11,7 +11,7 @@ import pytest
 from harness import wait_for
 from history import REFUSED, Workload
 from replicas import MEMBER, Replicas
-from trial import Epochs
+from trial import early_in
 
 SHARDS = 16
 RETRIED = {"UNAVAILABLE"}  # what clients may see, but for what the workload itself does wrong: surely not done
@@ -54,19 +54,13 @@ def members(make_cluster):
 
 
 def start_work(members, path, **options):
-    """Leaders change, and each change may end early what has a time to live."""
-    epochs = Epochs(members).begin()
-    workload = Workload(members.cluster.address, path, early_us=epochs.early_us, **options)
-    workload.epochs = epochs
-    return workload.start()
+    return Workload(members.cluster.address, path, **options).start()
 
 
-def finish(workload, allowed=RETRIED):
+def finish(members, workload, allowed=RETRIED):
     workload.rest()
     workload.read_back()
-    wait_for(workload.epochs.look, "metad tells the epochs")
-    workload.stop()
-    workload.epochs.finish()
+    workload.stop(early_in(members.cluster))
     print(workload.errors(), workload.recorder.done, "longest gap", workload.recorder.longest_gap_us // 1000, "ms",
           workload.judge())
     assert set(workload.errors()) <= allowed | REFUSED, workload.errors()
@@ -96,7 +90,7 @@ def test_three_nodes_become_five_and_three_again(members, tmp_path):
         assert done.stdout.endswith(f"node {node_id} is drained: it can be stopped, and removed\n")
         stop_node(members, node_id)
         members.wait_even(3)
-    finish(workload)
+    finish(members, workload)
     assert members.ids(members.know()) == [3, 4, 5]
     cluster.stop()
 
@@ -155,7 +149,7 @@ def test_a_node_that_is_dead_for_long_is_replaced(make_cluster, tmp_path):
     members.wait_even(4)
     assert victim.said("replica_dropped")
     assert members.held(members.know(), 2) == SHARDS * 3 // 4
-    finish(workload, RETRIED | {"TIMEOUT", "LOST"})
+    finish(members, workload, RETRIED | {"TIMEOUT", "LOST"})
     cluster.stop()
 
 
@@ -186,7 +180,7 @@ def test_a_shard_grows_to_the_replicas_that_are_wanted(make_cluster, tmp_path):
         cluster.add_node()
         status = members.wait_even(nodes)
         assert all(len(shard["replicas"]) == nodes and shard["min_isr"] == 2 for shard in status["map"]["shards"])
-    finish(workload)
+    finish(members, workload)
     cluster.stop()
 
 
@@ -217,5 +211,5 @@ def test_a_drain_goes_on_whatever_dies(members, tmp_path, kind):
         workload.operations()
     status = members.wait_even(5)
     assert not any(members.held(status, node) for node in (1, 2))
-    finish(workload, RETRIED | {"TIMEOUT", "LOST", "OVERLOADED"})
+    finish(members, workload, RETRIED | {"TIMEOUT", "LOST", "OVERLOADED"})
     cluster.stop()

@@ -4,55 +4,19 @@ import collections
 import random
 
 from faults import Faults
-from harness import Background, wait_for
-from history import Workload, microseconds
+from harness import wait_for
+from history import Workload
+from leads import Leads
 from replicas import Replicas, shard_of
 
 NEVER = {"INTERNAL", "FORGOTTEN", "DONE", "BADREQUEST"}  # what no fault may bring about
-# By so much a new leader's clock may be ahead of the one before it (R26: the grace time, and the age of the time that a
-# restart finds on disk; shardd/replica.h), each time that the leader changes.
-JUMP_US = 700_000 + 1_500_000
-LOOK_S = 0.2  # how often metad is asked who leads
 
 
-class Epochs(Background):
-    """How often the leader of each shard has changed, as metad tells."""
-
-    def __init__(self, replicas):
-        super().__init__()
-        self.replicas = replicas
-        self.looks = []  # of (asked, answered, epochs by shard), times in microseconds
-
-    def look(self):
-        asked = microseconds()
-        status = self.replicas.status()
-        if status is not None:
-            epochs = [shard["leader_epoch"] for shard in status["map"]["shards"]]
-            self.looks.append((asked, microseconds(), epochs))
-        return status
-
-    def work(self):
-        while not self.stopping.wait(LOOK_S):
-            self.look()
-
-    def begin(self):
-        wait_for(self.look, "metad tells the epochs")
-        self.start()
-        return self
-
-    def __enter__(self):
-        return self.begin()
-
-    def __exit__(self, *_):
-        self.finish()
-
-    def early_us(self, key, begin_us, end_us):
-        """By how much what lives on this key between these times may end too early, if it has been read before the last
-        look."""
-        shard = shard_of(key, len(self.looks[0][2]))
-        before = next(epochs for _, answered, epochs in reversed(self.looks) if answered <= begin_us)
-        after = next((epochs for asked, _, epochs in self.looks if asked >= end_us), self.looks[-1][2])
-        return (after[shard] - before[shard]) * JUMP_US
+def early_in(cluster):
+    """For Workload.stop: by how much something may expire too early."""
+    shards = len(Replicas(cluster).know()["map"]["shards"])
+    leads = Leads.of(cluster)
+    return lambda key, *times: leads.early_us(shard_of(key, shards), *times)
 
 
 class Trial:
@@ -71,20 +35,17 @@ class Trial:
 
     def round(self, seconds):
         self.rounds += 1
-        with Epochs(self.replicas) as epochs:
-            workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
-                                keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
-                                resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5,
-                                early_us=epochs.early_us)
-            try:
-                self.work(workload, seconds)
-            except AssertionError:
-                self.faults.check()  # a daemon that has died since may be why
-                raise
-            finally:
-                workload.give_up()
-            wait_for(epochs.look, "metad tells the epochs")
-            workload.stop()
+        workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
+                            keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
+                            resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5)
+        try:
+            self.work(workload, seconds)
+        except AssertionError:
+            self.faults.check()  # a daemon that has died since may be why
+            raise
+        finally:
+            workload.give_up()
+        workload.stop(early_in(self.cluster))
         workload.judge()
         self.count(workload)
         workload.path.unlink()

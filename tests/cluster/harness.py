@@ -26,16 +26,25 @@ BINARIES = {
     "skerry-check": BUILD / "tests" / "check" / "skerry-check",
     "skerry-plant": BUILD / "tests" / "cluster" / "skerry-plant",
 }
+PORTS = (10000, 32000)
 PATIENCE_S = 60  # a state that has not come by then never will
 SPARES = 2  # nodes of every cluster that do not run until a test wants them
 
 
+def port_range():
+    """Below those that the kernel gives to outgoing connections: one of these could otherwise have a daemon's port while
+    it is down. Each of several processes that run tests at a time has its part."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    size = (PORTS[1] - PORTS[0]) // workers
+    return PORTS[0] + worker * size, PORTS[0] + (worker + 1) * size
+
+
 def free_ports(count):
-    """Ports that nobody listens on now, below those that the kernel gives to outgoing connections: one of these could
-    otherwise have a daemon's port while it is down."""
+    """Ports that nobody listens on now."""
     ports = []
     while len(ports) < count:
-        port = random.randrange(10000, 32000)
+        port = random.randrange(*port_range())
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

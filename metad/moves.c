@@ -119,13 +119,11 @@ static bool stayers_are_in_sync(const struct catalog *catalog, const struct map_
     return true;
 }
 
-/* Enough of those that stay are alive: the set that is left may count one that has just died, and who goes is better. */
-static bool stayers_are_enough(const struct catalog *catalog, const struct map_shard *shard) {
+/* Whether as many as a write needs are alive: the set that is left may count one that has just died, and who goes is better. */
+static bool enough_are_alive(const struct catalog *catalog, const struct map_shard *left) {
     uint32_t alive = 0;
-    for (uint32_t i = 0; i < shard->isr_count; i++) {
-        alive += shard->isr[i] != shard->move_from && node_of(catalog, shard->isr[i])->alive;
-    }
-    return alive >= shard->min_isr;
+    for (uint32_t i = 0; i < left->isr_count; i++) alive += node_of(catalog, left->isr[i])->alive;
+    return alive >= left->min_isr;
 }
 
 static bool may_finish(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
@@ -134,8 +132,8 @@ static bool may_finish(const struct moves *moves, const struct catalog *catalog,
     const char *text;
     bool settled = stayers_are_in_sync(catalog, &record) ||
                    (seen->joined_ms != 0 && now_ms - seen->joined_ms >= MOVES_SETTLE_MS);
-    return settled && stayers_are_enough(catalog, &record) &&
-           shard_record_finish_move(&record, record.config_version, &text) == SK_OK;
+    return settled && shard_record_finish_move(&record, record.config_version, &text) == SK_OK &&
+           enough_are_alive(catalog, &record);
 }
 
 static bool may_cancel(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {

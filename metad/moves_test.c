@@ -523,6 +523,22 @@ static void a_move_that_cannot_finish_rids_the_shard_of_who_is_lost(void **state
     assert_step(MOVES_START, 0, 1, 5); /* and then 1, again */
 }
 
+/* A shard that grows needs more in sync from then on: not while one of those that would be needed is dead. */
+static void a_shard_does_not_grow_onto_the_dead(void **state) {
+    (void)state;
+    make_cluster(2, 1, 1, 1, 2);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 0, 2);
+    obey();
+    fill_isr(0);
+    declare(2, false);
+    pass(MOVES_SETTLE_MS);
+    assert_false(choose());
+    declare(2, true);
+    pass(WATCH_MS);
+    assert_step(MOVES_FINISH, 0, 0, 0);
+}
+
 static void a_shard_without_a_leader_is_not_moved(void **state) {
     (void)state;
     make_cluster(4, 3, 1, 3, 3);
@@ -660,6 +676,7 @@ int main(void) {
         cmocka_unit_test(a_move_to_a_node_that_is_drained_is_cancelled),
         cmocka_unit_test(a_move_of_which_nothing_comes_is_cancelled),
         cmocka_unit_test(a_move_that_cannot_finish_rids_the_shard_of_who_is_lost),
+        cmocka_unit_test(a_shard_does_not_grow_onto_the_dead),
         cmocka_unit_test(a_shard_without_a_leader_is_not_moved),
         cmocka_unit_test(first_places_are_passed_on),
         cmocka_unit_test(first_places_are_passed_on_slowly),

@@ -62,6 +62,12 @@ static bool is_lost(const struct moves *moves, const struct map_node *node, uint
     return node->state != MAP_NODE_MEMBER || (since_ms != 0 && now_ms - since_ms >= moves->dead_after_ms);
 }
 
+/* For longer than a restart takes. */
+static bool is_away(const struct moves *moves, const struct map_node *node, uint64_t now_ms) {
+    uint64_t since_ms = moves->dead_since_ms[node->id];
+    return !node->alive && since_ms != 0 && now_ms - since_ms >= MOVES_AWAY_MS;
+}
+
 uint32_t moves_first_of(const struct map_shard *shard) {
     uint32_t first = shard->replicas[0].node;
     return first == shard->move_from ? shard->move_to : first;
@@ -126,39 +132,46 @@ static bool enough_are_alive(const struct catalog *catalog, const struct map_sha
     return alive >= left->min_isr;
 }
 
+/* It is lost, and nobody counts on what it had. Whoever is drained may be back in a moment, and would be of use until it goes. */
+static bool is_spare(const struct moves *moves, const struct catalog *catalog, const struct map_shard *shard,
+                     uint32_t node, uint64_t now_ms) {
+    const struct map_node *of = node_of(catalog, node);
+    return !shard_record_in_isr(shard, node) && !shard_record_is_eligible(shard, node) &&
+           is_away(moves, of, now_ms) && is_lost(moves, of, now_ms);
+}
+
 static bool may_finish(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
     struct map_shard record = catalog->shards[shard];
     const struct moves_shard *seen = &moves->shards[shard];
     const char *text;
     bool settled = stayers_are_in_sync(catalog, &record) ||
                    (seen->joined_ms != 0 && now_ms - seen->joined_ms >= MOVES_SETTLE_MS);
+    bool spare = record.move_from != 0 && is_spare(moves, catalog, &record, record.move_from, now_ms);
     return settled && shard_record_finish_move(&record, record.config_version, &text) == SK_OK &&
-           enough_are_alive(catalog, &record);
+           (spare || enough_are_alive(catalog, &record));
 }
 
 static bool may_cancel(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
     struct map_shard record = catalog->shards[shard];
     const struct moves_shard *seen = &moves->shards[shard];
     const struct map_node *to = node_of(catalog, record.move_to);
-    uint64_t dead_ms = moves->dead_since_ms[to->id];
-    bool away = !to->alive && dead_ms != 0 && now_ms - dead_ms >= MOVES_AWAY_MS;
     uint64_t got_ms = moves->received_ms[to->id];
     uint64_t since_ms = got_ms > seen->began_ms ? got_ms : seen->began_ms;
     bool idle = seen->to == to->id && now_ms - since_ms >= MOVES_IDLE_MS;
     const char *text;
-    return (away || idle || to->state != MAP_NODE_MEMBER) &&
+    return (is_away(moves, to, now_ms) || idle || to->state != MAP_NODE_MEMBER) &&
            shard_record_cancel_move(&record, record.config_version, &text) == SK_OK;
 }
 
-/* The new replica has joined, but the one that is to go cannot: too few are in sync without it. If another one is lost, that
- * one goes. 0 = there is none. */
+/* The new replica has joined, but the one that is to go cannot, or nobody is to go and the shard cannot grow. If another one is
+ * lost, that one goes. 0 = there is none. */
 static uint32_t find_lost(const struct moves *moves, const struct catalog *catalog, const struct map_shard *shard,
                           uint64_t now_ms) {
-    if (!shard_record_in_isr(shard, shard->move_to) || shard->isr_count < shard->min_isr) return 0;
+    if (!shard_record_in_isr(shard, shard->move_to)) return 0;
+    if (shard->move_from != 0 && is_spare(moves, catalog, shard, shard->move_from, now_ms)) return 0;
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;
-        if (node == shard->move_from || node == shard->move_to || shard_record_in_isr(shard, node)) continue;
-        if (is_lost(moves, node_of(catalog, node), now_ms)) return node;
+        if (node != shard->move_from && is_spare(moves, catalog, shard, node, now_ms)) return node;
     }
     return 0;
 }
@@ -174,8 +187,8 @@ static bool go_on(const struct moves *moves, const struct catalog *catalog, uint
         *step = step_of(catalog, MOVES_CANCEL, shard);
         return true;
     }
-    uint32_t lost = record->move_from == 0 ? 0 : find_lost(moves, catalog, record, now_ms);
-    if (lost == 0 || is_lost(moves, node_of(catalog, record->move_from), now_ms)) return false;
+    uint32_t lost = find_lost(moves, catalog, record, now_ms);
+    if (lost == 0) return false;
     *step = step_of(catalog, MOVES_START, shard);
     step->from = lost;
     step->to = record->move_to;

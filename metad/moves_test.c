@@ -539,6 +539,96 @@ static void a_shard_does_not_grow_onto_the_dead(void **state) {
     assert_step(MOVES_FINISH, 0, 0, 0);
 }
 
+/* 2 and 3 die when 4 has joined: two in sync are too few for four replicas. The one that is lost goes instead. */
+static void a_shard_that_cannot_grow_gets_rid_of_who_is_lost(void **state) {
+    (void)state;
+    make_cluster(6, 3, 1, 3, 4);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 0, 4);
+    obey();
+    fill_isr(0);
+    declare(2, false);
+    declare(3, false);
+    fill_isr(0);
+    pass(60000);
+    assert_false(choose());
+    change_node(2, COMMAND_NODE_REMOVE);
+    assert_step(MOVES_START, 0, 2, 4);
+    (void)settle(100);
+    change_node(3, COMMAND_NODE_REMOVE);
+    (void)settle(100);
+    assert_settled(4);
+}
+
+/* 3 is drained to 4, which has joined; then all but 1 die, and 4 last, so that 1 cannot do without it. 3 is in no set, so it
+ * can go, and others get what is lost: nothing that was acknowledged is. */
+static void a_move_ends_when_all_but_one_are_lost(void **state) {
+    (void)state;
+    make_cluster(6, 3, 1, 3, 3);
+    change_node(3, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 3, 4);
+    obey();
+    fill_isr(0);
+    declare(2, false);
+    declare(3, false);
+    fill_isr(0);
+    declare(4, false);
+    assert_in_range(wait_for_step(MOVES_AWAY_MS + 1000), MOVES_AWAY_MS, MOVES_AWAY_MS + 1000);
+    assert_step(MOVES_FINISH, 0, 0, 0);
+    obey();
+    (void)wait_for_step(DEAD_MS);
+    assert_step(MOVES_START, 0, 2, 5);
+    (void)settle(100);
+    assert_int_equal(catalog.shards[0].data_loss_generation, 0);
+    assert_settled(3);
+}
+
+/* The same, and the only one left is the one that came; the one that goes may have what was committed. */
+static void a_move_ends_when_only_the_one_that_came_is_left(void **state) {
+    (void)state;
+    make_cluster(6, 3, 1, 3, 3);
+    change_node(3, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 3, 4);
+    obey();
+    fill_isr(0);
+    hand_over_to(0, 4);
+    declare(1, false);
+    declare(2, false);
+    fill_isr(0);
+    declare(3, false);
+    assert_quiet(60000);
+    change_node(1, COMMAND_NODE_REMOVE);
+    assert_step(MOVES_START, 0, 1, 4);
+    obey();
+    (void)wait_for_step(MOVES_SETTLE_MS + 1000);
+    assert_step(MOVES_FINISH, 0, 0, 0);
+    change_node(2, COMMAND_NODE_REMOVE);
+    (void)settle(100);
+    assert_int_equal(catalog.shards[0].data_loss_generation, 0);
+    assert_settled(3);
+}
+
+/* R12: a person makes the one that came lead, alone. */
+static void r12_a_move_ends_under_a_forced_leader(void **state) {
+    (void)state;
+    make_cluster(6, 3, 1, 3, 3);
+    change_node(1, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 1, 4);
+    obey();
+    fill_isr(0);
+    for (uint32_t node = 1; node <= 3; node++) declare(node, false);
+    assert_int_equal(apply((struct log_command){.kind = COMMAND_FORCE_LEADER,
+                                                .force_leader = {0, catalog.shards[0].config_version, 4}}),
+                     SK_OK);
+    for (uint32_t node = 1; node <= 3; node++) change_node(node, COMMAND_NODE_REMOVE);
+    pass(MOVES_AWAY_MS + WATCH_MS);
+    (void)settle(100);
+    assert_settled(3);
+}
+
 static void a_shard_without_a_leader_is_not_moved(void **state) {
     (void)state;
     make_cluster(4, 3, 1, 3, 3);
@@ -677,6 +767,10 @@ int main(void) {
         cmocka_unit_test(a_move_of_which_nothing_comes_is_cancelled),
         cmocka_unit_test(a_move_that_cannot_finish_rids_the_shard_of_who_is_lost),
         cmocka_unit_test(a_shard_does_not_grow_onto_the_dead),
+        cmocka_unit_test(a_shard_that_cannot_grow_gets_rid_of_who_is_lost),
+        cmocka_unit_test(a_move_ends_when_all_but_one_are_lost),
+        cmocka_unit_test(a_move_ends_when_only_the_one_that_came_is_left),
+        cmocka_unit_test(r12_a_move_ends_under_a_forced_leader),
         cmocka_unit_test(a_shard_without_a_leader_is_not_moved),
         cmocka_unit_test(first_places_are_passed_on),
         cmocka_unit_test(first_places_are_passed_on_slowly),

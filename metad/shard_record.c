@@ -20,6 +20,11 @@ bool shard_record_is_eligible(const struct map_shard *shard, uint32_t node) {
     return ids_have(shard->eligible, shard->eligible_count, node);
 }
 
+/* Whether it may hold what was committed and others have lost. */
+static bool is_counted(const struct map_shard *shard, uint32_t node) {
+    return shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node);
+}
+
 /* Every one a replica of the shard, none twice. */
 static bool ids_are_replicas(const struct map_shard *shard, const uint32_t *ids, uint32_t count) {
     if (count > shard->replica_count) return false;
@@ -201,7 +206,7 @@ static int change_isr(struct map_shard *shard, const struct map_node *const node
 static int claim(struct map_shard *shard, const struct map_node *sender, const char **text) {
     bool in_isr = shard_record_in_isr(shard, sender->id);
     if (leads(shard, sender)) return refuse(text, SK_CONFLICT, "the sender leads the shard already");
-    if (!in_isr && !shard_record_is_eligible(shard, sender->id)) {
+    if (!is_counted(shard, sender->id)) {
         return refuse(text, SK_UNAVAILABLE, "the sender may lack what was committed");
     }
     if (!sender->alive) return refuse(text, SK_UNAVAILABLE, "the sender counts as dead");
@@ -238,7 +243,7 @@ static int hand_over(struct map_shard *shard, const struct map_node *const nodes
 /* R31. Below min_isr, too: a replica without the data makes nothing safer by being counted. */
 static int retire(struct map_shard *shard, uint32_t node, const char **text) {
     if (node == shard->leader) return refuse(text, SK_BADREQUEST, "a leader does not retire itself");
-    if (!shard_record_in_isr(shard, node) && !shard_record_is_eligible(shard, node)) {
+    if (!is_counted(shard, node)) {
         return refuse(text, SK_BADREQUEST, "the node is neither in sync nor eligible");
     }
     uint32_t isr[MAP_REPLICAS_MAX];
@@ -299,14 +304,14 @@ int shard_record_rebuild(struct map_shard *shard, const struct map_node *const n
     }
     uint32_t isr[MAP_REPLICAS_MAX];
     uint32_t count = copy_without(shard->isr, shard->isr_count, change->node, isr);
-    bool is_counted = shard_record_in_isr(shard, change->node) || shard_record_is_eligible(shard, change->node);
-    if (is_counted && count < shard->min_isr) {
+    bool counts = is_counted(shard, change->node);
+    if (counts && count < shard->min_isr) {
         return refuse(text, SK_UNAVAILABLE, "without that replica too few are in sync");
     }
     err = check_successor(shard, nodes, change, text);
     if (err != SK_OK) return err;
     if (change->node == shard->leader) set_leader(shard, node_of(shard, nodes, change->successor));
-    if (is_counted) set_isr(shard, isr, count, change->node);
+    if (counts) set_isr(shard, isr, count, change->node);
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         if (shard->replicas[i].node == change->node) shard->replicas[i].replica_id = replica_id;
     }
@@ -367,7 +372,7 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
     if (dead->alive) return refuse(text, SK_CONFLICT, "the node is alive");
     int err = check_newcomer(shard, to, text);
     if (err != SK_OK) return err;
-    if (shard_record_in_isr(shard, from) || shard_record_is_eligible(shard, from)) {
+    if (is_counted(shard, from)) {
         return refuse(text, SK_CONFLICT, "the node may hold what was committed");
     }
     for (uint32_t i = 0; i < shard->replica_count; i++) {
@@ -456,7 +461,8 @@ int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, c
     if (shard->move_from == 0 && placement_min_isr(shard->replica_count) > min_isr) {
         min_isr = placement_min_isr(shard->replica_count);
     }
-    if (count < min_isr) return refuse(text, SK_UNAVAILABLE, "too few replicas would be in sync");
+    bool fewer_count = is_counted(shard, shard->move_from) || min_isr > shard->min_isr;
+    if (fewer_count && count < min_isr) return refuse(text, SK_UNAVAILABLE, "too few replicas would be in sync");
     shard->min_isr = min_isr;
     set_isr(shard, isr, count, 0);
     if (shard->move_from != 0) { /* its place among those that should lead goes along */
@@ -471,7 +477,7 @@ int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, c
 int shard_record_cancel_move(struct map_shard *shard, uint64_t config_version, const char **text) {
     if (config_version != shard->config_version) return has_changed(text);
     if (shard->move_to == 0) return refuse(text, SK_CONFLICT, "no replica of the shard moves");
-    if (shard_record_in_isr(shard, shard->move_to) || shard_record_is_eligible(shard, shard->move_to)) {
+    if (is_counted(shard, shard->move_to)) {
         return refuse(text, SK_CONFLICT, "the replica that came may hold what was committed");
     }
     remove_replica(shard, shard->move_to);

@@ -66,15 +66,14 @@ int shard_record_force(struct map_shard *shard, const struct map_node *const nod
  * - Finish makes the isr smaller without asking its leader. What was committed before was on all of the larger one, or
  *   more (R3), hence on the members of the smaller one; what is committed later is on these, once the leader knows. Only
  *   they may lead next, and each of them has to answer for the leader's lease (R15), before and after. Too few for min_isr
- *   are not left, so eligible stays empty (R11). A leader is not removed: it hands over first (R20), or its lease would
- *   have to run out.
+ *   are not left, so eligible stays empty (R11). One that is in no set may go in any case: the sets stay as they are. A
+ *   leader is not removed: it hands over first (R20), or its lease would have to run out.
  * - Cancel removes what is in no set, as start has added it.
  * - Any of them races with claims, hand-overs and changes of the isr by compare-and-set: one is applied, the others
  *   were decided on an older record and are refused. A wish for a node that has gone is over.
  * - The node that is removed has its data deleted when it reads the record (R29); it may get the shard again under
  *   another replica id.
- * - A forced leader (R12) leaves the move as it is: all other replicas begin anew, d too, and finish waits for d and for
- *   min_isr as ever. */
+ * - A forced leader (R12) leaves the move as it is: all other replicas begin anew, d too, and finish waits for d as ever. */
 
 /* `to` gets an empty replica; when that has joined, the one of node `from` goes, and `to` has its place among the replicas.
  * From 0: nobody's goes, and the shard has one more. With the same `to` as the move that is under way, `from` takes the

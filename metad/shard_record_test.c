@@ -789,11 +789,24 @@ static void r12_a_move_goes_on_under_a_forced_leader(void **state) {
     start(3); /* the one that came is the one that is left */
     assert_int_equal(move(START, 2, 4), SK_OK);
     assert_int_equal(force(4), SK_OK);
-    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE); /* alone */
     assert_int_equal(move(CANCEL, 0, 0), SK_CONFLICT);
-    assert_int_equal(ask(4, ISR(4, 1)), SK_OK);
-    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK); /* alone, and 2 has nothing that counts */
     assert_replicas("1,4,3");
+    assert_sets("4", "");
+
+    start(3); /* with it, it is min_isr */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(force(4), SK_OK);
+    assert_int_equal(ask(4, ISR(4, 2)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
+
+    be_short(3); /* so it is, where it may lead */
+    assert_int_equal(move(START, 2, 4), SK_OK);
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_RETIRE, 3)), SK_OK);
+    shard.min_isr = 3;
+    assert_int_equal(ask(1, ISR(1, 4)), SK_OK);
+    assert_sets("1,4", "2");
+    assert_int_equal(move(FINISH, 0, 0), SK_UNAVAILABLE);
 }
 
 static void unsound_records_are_told(void **state) {

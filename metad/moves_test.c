@@ -748,6 +748,229 @@ static void it_comes_to_rest(void **state) {
     }
 }
 
+/* ---- anything may happen ---- */
+
+/* What nodes have of the shards, in numbers of committed entries: an entry is on every member of the isr. */
+static uint64_t committed[64], held[64][MAP_NODES_MAX + 1];
+static uint32_t hosts[MAP_NODES_MAX + 1]; /* by node */
+
+static bool may_lead(const struct map_shard *shard, uint32_t node) {
+    return shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node);
+}
+
+/* Whoever leads has all that was committed, or somebody's data is lost; and what more is committed all members have. */
+static void commit(uint32_t i) {
+    const struct map_shard *shard = &catalog.shards[i];
+    bool all_alive = shard->isr_count >= shard->min_isr;
+    if (!is_alive(shard->leader)) return;
+    assert_true(held[i][shard->leader] == committed[i]);
+    for (uint32_t j = 0; j < shard->isr_count; j++) all_alive = all_alive && is_alive(shard->isr[j]);
+    if (!all_alive) return;
+    committed[i]++;
+    for (uint32_t j = 0; j < shard->isr_count; j++) held[i][shard->isr[j]] = committed[i];
+}
+
+/* A new stay on a node begins empty. */
+static void note_stays(uint32_t i, const struct map_shard *before) {
+    const struct map_shard *shard = &catalog.shards[i];
+    for (uint32_t j = 0; j < shard->replica_count; j++) {
+        const struct map_replica *old = map_find_replica(before, shard->replicas[j].node);
+        bool same = old != NULL && old->replica_id == shard->replicas[j].replica_id;
+        if (!same) held[i][shard->replicas[j].node] = 0;
+    }
+}
+
+static void elect_anyone(uint32_t i) {
+    const struct map_shard *shard = &catalog.shards[i];
+    for (uint32_t j = 0; j < shard->replica_count && !is_alive(shard->leader); j++) {
+        uint32_t node = shard->replicas[j].node;
+        if (!is_alive(node) || !may_lead(shard, node)) continue;
+        change(node, (struct shard_change){.kind = SHARD_CHANGE_CLAIM, .shard = i});
+    }
+}
+
+static void let_one_act(uint32_t i, bool joins) {
+    const struct map_shard *shard = &catalog.shards[i];
+    elect_anyone(i);
+    if (!is_alive(shard->leader)) return;
+    commit(i);
+    if (joins) {
+        fill_isr(i);
+        for (uint32_t j = 0; j < shard->isr_count; j++) {
+            if (is_alive(shard->isr[j])) held[i][shard->isr[j]] = committed[i]; /* R4 */
+        }
+    }
+    bool goes = shard->move_from != 0 && shard->leader == shard->move_from;
+    bool came = shard_record_in_isr(shard, shard->move_to) && is_alive(shard->move_to);
+    if (goes && came) hand_over_to(i, shard->move_to);
+    if (shard->wanted_leader != 0 && is_alive(shard->wanted_leader)) hand_over_to(i, shard->wanted_leader);
+    commit(i);
+}
+
+static void replace_wiped(void) {
+    struct placement_replacement found;
+    while (placement_replacements(&catalog, &found, 1) == 1) {
+        struct map_shard before = catalog.shards[found.shard];
+        assert_int_equal(apply((struct log_command){
+                             .kind = COMMAND_REPLACE_REPLICA,
+                             .replace_replica = {found.shard, found.config_version, found.from, found.to}}),
+                         SK_OK);
+        note_stays(found.shard, &before);
+    }
+}
+
+static void end_removals(void) {
+    for (uint32_t id = 1; id <= catalog.node_count; id++) {
+        bool ends = catalog_find_node(&catalog, id)->map.state == MAP_NODE_REMOVING && count_replicas(id) == 0;
+        if (ends) change_node(id, COMMAND_NODE_REMOVE);
+    }
+}
+
+static bool take_step(void) {
+    if (!choose()) return false;
+    struct map_shard before = catalog.shards[step.shard];
+    obey();
+    note_stays(step.shard, &before);
+    return true;
+}
+
+static void rebuild_one(uint32_t i) {
+    const struct map_shard *shard = &catalog.shards[i];
+    struct map_shard before = *shard;
+    struct shard_change wanted = {
+        .kind = SHARD_CHANGE_REBUILD, .shard = i, .node = shard->replicas[roll(shard->replica_count)].node};
+    if (!is_alive(shard->leader)) return;
+    if (wanted.node == shard->leader) wanted.successor = shard->isr[roll(shard->isr_count)];
+    wanted.config_version = shard->config_version;
+    wanted.leader_epoch = shard->leader_epoch;
+    uint64_t incarnation = catalog_find_node(&catalog, shard->leader)->map.incarnation;
+    (void)apply((struct log_command){.kind = COMMAND_CHANGE_SHARDS,
+                                     .change_shards = {shard->leader, incarnation, 1, &wanted}});
+    note_stays(i, &before);
+}
+
+static void force(uint32_t i, uint32_t node) {
+    struct map_shard before = catalog.shards[i];
+    assert_int_equal(apply((struct log_command){.kind = COMMAND_FORCE_LEADER,
+                                                .force_leader = {i, before.config_version, node}}),
+                     SK_OK);
+    note_stays(i, &before);
+    committed[i] = held[i][node]; /* the rest is lost */
+}
+
+static void start_again_at(uint32_t node, uint32_t host) {
+    start_node_at(node, host);
+    hosts[node] = host;
+}
+
+static void add_node_at(uint32_t host) { start_again_at(catalog.node_count + 1, host); }
+
+/* Another store is where this one was. */
+static bool is_wiped(uint32_t node) {
+    for (uint32_t id = node + 1; id <= catalog.node_count; id++) {
+        if (hosts[id] == hosts[node]) return true;
+    }
+    return false;
+}
+
+static void disturb(uint32_t nodes_max) {
+    uint32_t node = 1 + roll(catalog.node_count), i = roll(catalog.shard_count);
+    const struct map_node *of = &catalog_find_node(&catalog, node)->map;
+    struct log_command command = {.kind = COMMAND_CHANGE_NODE, .change_node = {node, (enum command_node)roll(3)}};
+    switch (roll(8)) {
+    case 0:
+    case 1:
+        if (of->state != MAP_NODE_REMOVED && !is_wiped(node)) declare(node, !of->alive);
+        break;
+    case 2:
+        (void)apply(command);
+        break;
+    case 3:
+        if (!of->alive && !is_wiped(node) && catalog.node_count < nodes_max) add_node_at(hosts[node]);
+        break;
+    case 4:
+    case 5:
+        rebuild_one(i);
+        break;
+    case 6:
+        if (roll(5) == 0) moves_init(&moves, moves.open_max, DEAD_MS, now_ms);
+        break;
+    default:
+        pass(roll(4) == 0 ? DEAD_MS : roll(60000));
+    }
+}
+
+/* Who is dead stays so, and a person does what only a person can. */
+static void calm_down(void) {
+    uint32_t takers = 0;
+    for (uint32_t id = 1; id <= catalog.node_count; id++) {
+        const struct map_node *node = &catalog_find_node(&catalog, id)->map;
+        takers += node->alive && node->state == MAP_NODE_MEMBER;
+    }
+    for (; takers < catalog.replicas_wanted; takers++) add_node_at(1000 + takers);
+    for (uint32_t i = 0; i < catalog.shard_count; i++) {
+        const struct map_shard *shard = &catalog.shards[i];
+        uint32_t alive = 0;
+        elect_anyone(i);
+        for (uint32_t j = 0; j < shard->replica_count; j++) {
+            if (is_alive(shard->replicas[j].node)) alive = shard->replicas[j].node;
+        }
+        if (alive == 0) start_again_at(alive = shard->replicas[0].node, 2000 + i);
+        elect_anyone(i);
+        if (!is_alive(shard->leader)) force(i, alive);
+    }
+}
+
+static bool is_at_rest(void) {
+    for (uint32_t i = 0; i < catalog.shard_count; i++) {
+        const struct map_shard *shard = &catalog.shards[i];
+        bool whole = shard->isr_count == shard->replica_count && shard->move_to == 0 &&
+                     shard->replica_count == catalog.replicas_wanted && is_alive(shard->leader);
+        for (uint32_t j = 0; j < shard->replica_count; j++) {
+            const struct map_node *node = &catalog_find_node(&catalog, shard->replicas[j].node)->map;
+            whole = whole && node->alive && node->state == MAP_NODE_MEMBER;
+        }
+        if (!whole) return false;
+    }
+    return true;
+}
+
+static void let_all_act(uint32_t join_one_in) {
+    for (uint32_t i = 0; i < catalog.shard_count; i++) let_one_act(i, roll(join_one_in) == 0);
+    replace_wiped();
+    end_removals();
+    pass(WATCH_MS);
+}
+
+/* Nodes die, come back, lose their disks, are drained, removed and added, replicas begin anew (R24), metad changes its leader: at
+ * any moment of any move. Nothing that was acknowledged is lost but by a person's force, and when all that stops, every
+ * shard has all its replicas again, on nodes that stay. */
+static void whatever_happens_every_shard_is_whole_again(void **state) {
+    (void)state;
+    for (uint32_t round = 0; round < 200; round++) {
+        uint32_t nodes = 3 + roll(5), replicas = 1 + roll(3), wanted = replicas + roll(3), shards = 1u << roll(4);
+        make_cluster(nodes, replicas + roll(nodes - replicas + 1), shards, replicas, wanted);
+        moves.open_max = 1 + roll(2);
+        memset(committed, 0, sizeof committed);
+        memset(held, 0, sizeof held);
+        for (uint32_t id = 1; id <= nodes; id++) hosts[id] = id;
+        for (uint32_t event = 0; event < 200; event++) {
+            disturb(20);
+            let_all_act(3);
+            (void)take_step();
+        }
+        calm_down();
+        uint64_t end_ms = now_ms + 10 * DEAD_MS;
+        while (now_ms < end_ms && !is_at_rest()) {
+            let_all_act(1);
+            if (!take_step()) pass(1000);
+        }
+        assert_true(is_at_rest());
+        (void)settle(5000);
+        assert_settled(wanted);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_new_cluster_is_left_alone),
@@ -776,6 +999,7 @@ int main(void) {
         cmocka_unit_test(first_places_are_passed_on_slowly),
         cmocka_unit_test(what_was_changed_last_stays),
         cmocka_unit_test(it_comes_to_rest),
+        cmocka_unit_test(whatever_happens_every_shard_is_whole_again),
     };
     return cmocka_run_group_tests(tests, NULL, tear_down);
 }

@@ -465,10 +465,11 @@ int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, c
     if (fewer_count && count < min_isr) return refuse(text, SK_UNAVAILABLE, "too few replicas would be in sync");
     shard->min_isr = min_isr;
     set_isr(shard, isr, count, 0);
-    if (shard->move_from != 0) { /* its place among those that should lead goes along */
-        struct map_replica came = shard->replicas[slot_of(shard, shard->move_to)];
-        remove_replica(shard, shard->move_to);
-        shard->replicas[slot_of(shard, shard->move_from)] = came;
+    if (shard->move_from != 0) { /* its place among those that should lead goes along, if that is a better one */
+        uint32_t came = slot_of(shard, shard->move_to), goes = slot_of(shard, shard->move_from);
+        struct map_replica place = shard->replicas[came];
+        remove_replica(shard, came < goes ? shard->move_from : shard->move_to);
+        if (goes < came) shard->replicas[goes] = place;
     }
     end_move(shard);
     return SK_OK;

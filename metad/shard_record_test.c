@@ -645,6 +645,15 @@ static void r19_a_leader_hands_over_before_it_goes(void **state) {
     assert_sets("2,3,4", "");
     assert_leader(4, 2);
 
+    start(3); /* a person prefers the one that came: it stays where it was put */
+    assert_int_equal(move(START, 1, 4), SK_OK);
+    assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);
+    assert_int_equal(wish(4, true), SK_OK);
+    assert_replicas("4,2,3,1");
+    assert_int_equal(ask(1, to_node(SHARD_CHANGE_HANDOVER, 4)), SK_OK);
+    assert_int_equal(move(FINISH, 0, 0), SK_OK);
+    assert_replicas("4,2,3");
+
     start(3); /* a wish for the one that goes is over with it */
     assert_int_equal(move(START, 2, 4), SK_OK);
     assert_int_equal(ask(1, ISR(1, 2, 3, 4)), SK_OK);

@@ -24,15 +24,16 @@ static void watch_node(struct moves *moves, const struct map_node *node, bool st
     else if (*since_ms == 0 || stalled) *since_ms = now_ms;
 }
 
-static void watch_shard(struct moves_shard *seen, const struct map_shard *shard, uint64_t now_ms) {
+static void watch_shard(struct moves_shard *seen, const struct map_shard *shard, bool stalled, uint64_t now_ms) {
     if (seen->to != shard->move_to) {
         bool cancelled = seen->to != 0 && map_find_replica(shard, seen->to) == NULL;
         uint64_t alone_until_ms = cancelled ? now_ms + MOVES_ALONE_MS : seen->alone_until_ms; /* R18 */
         *seen = (struct moves_shard){.to = shard->move_to, .began_ms = now_ms, .alone_until_ms = alone_until_ms};
     }
     bool joined = shard->move_to != 0 && shard_record_in_isr(shard, shard->move_to);
+    if (stalled || (!joined && seen->joined_ms != 0)) seen->began_ms = now_ms;
     if (!joined) seen->joined_ms = 0;
-    else if (seen->joined_ms == 0) seen->joined_ms = now_ms;
+    else if (stalled || seen->joined_ms == 0) seen->joined_ms = now_ms;
 }
 
 void moves_note_received(struct moves *moves, uint32_t node, uint64_t bytes, uint64_t now_ms) {
@@ -47,7 +48,7 @@ void moves_watch(struct moves *moves, const struct catalog *catalog, uint64_t no
         watch_node(moves, &catalog->nodes[i].map, stalled, now_ms);
     }
     for (uint32_t i = 0; i < catalog->shard_count; i++) {
-        watch_shard(&moves->shards[i], &catalog->shards[i], now_ms);
+        watch_shard(&moves->shards[i], &catalog->shards[i], stalled, now_ms);
     }
 }
 

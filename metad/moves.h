@@ -20,7 +20,7 @@
 
 struct moves_shard {
     uint32_t to;        /* move_to as seen last */
-    uint64_t began_ms;  /* when it was seen first, */
+    uint64_t began_ms;  /* when it was seen first, or outside the isr again, */
     uint64_t joined_ms; /* and when in the isr; 0 = it is not */
     uint64_t alone_until_ms;
 };

@@ -497,6 +497,36 @@ static void a_move_of_which_nothing_comes_is_cancelled(void **state) {
     assert_step(MOVES_FINISH, 0, 0, 0); /* it has joined in the last moment */
 }
 
+/* The one that goes leads, and does not hand over. The one that came has its time anew when it leaves the set. */
+static void a_move_that_waits_for_its_leader_is_not_idle(void **state) {
+    (void)state;
+    make_cluster(5, 3, 1, 3, 3);
+    change_node(1, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 1, 4);
+    obey();
+    fill_isr(0);
+    assert_quiet(2 * MOVES_IDLE_MS);
+    change(1, (struct shard_change){.kind = SHARD_CHANGE_RETIRE, .shard = 0, .node = 4});
+    pass(WATCH_MS);
+    assert_in_range(wait_for_step(MOVES_IDLE_MS + 1000), MOVES_IDLE_MS - 1000, MOVES_IDLE_MS + 1000);
+    assert_step(MOVES_CANCEL, 0, 0, 0);
+}
+
+/* R21: while this process stands still it does not see what comes. */
+static void a_move_is_not_idle_while_nobody_watches(void **state) {
+    (void)state;
+    make_cluster(4, 3, 1, 3, 3);
+    change_node(3, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_true(choose());
+    obey();
+    pass(WATCH_MS);
+    now_ms += MOVES_IDLE_MS;
+    pass(WATCH_MS);
+    assert_false(choose());
+}
+
 /* 1 is drained to 4; 2 and 3 die, and only 1 and 4 are in sync. When 2 is lost for good, it goes instead of 1. */
 static void a_move_that_cannot_finish_rids_the_shard_of_who_is_lost(void **state) {
     (void)state;
@@ -988,6 +1018,8 @@ int main(void) {
         cmocka_unit_test(a_move_to_a_node_that_dies_is_cancelled),
         cmocka_unit_test(a_move_to_a_node_that_is_drained_is_cancelled),
         cmocka_unit_test(a_move_of_which_nothing_comes_is_cancelled),
+        cmocka_unit_test(a_move_that_waits_for_its_leader_is_not_idle),
+        cmocka_unit_test(a_move_is_not_idle_while_nobody_watches),
         cmocka_unit_test(a_move_that_cannot_finish_rids_the_shard_of_who_is_lost),
         cmocka_unit_test(a_shard_does_not_grow_onto_the_dead),
         cmocka_unit_test(a_shard_that_cannot_grow_gets_rid_of_who_is_lost),

@@ -164,6 +164,12 @@ static bool may_cancel(const struct moves *moves, const struct catalog *catalog,
            shard_record_cancel_move(&record, record.config_version, &text) == SK_OK;
 }
 
+/* Its replica has joined, so nothing is sent for it, and for long it could not finish: maybe nobody leads the shard. Others do
+ * not wait for it. */
+static bool hangs(const struct moves_shard *seen, uint64_t now_ms) {
+    return seen->joined_ms != 0 && now_ms - seen->joined_ms >= MOVES_IDLE_MS;
+}
+
 /* The new replica has joined, but the one that is to go cannot, or nobody is to go and the shard cannot grow. If another one is
  * lost, that one goes. 0 = there is none. */
 static uint32_t find_lost(const struct moves *moves, const struct catalog *catalog, const struct map_shard *shard,
@@ -397,7 +403,7 @@ bool moves_choose(const struct moves *moves, const struct catalog *catalog, uint
         wishes += catalog->shards[i].wanted_leader != 0;
         if (catalog->shards[i].move_to == 0) continue;
         if (go_on(moves, catalog, i, now_ms, step)) return true;
-        open++;
+        open += !hangs(&moves->shards[i], now_ms);
     }
     if (open >= moves->open_max) return false;
     struct loads loads;

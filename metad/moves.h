@@ -1,6 +1,7 @@
 /* Which replica goes where next (R19): nodes that are drained, removed or dead for long lose theirs to others; shards with
  * too few get one more; and what members of the cluster hold, and should lead, becomes even. One step at a time, of
- * `open_max` moves at most: what is under way stands in the records of the shards, so whoever leads metad goes on with it.
+ * `open_max` moves at most, not counting any that has long been ready and hangs: what is under way stands in the records of
+ * the shards, so whoever leads metad goes on with it.
  * What is seen is noted by moves_watch, what follows is answered by moves_choose; both are functions of the catalog and of
  * the time, in milliseconds of CLOCK_BOOTTIME, that come in. One thread.
  *

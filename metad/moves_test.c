@@ -527,6 +527,36 @@ static void a_move_is_not_idle_while_nobody_watches(void **state) {
     assert_false(choose());
 }
 
+/* Shard 0 has lost its leader when the new replica had joined: nothing can be done before somebody is back. */
+static void a_move_that_hangs_holds_up_no_others(void **state) {
+    (void)state;
+    make_cluster(8, 3, 2, 3, 3);
+    const struct map_node *others[] = {&catalog_find_node(&catalog, 5)->map, &catalog_find_node(&catalog, 6)->map,
+                                       &catalog_find_node(&catalog, 7)->map};
+    shard_record_start(&catalog.shards[1], others, 3, 100);
+    change_node(3, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, 3, 4);
+    obey();
+    fill_isr(0);
+    pass(WATCH_MS);
+    change(1, (struct shard_change){.kind = SHARD_CHANGE_ISR, /* 3 is a little behind */
+                                    .shard = 0,
+                                    .isr_count = 3,
+                                    .isr = {1, 2, 4},
+                                    .incarnations = {1, 2, 4}});
+    declare(1, false), declare(2, false), declare(4, false), declare(7, false);
+    fill_isr(1);
+    change_node(7, COMMAND_NODE_REMOVE);
+    pass(WATCH_MS);
+    assert_in_range(wait_for_step(MOVES_IDLE_MS), MOVES_IDLE_MS - 1000, MOVES_IDLE_MS);
+    assert_step(MOVES_START, 1, 7, 8);
+    declare(1, true); /* and then it goes on */
+    declare(2, true);
+    pass(WATCH_MS);
+    assert_step(MOVES_FINISH, 0, 0, 0);
+}
+
 /* 1 is drained to 4; 2 and 3 die, and only 1 and 4 are in sync. When 2 is lost for good, it goes instead of 1. */
 static void a_move_that_cannot_finish_rids_the_shard_of_who_is_lost(void **state) {
     (void)state;
@@ -1020,6 +1050,7 @@ int main(void) {
         cmocka_unit_test(a_move_of_which_nothing_comes_is_cancelled),
         cmocka_unit_test(a_move_that_waits_for_its_leader_is_not_idle),
         cmocka_unit_test(a_move_is_not_idle_while_nobody_watches),
+        cmocka_unit_test(a_move_that_hangs_holds_up_no_others),
         cmocka_unit_test(a_move_that_cannot_finish_rids_the_shard_of_who_is_lost),
         cmocka_unit_test(a_shard_does_not_grow_onto_the_dead),
         cmocka_unit_test(a_shard_that_cannot_grow_gets_rid_of_who_is_lost),

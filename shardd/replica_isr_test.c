@@ -663,6 +663,22 @@ static void test_r24_not_below_min_isr(void **state) {
     world_free(world);
 }
 
+/* metad would refuse it for ever, and as long as it is asked for nothing is handed over. */
+static void test_r24_nobody_follows_who_is_not_in_sync(void **state) {
+    (void)state;
+    struct world *world = world_serving(4, 2);
+    record_set_isr(&world->record, (const uint32_t[]){1, 2, 3}, 3, 0);
+    world_crash(world, 4);
+    world_decree(world);
+    world->nodes[1].mute = true;
+    uint32_t asks = world->nodes[1].asks;
+    assert_int_equal(rebuild(world, 1, 1, 4), SK_UNAVAILABLE);
+    assert_int_equal(rebuild(world, 1, 1, 1), SK_UNAVAILABLE);
+    assert_int_equal(world->nodes[1].asks, asks);
+    assert_int_equal(rebuild(world, 1, 1, 3), SK_OK);
+    world_free(world);
+}
+
 /* One thing after the other (R18). */
 static void test_r24_another_change_comes_first(void **state) {
     (void)state;
@@ -810,6 +826,7 @@ int main(void) {
         cmocka_unit_test(test_r24_a_marker_is_committed),
         cmocka_unit_test(test_r24_who_differs_is_to_begin_anew),
         cmocka_unit_test(test_r24_not_below_min_isr),
+        cmocka_unit_test(test_r24_nobody_follows_who_is_not_in_sync),
         cmocka_unit_test(test_r24_another_change_comes_first),
         cmocka_unit_test(test_r31_a_lost_tail_is_retired),
         cmocka_unit_test(test_r31_what_is_not_committed_counts_too),

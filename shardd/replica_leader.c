@@ -413,13 +413,16 @@ static void ask_to_retire(struct replica *replica, const struct progress *progre
 }
 
 /* R24: whoever has other content than the rest leaves the in-sync set, and begins anew, empty. Not below min_isr: then what
- * it has may be the second copy of something. Until metad has confirmed it counts, as each member does (R2). */
+ * it has may be the second copy of something. Until metad has confirmed it counts, as each member does (R2). Who leads
+ * after us is in sync. metad looks at the same: what it refuses for ever would keep us from handing over. */
 void leader_on_rebuild(struct replica *replica, const struct replica_event *event,
                        struct replica_effects *effects) {
     uint32_t isr = replica_isr(replica);
-    int slot = replica_slot(replica, event->peer);
+    int slot = replica_slot(replica, event->peer), next = replica_slot(replica, event->successor);
     bool leaves = slot >= 0 && is_in(isr, (uint32_t)slot);
-    if (slot < 0 || (leaves && count_of(isr) <= replica->config.min_isr)) {
+    bool follows = next >= 0 && next != slot && is_in(isr, (uint32_t)next);
+    bool is_own = event->peer == replica->node;
+    if (slot < 0 || (leaves && count_of(isr) <= replica->config.min_isr) || (is_own && !follows)) {
         effects->refused = SK_UNAVAILABLE;
     } else if (replica->open.kind != REPLICA_CHANGE_NONE && replica->open.kind != REPLICA_CHANGE_REBUILD) {
         effects->refused = SK_BUSY;

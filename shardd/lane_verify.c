@@ -136,14 +136,15 @@ static void tell_damage(struct lane *lane, struct shard *shard) {
     }
 }
 
-static bool want_repair(struct verification *verify, const struct map_replica *replica, uint32_t successor);
+static bool want_repair(struct verification *verify, const struct map_replica *wrong,
+                        const struct map_replica *successor);
 static void note_finding(struct lane *lane, const struct shard *shard, uint32_t node, enum verify_fault fault);
 
 static void on_told_damage(struct lane *lane, struct shard *shard, const struct verify_reply *reply,
                            uint32_t from) {
     const struct map_replica *replica = map_find_replica(&shard->replica.config, from);
     if (shard->replica.role != REPLICA_LEADER || replica == NULL) return;
-    if (replica->replica_id != reply->to.replica_id || !want_repair(&shard->verify, replica, 0)) return;
+    if (replica->replica_id != reply->to.replica_id || !want_repair(&shard->verify, replica, NULL)) return;
     log_event(LOG_ERROR, "replica_damaged", "shard=%u node=%u replica=%llu", shard->id, from,
               (unsigned long long)replica->replica_id);
     note_finding(lane, shard, from, VERIFY_FAULT_DAMAGED);
@@ -262,13 +263,18 @@ static void log_answers(enum log_level level, const char *event, const struct sh
 }
 
 /* False: it is wanted already. */
-static bool want_repair(struct verification *verify, const struct map_replica *replica, uint32_t successor) {
+static bool want_repair(struct verification *verify, const struct map_replica *wrong,
+                        const struct map_replica *successor) {
+    struct verify_repair wanted = {.wrong = *wrong};
+    if (successor != NULL) wanted.successor = *successor;
     for (uint32_t i = 0; i < verify->repair_count; i++) {
-        if (verify->repairs[i].replica_id == replica->replica_id) return false;
+        const struct verify_repair *repair = &verify->repairs[i];
+        bool same = repair->wrong.replica_id == wrong->replica_id &&
+                    repair->successor.replica_id == wanted.successor.replica_id;
+        if (same) return false;
     }
     if (verify->repair_count == MAP_REPLICAS_MAX) return false;
-    verify->repairs[verify->repair_count++] =
-        (struct verify_repair){.node = replica->node, .replica_id = replica->replica_id, .successor = successor};
+    verify->repairs[verify->repair_count++] = wanted;
     return true;
 }
 
@@ -277,15 +283,14 @@ static bool want_repair(struct verification *verify, const struct map_replica *r
 static void decide_repairs(struct lane *lane, struct shard *shard, const struct map_replica *const members[],
                            uint32_t count, const struct verdict *verdict) {
     uint32_t wrong = verdict->differs | verdict->damaged;
+    const struct map_replica *own = NULL;
     if (verdict->sound == 0) return;
-    uint32_t first_sound = (uint32_t)__builtin_ctz(verdict->sound);
     for (uint32_t i = 0; i < count; i++) {
-        if (members[i]->node != lane->node || (wrong >> i & 1) == 0) continue;
-        (void)want_repair(&shard->verify, members[i], members[first_sound]->node);
-        return;
+        if (members[i]->node == lane->node && (wrong >> i & 1) != 0) own = members[i];
     }
     for (uint32_t i = 0; i < count; i++) {
-        if ((wrong >> i & 1) != 0) (void)want_repair(&shard->verify, members[i], 0);
+        if (own != NULL && (verdict->sound >> i & 1) != 0) (void)want_repair(&shard->verify, own, members[i]);
+        if (own == NULL && (wrong >> i & 1) != 0) (void)want_repair(&shard->verify, members[i], NULL);
     }
 }
 
@@ -397,12 +402,19 @@ static void begin_if_due(struct lane *lane, struct shard *shard) {
     (void)lane_drive(lane, shard, &event);
 }
 
-/* Done: the replica is another by now. Nobody but its leader asks, and one that does not serve cannot. */
-static bool is_repaired(const struct shard *shard, const struct verify_repair *repair) {
-    const struct map_replica *replica = map_find_replica(&shard->replica.config, repair->node);
-    return replica == NULL || replica->replica_id != repair->replica_id;
+static bool is_there(const struct shard *shard, const struct map_replica *stay) {
+    const struct map_replica *replica = map_find_replica(&shard->replica.config, stay->node);
+    return replica != NULL && replica->replica_id == stay->replica_id;
 }
 
+/* Done: the replica is another by now; or whoever was to lead is, and may have what it has from us. Nobody but its leader
+ * asks, and one that does not serve cannot. */
+static bool is_over(const struct shard *shard, const struct verify_repair *repair) {
+    return !is_there(shard, &repair->wrong) ||
+           (repair->successor.node != 0 && !is_there(shard, &repair->successor));
+}
+
+/* The first one that can be: what has to wait, because too few are in sync, may wait for another one. */
 static void repair(struct lane *lane, struct shard *shard) {
     struct verification *verify = &shard->verify;
     if (!replica_leads(&shard->replica)) verify->repair_count = 0;
@@ -410,13 +422,16 @@ static void repair(struct lane *lane, struct shard *shard) {
     verify->repair_us = lane->now_us;
     uint32_t kept = 0;
     for (uint32_t i = 0; i < verify->repair_count; i++) {
-        if (!is_repaired(shard, &verify->repairs[i])) verify->repairs[kept++] = verify->repairs[i];
+        if (!is_over(shard, &verify->repairs[i])) verify->repairs[kept++] = verify->repairs[i];
     }
     verify->repair_count = kept;
-    if (kept == 0) return;
-    const struct verify_repair *first = &verify->repairs[0];
-    struct replica_event event = {.type = REPLICA_REBUILD, .peer = first->node, .successor = first->successor};
-    (void)lane_drive(lane, shard, &event); /* refused, it waits for better times */
+    int err = SK_UNAVAILABLE;
+    for (uint32_t i = 0; i < kept && err != SK_OK; i++) {
+        const struct verify_repair *wanted = &verify->repairs[i];
+        struct replica_event event = {
+            .type = REPLICA_REBUILD, .peer = wanted->wrong.node, .successor = wanted->successor.node};
+        err = lane_drive(lane, shard, &event)->refused;
+    }
 }
 
 void lane_tick_verification(struct lane *lane, struct shard *shard) {

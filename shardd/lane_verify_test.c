@@ -332,6 +332,34 @@ static void test_a_replica_that_is_needed_waits(void **state) {
     assert_int_equal(count_all_findings(cluster), SHARDS);
 }
 
+/* The first to be found is needed; the second is what is missing. */
+static void test_a_replica_that_is_needed_keeps_no_other_waiting(void **state) {
+    struct cluster *cluster = *state;
+    start_with_data(cluster);
+    stop_and_miss(cluster, 3);
+    cluster->nodes[3].options.checkpoint_interval_ms = 3600 * 1000;
+    start_node(cluster, 3);
+    wait_until(cluster, isr_is_whole(cluster));
+    write_keys(cluster, "value-as-it-should-be");
+    wait_until(cluster, stats_of(cluster, 3).unapplied == 0 &&
+                            stats_of(cluster, 3).applied == stats_of(cluster, 1).applied);
+    stop_and_miss(cluster, 3);
+    plant_damage(cluster, 3); /* what it opens with needs these records */
+    wait_until(cluster, stats_of(cluster, 2).memtable_bytes == 0 && stats_of(cluster, 2).unapplied == 0);
+    stop_node(cluster, 2);
+    plant_damage(cluster, 2);
+    start_node(cluster, 2);
+    find(cluster, 2, VERIFY_FAULT_DAMAGED, SHARDS);
+    assert_int_equal(record_of(cluster, 0).replicas[1].replica_id, 11);
+    start_node(cluster, 3);
+    for (uint32_t node = 2; node <= 3; node++) {
+        wait_until(cluster, cluster->map->shards[0].replicas[node - 1].replica_id > 100 &&
+                                cluster->map->shards[1].replicas[node - 1].replica_id > 100);
+    }
+    wait_until(cluster, isr_is_whole(cluster));
+    expect_keys(cluster, "value-as-it-should-be");
+}
+
 /* R24: a write needs a record that cannot be read. Only this replica of the node has to go. */
 static void test_r24_executing_meets_damage(void **state) {
     struct cluster *cluster = *state;
@@ -481,13 +509,21 @@ static void test_who_has_lost_its_sum_says_so(void **state) {
 int main(int argc, char **argv) {
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     const struct CMUnitTest tests[] = {
-        TEST(test_equal_content_is_found_equal),        TEST(test_it_is_equal_after_all_that_happens),
-        TEST(test_a_follower_that_differs_begins_anew), TEST(test_a_leader_that_differs_leads_no_more),
-        TEST(test_r24_a_damaged_follower_begins_anew),  TEST(test_of_two_that_differ_none_is_touched),
-        TEST(test_a_replica_that_is_needed_waits),      TEST(test_r24_executing_meets_damage),
-        TEST(test_r24_a_leader_meets_damage),           TEST(test_r24_a_read_meets_damage),
-        TEST(test_r24_a_followers_read_meets_damage),   TEST(test_r24_replaying_meets_damage),
-        TEST(test_it_happens_in_the_background),        TEST(test_losses_only_delay_it),
+        TEST(test_equal_content_is_found_equal),
+        TEST(test_it_is_equal_after_all_that_happens),
+        TEST(test_a_follower_that_differs_begins_anew),
+        TEST(test_a_leader_that_differs_leads_no_more),
+        TEST(test_r24_a_damaged_follower_begins_anew),
+        TEST(test_of_two_that_differ_none_is_touched),
+        TEST(test_a_replica_that_is_needed_waits),
+        TEST(test_a_replica_that_is_needed_keeps_no_other_waiting),
+        TEST(test_r24_executing_meets_damage),
+        TEST(test_r24_a_leader_meets_damage),
+        TEST(test_r24_a_read_meets_damage),
+        TEST(test_r24_a_followers_read_meets_damage),
+        TEST(test_r24_replaying_meets_damage),
+        TEST(test_it_happens_in_the_background),
+        TEST(test_losses_only_delay_it),
         TEST(test_who_has_lost_its_sum_says_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -37,11 +37,10 @@ struct verify_told {
     uint64_t heard_us; /* when it told anything; before that, when it was first asked */
 };
 
-/* A replica that is to begin anew. */
+/* A replica that is to begin anew. Of the leader's there may be several, with one of those who may lead then each. */
 struct verify_repair {
-    uint32_t node;
-    uint64_t replica_id;
-    uint32_t successor; /* 0, or the node is the leader: who leads then */
+    struct map_replica wrong;
+    struct map_replica successor; /* node 0: it is not the leader's */
 };
 
 /* Part of a shard; lane_verify.c's. */

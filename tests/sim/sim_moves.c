@@ -41,23 +41,26 @@ static void take_unjoined(struct map_shard *record) {
     }
 }
 
-/* As metad/moves has it. */
-static bool stayers_are_enough(const struct sim *sim) {
-    const struct map_shard *record = &sim->metad.record;
-    uint32_t alive = 0;
-    for (uint32_t i = 0; i < record->isr_count; i++) {
-        alive += record->isr[i] != record->move_from && sim->metad.nodes[record->isr[i] - 1].alive;
-    }
-    return alive >= record->min_isr;
+/* As metad/moves has it: as many as a write needs are alive, or who goes is lost and counts for nothing. */
+static bool may_finish(const struct sim *sim) {
+    struct map_shard left = sim->metad.record;
+    uint32_t alive = 0, goes = left.move_from;
+    const char *text;
+    if (goes != 0 && !sim_metad_may_lead(sim, goes) && is_silent(sim, goes, LOST_US)) return true;
+    if (shard_record_finish_move(&left, left.config_version, &text) != SK_OK) return true; /* refused */
+    for (uint32_t i = 0; i < left.isr_count; i++) alive += sim->metad.nodes[left.isr[i] - 1].alive;
+    return alive >= left.min_isr;
 }
 
 static bool finish(struct sim *sim) {
     struct map_shard *record = &sim->metad.record;
     const char *text = NULL;
-    if (!stayers_are_enough(sim)) return false;
+    uint32_t before = record->isr_count;
+    if (!may_finish(sim)) return false;
     if (record->move_to != 0 && sim->options.plant == PLANT_MOVE_UNJOINED) take_unjoined(record);
     int err = shard_record_finish_move(record, record->config_version, &text);
-    if (err == SK_OK && record->isr_count < record->min_isr) sim_fail(sim, "a move has left too few in sync");
+    bool fewer = err == SK_OK && record->isr_count < before;
+    if (fewer && record->isr_count < record->min_isr) sim_fail(sim, "a move has left too few in sync");
     return conclude(sim, "finish", err, text);
 }
 
@@ -111,8 +114,7 @@ static uint32_t find_lost(const struct sim *sim, uint32_t but, bool counted_too)
     const struct map_shard *record = &sim->metad.record;
     for (uint32_t i = 0; i < record->replica_count; i++) {
         uint32_t node = record->replicas[i].node;
-        if (node == but || node == record->move_to || (!counted_too && shard_record_in_isr(record, node)))
-            continue;
+        if (node == but || node == record->move_to || (!counted_too && sim_metad_may_lead(sim, node))) continue;
         if (is_silent(sim, node, LOST_US)) return node;
     }
     return 0;
@@ -130,7 +132,7 @@ static bool go_on(struct sim *sim) {
         sim_metad_find_nodes(metad, nodes);
         return shard_record_wish(record, nodes, record->config_version, record->move_to, false, &text) == SK_OK;
     }
-    uint32_t lost = joined && record->move_from != 0 ? find_lost(sim, record->move_from, false) : 0;
+    uint32_t lost = joined ? find_lost(sim, record->move_from, false) : 0;
     return lost != 0 && start(sim, lost, record->move_to);
 }
 

@@ -65,13 +65,20 @@ void lane_release_log(struct lane *lane) {
     forget_released(lane);
 }
 
+static void save_shard(struct lane *lane, struct shard *shard, uint64_t time_us) {
+    int err = shard->changed ? shard_save(shard, wal_synced(lane->wal), time_us) : SK_OK;
+    if (err != SK_OK) lane_die(lane, shard, err, "save_shard");
+}
+
+/* What a stay that is over has changed is written, too, until it can be dropped; and a shard's content without its record
+ * would be damage. */
 static void start_checkpoint(struct lane *lane) {
     uint64_t time_us = lane_time_us(lane); /* records of it leave the log with the rest */
     for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
-        struct shard *shard = lane->shards.slots[i];
-        if (shard == NULL || !shard->changed) continue;
-        int err = shard_save(shard, wal_synced(lane->wal), time_us);
-        if (err != SK_OK) lane_die(lane, shard, err, "save_shard");
+        if (lane->shards.slots[i] != NULL) save_shard(lane, lane->shards.slots[i], time_us);
+    }
+    for (struct shard *shard = lane->ended; shard != NULL; shard = shard->next_ended) {
+        save_shard(lane, shard, time_us);
     }
     lane->checkpoint_next = oldest_pending(lane);
     lane->checkpoint_us = lane->now_us;

@@ -2,6 +2,10 @@
  * the shell of the core makes of peers that do not behave. */
 #include "shardd/lane_fixture.h"
 
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 /* Followers have executed what the leader has. */
 static bool all_are_level(struct cluster *cluster) {
     struct lane_stats first = stats_of(cluster, 1);
@@ -321,6 +325,90 @@ static void test_r17_followers_serve_for_a_while(void **state) {
     }
 }
 
+/* ---- a store whose syncs take as long as a test wants ---- */
+
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool is_held;
+    uint32_t permits, waiting; /* of syncs */
+} syncs = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+
+/* In the place of libc's: those of node 3's LMDB file wait for a permit. */
+int fdatasync(int fd) {
+    char name[64], path[512] = "";
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    if (readlink(name, path, sizeof path - 1) > 0 && strstr(path, "node-3/store/data.mdb") != NULL) {
+        pthread_mutex_lock(&syncs.lock);
+        syncs.waiting++;
+        pthread_cond_broadcast(&syncs.changed);
+        while (syncs.is_held && syncs.permits == 0) pthread_cond_wait(&syncs.changed, &syncs.lock);
+        if (syncs.is_held) syncs.permits--;
+        syncs.waiting--;
+        pthread_mutex_unlock(&syncs.lock);
+    }
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+static void hold_syncs(bool is_held) {
+    pthread_mutex_lock(&syncs.lock);
+    syncs.is_held = is_held;
+    pthread_cond_broadcast(&syncs.changed);
+    pthread_mutex_unlock(&syncs.lock);
+}
+
+/* Lets so many be done, and waits until one more has begun. */
+static void let_sync(uint32_t count) {
+    pthread_mutex_lock(&syncs.lock);
+    syncs.permits += count;
+    pthread_cond_broadcast(&syncs.changed);
+    while (syncs.permits > 0 || syncs.waiting == 0) pthread_cond_wait(&syncs.changed, &syncs.lock);
+    pthread_mutex_unlock(&syncs.lock);
+}
+
+/* Shard 0 comes to node 3, or goes again. */
+static void move_shard(struct cluster *cluster, bool comes) {
+    pthread_mutex_lock(&cluster->lock);
+    struct map_shard *record = change_record(cluster, 0);
+    leave_isr(record, 3);
+    record->replica_count = comes ? 3 : 2;
+    publish(cluster);
+    pthread_mutex_unlock(&cluster->lock);
+    wait_until(cluster, stats_of(cluster, 3).shards == (comes ? 2 : 1));
+}
+
+/* R29: a stay begins and ends while a checkpoint is written, and what it has cannot be dropped at once. The next checkpoint
+ * writes some of it. If the process dies then, its directory opens. */
+static void test_a_stay_ends_while_a_checkpoint_is_written(void **state) {
+    struct cluster *cluster = *state;
+    char words[256], copy[sizeof cluster->nodes[3].directory];
+    struct node *node = &cluster->nodes[3];
+    const char *here = shard_of("a") == 0 ? "a" : "b", *other = shard_of("a") == 0 ? "b" : "a";
+    assert_int_equal(shard_of(here), 0);
+    assert_int_equal(shard_of(other), 1);
+    cluster->map->shards[0].replica_count = cluster->map->shards[0].isr_count = 2;
+    node->options.checkpoint_interval_ms = 1;
+    start_all(cluster);
+    set(cluster, other, "first");
+    wait_until(cluster, stats_of(cluster, 3).applied > 1 && stats_of(cluster, 3).memtable_bytes == 0);
+    hold_syncs(true);
+    set(cluster, other, "second");
+    let_sync(0);
+    move_shard(cluster, true);
+    set(cluster, here, "there");
+    wait_until(cluster, stats_of(cluster, 3).keys == 2);
+    move_shard(cluster, false);
+    let_sync(2);
+    snprintf(copy, sizeof copy, "%s/copy", cluster->directory);
+    snprintf(words, sizeof words, "cp -r %s %s", node->directory, copy);
+    assert_int_equal(system(words), 0);
+    hold_syncs(false);
+    stop_node(cluster, 3);
+    snprintf(node->directory, sizeof node->directory, "%s", copy);
+    start_node(cluster, 3);
+    wait_until(cluster, cluster->map->shards[1].isr_count == 3);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_cluster, teardown_cluster)
 
 int main(int argc, char **argv) {
@@ -337,6 +425,7 @@ int main(int argc, char **argv) {
         TEST(test_writes_that_are_not_committed_are_bounded),
         TEST(test_a_follower_takes_what_is_not_committed),
         TEST(test_r17_followers_serve_for_a_while),
+        TEST(test_a_stay_ends_while_a_checkpoint_is_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -409,6 +409,45 @@ static void test_a_stay_ends_while_a_checkpoint_is_written(void **state) {
     wait_until(cluster, cluster->map->shards[1].isr_count == 3);
 }
 
+static bool has_summed(const struct cluster *cluster, uint32_t id) {
+    return cluster->replies[id][1].news == VERIFY_SUMMED;
+}
+
+static uint64_t count_running(struct cluster *cluster, uint32_t id) {
+    struct verify_stats stats = {0};
+    lane_verify_stats(cluster->nodes[id].lane, &stats);
+    return stats.running;
+}
+
+/* What a stay that is over has in its log is not executed: a marker would begin a scrub of what is about to be dropped. */
+static void test_a_stay_that_is_over_executes_nothing(void **state) {
+    struct cluster *cluster = *state;
+    char words[256];
+    const char *here = shard_of("a") == 0 ? "a" : "b";
+    cluster->nodes[3].options.memtable_bytes = 64 * 1024;
+    start_all(cluster);
+    set(cluster, here, "first");
+    wait_until(cluster, stats_of(cluster, 3).applied > 1);
+    hold_syncs(true); /* checkpoints take long, and node 3 executes no more when there is too much in memory */
+    for (int i = 0; i < 30; i++) {
+        snprintf(words, sizeof words, "SET key-%d", i);
+        if (shard_of(words + 4) != 0) continue;
+        assert_int_equal(run_for(cluster, words + 4, REQUEST_WRITE, words, 30000, NULL), SK_OK);
+    }
+    pthread_mutex_lock(&cluster->lock);
+    (void)change_record(cluster, 1);
+    cluster->map->verify_generation++;
+    publish(cluster);
+    pthread_mutex_unlock(&cluster->lock);
+    wait_until(cluster, has_summed(cluster, 2));
+    set(cluster, here, "last"); /* tells node 3 what is committed */
+    wait_until(cluster, stats_of(cluster, 3).unapplied > 1);
+    move_shard(cluster, false);
+    hold_syncs(false);
+    move_shard(cluster, true);
+    wait_until(cluster, cluster->map->shards[0].isr_count == NODES && count_running(cluster, 3) == 0);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup_cluster, teardown_cluster)
 
 int main(int argc, char **argv) {
@@ -426,6 +465,7 @@ int main(int argc, char **argv) {
         TEST(test_a_follower_takes_what_is_not_committed),
         TEST(test_r17_followers_serve_for_a_while),
         TEST(test_a_stay_ends_while_a_checkpoint_is_written),
+        TEST(test_a_stay_that_is_over_executes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -233,6 +233,9 @@ static bool store_may_grow(const struct lane *lane) {
 
 bool lane_waits_to_execute(const struct lane *lane) { return lane->more_to_execute || !store_may_grow(lane); }
 
+/* Not of a replica that has failed, nor of a stay that is over: what it has goes, and nobody begins a scrub of it. */
+static bool may_execute(const struct shard *shard) { return shard->replica.role != REPLICA_FAILED; }
+
 /* Executes what is committed, shard by shard, at most EXECUTE_BUDGET entries; who is not done stays in the list. */
 void lane_execute_shards(struct lane *lane) {
     uint32_t left = store_may_grow(lane) ? EXECUTE_BUDGET : 0;
@@ -244,7 +247,7 @@ void lane_execute_shards(struct lane *lane) {
         int err = SK_OK;
         bool starting = shard->replica.role == REPLICA_STARTING;
         shard->is_dirty = false;
-        while (left > 0 && !shard->verify.is_damaged &&
+        while (left > 0 && may_execute(shard) &&
                (err = shard_execute_next(shard, &lane->result, lane_executed_cb, lane)) == SK_OK)
             left--;
         if (err == SK_ECORRUPT) {
@@ -253,7 +256,7 @@ void lane_execute_shards(struct lane *lane) {
         }
         if (err != SK_OK && err != SK_NOT_FOUND) lane_die(lane, shard, err, "execute");
         if (starting && shard->replica.role == REPLICA_LEADER) log_role(shard);
-        bool more = shard->replica.applied_index < shard->replica.commit_index && !shard->verify.is_damaged;
+        bool more = shard->replica.applied_index < shard->replica.commit_index && may_execute(shard);
         /* while entries can be sent on, each step sends some */
         if (more || lane->more_to_send) lane_mark_dirty(lane, shard);
         lane->more_to_execute = lane->more_to_execute || more;

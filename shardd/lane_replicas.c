@@ -293,17 +293,19 @@ static int start_stay(struct lane *lane, uint32_t id, uint32_t shard_count, uint
     return SK_OK;
 }
 
-static void configure(struct lane *lane, struct shard *shard, const struct map_shard *config) {
+/* False: it is to lead, and cannot before its snapshot is installed. */
+static bool configure(struct lane *lane, struct shard *shard, const struct map_shard *config) {
     struct replica_event event = {.type = REPLICA_CONFIG, .wall_us = clock_realtime_us(), .config = config};
     replica_identify(&shard->replica, lane->node, lane->incarnation);
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     int refused = effects->refused;
     lane_tell_peers_down(lane, shard);
     lane_mark_dirty(lane, shard);
-    if (refused == SK_OK) return;
+    if (refused == SK_OK || refused == SK_CONFLICT) return refused == SK_OK;
     log_event(LOG_ERROR, "config_refused", "shard=%u reason=%s epoch=%llu seen_epoch=%llu", shard->id,
               error_name(refused), (unsigned long long)config->leader_epoch,
               (unsigned long long)shard->replica.seen_epoch);
+    return true;
 }
 
 /* A stay ends: it is over with this record of the log. What it has in the store goes once the record is durable. */
@@ -364,8 +366,7 @@ static bool apply_to_shard(struct lane *lane, uint32_t id) {
             return false;
         shard = shard_table_find(&lane->shards, id);
     }
-    configure(lane, shard, config);
-    return true;
+    return configure(lane, shard, config);
 }
 
 /* Brings every shard of the lane to what the map says. What could not be done now is tried again at each tick. */

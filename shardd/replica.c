@@ -245,8 +245,8 @@ static void on_config(struct replica *replica, const struct replica_event *event
         leads = false;
         effects->refused = SK_STALE_EPOCH;
     } else if (leads && replica->installing) { /* R30: it holds neither the old state nor the new one */
-        leads = false;
         effects->refused = SK_CONFLICT;
+        return;
     }
     bool was_leader = replica_leads(replica);
     bool same_reign = was_leader && leads && config->leader_epoch == replica->config.leader_epoch;

@@ -169,10 +169,9 @@ enum replica_entry_kind {
  * for it, and the core asks again. */
 struct replica_effects {
     /* WRITE, SWEEP, VERIFY, READ: SK_OK, SK_NOT_LEADER, SK_UNAVAILABLE (surely not done, may serve later). REBUILD: the
-     * same, and SK_BUSY, another change is open. CONFIG, if this replica
-     * is to lead and does not: SK_STALE_EPOCH, the log is of a later epoch than metad knows; SK_CONFLICT, a snapshot is
-     * being installed. INSTALL: SK_STALE_EPOCH, SK_CONFLICT; SK_BUSY, what is committed must be executed first, so ask
-     * again. READ_STALE as READ. */
+     * same, and SK_BUSY, another change is open. CONFIG, if this replica is to lead and does not: SK_STALE_EPOCH, the log is
+     * of a later epoch than metad knows; SK_CONFLICT, a snapshot is being installed: to be told again. INSTALL:
+     * SK_STALE_EPOCH, SK_CONFLICT; SK_BUSY, what is committed must be executed first, so ask again. READ_STALE as READ. */
     int refused;
     /* Store `epoch` and cut behind `index` with one record of the log; then ADOPTED, later STORED. For its own epoch a
      * leader cuts nothing. */

@@ -745,9 +745,7 @@ static void test_r30_nobody_leads_in_the_middle_of_an_install(void **state) {
     assert_int_equal(world_configure(world, 3)->refused, SK_CONFLICT);
     assert_int_equal(world_replica(world, 3)->role, REPLICA_FOLLOWER);
     node_tell_only(world, 3, (struct replica_event){.type = REPLICA_INSTALL_FAILED});
-    record_set_leader(world, 3);
-    world->record.config_version++;
-    assert_int_equal(world_configure(world, 3)->refused, SK_OK);
+    assert_int_equal(world_configure(world, 3)->refused, SK_OK); /* the same record, once it can be */
     assert_int_equal(world_replica(world, 3)->role, REPLICA_STARTING);
     world_free(world);
 }

@@ -179,15 +179,20 @@ static void on_up(struct post *post) {
     client->handler.connected_cb(client->handler.arg, client);
 }
 
+/* Another is to take its place. */
+static void lose_connection(struct node_client *client, uint64_t now_ms) {
+    end_connection(client, pipeline_retire);
+    client->redial_ms = now_ms + PIPELINE_PAUSE_MS;
+    window_reset(&client->window);
+    give_back(client, true);
+}
+
 static void on_lost(struct post *post) {
     struct connection *connection = list_entry(post, struct connection, lost_post);
     struct node_client *client = connection->client;
     if (connection->ended) return;
     if (client->connected) log_event(LOG_WARNING, "node_lost", "node=%u", client->node);
-    end_connection(client, pipeline_retire);
-    client->redial_ms = clock_boottime_ms() + PIPELINE_PAUSE_MS;
-    window_reset(&client->window);
-    give_back(client, true);
+    lose_connection(client, clock_boottime_ms());
 }
 
 void node_client_on_answers_lost(struct node_client *client) {
@@ -207,10 +212,10 @@ void node_client_tick(struct node_client *client, uint64_t now_ms) {
         (void)begin_connection(client, now_ms); /* or later */
     }
     if (!client->connected || !window_stalled(&client->window, now_ms)) return;
-    window_reset(&client->window);
-    if (list_empty(&client->sent)) return;
+    /* A new connection: after a long cut TCP would try the old one again only seconds after its end. */
     log_event(LOG_WARNING, "node_stalled", "node=%u", client->node);
-    give_back(client, false);
+    window_on_stall(&client->window);
+    lose_connection(client, now_ms);
 }
 
 /* --- the queue ----------------------------------------------------------------------------------------------- */

@@ -65,7 +65,7 @@ bool node_client_on_answers(struct node_client *client, const struct frame_heade
 /* The shardd's connection to us broke: answers may be lost, so everything sent is given to lost_cb. */
 void node_client_on_answers_lost(struct node_client *client);
 
-/* From time to time: dials again, finds a stalled window. */
+/* From time to time: dials again, ends a connection whose window has stalled. */
 void node_client_tick(struct node_client *client, uint64_t now_ms);
 
 /* Calls `visit` for each part queued or sent; it may remove that part. */

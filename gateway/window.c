@@ -2,7 +2,7 @@
 
 void window_init(struct window *window, uint32_t node) {
     uint64_t first = (uint64_t)node << WINDOW_NODE_SHIFT;
-    *window = (struct window){.sent = first, .taken = first};
+    *window = (struct window){.sent = first, .taken = first, .stall_ms = WINDOW_STALL_MS};
 }
 
 bool window_open(const struct window *window) { return window->sent - window->taken < WINDOW_FRAMES_MAX; }
@@ -16,10 +16,17 @@ void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms) {
     if (number <= window->taken || number > window->sent) return;
     window->taken = number;
     window->progress_ms = now_ms;
+    window->stall_ms = WINDOW_STALL_MS;
 }
 
 bool window_stalled(const struct window *window, uint64_t now_ms) {
-    return window->sent != window->taken && now_ms >= window->progress_ms + WINDOW_STALL_MS;
+    return window->sent != window->taken && now_ms >= window->progress_ms + window->stall_ms;
+}
+
+void window_on_stall(struct window *window) {
+    window->stall_ms *= 2;
+    if (window->stall_ms > WINDOW_STALL_MS_MAX) window->stall_ms = WINDOW_STALL_MS_MAX;
+    window_reset(window);
 }
 
 bool window_slow(const struct window *window, uint64_t now_ms) {

@@ -10,15 +10,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define WINDOW_FRAMES_MAX 4u
-#define WINDOW_STALL_MS   1000u
-#define WINDOW_SLOW_MS    200u
-#define WINDOW_NODE_SHIFT 40
+#define WINDOW_FRAMES_MAX   4u
+#define WINDOW_STALL_MS     1000u
+#define WINDOW_STALL_MS_MAX 16000u
+#define WINDOW_SLOW_MS      200u
+#define WINDOW_NODE_SHIFT   40
 
 struct window {
     uint64_t sent;        /* number of the last frame */
     uint64_t taken;       /* everything up to here counts as arrived */
     uint64_t progress_ms; /* when the window last moved, or went from empty to not */
+    uint64_t stall_ms; /* it may stand still for so long: twice as long after each stall, until it has moved, since
+                             a slow network must have time for a large frame */
 };
 
 static inline uint32_t window_node_of(uint64_t number) { return (uint32_t)(number >> WINDOW_NODE_SHIFT); }
@@ -34,10 +37,13 @@ uint64_t window_send(struct window *window, uint64_t now_ms);
 /* The other side has taken everything up to `number`. Old news and numbers never sent are ignored. */
 void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms);
 
-/* Frames are out and nothing has moved for WINDOW_STALL_MS. */
+/* Frames are out and nothing has moved for WINDOW_STALL_MS, or longer after other stalls. */
 bool window_stalled(const struct window *window, uint64_t now_ms);
 
-/* The same for WINDOW_SLOW_MS: who can ask another does. */
+/* Then what is out counts as lost. */
+void window_on_stall(struct window *window);
+
+/* Nothing has moved for WINDOW_SLOW_MS: who can ask another does. */
 bool window_slow(const struct window *window, uint64_t now_ms);
 
 /* What is out counts as lost. */

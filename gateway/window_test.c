@@ -45,6 +45,27 @@ static void stalls_when_nothing_moves_for_a_while(void **state) {
     assert_int_equal(window_send(&window, 5000), first + 2); /* numbers go on */
 }
 
+static void each_stall_is_waited_for_longer(void **state) {
+    (void)state;
+    struct window window;
+    uint64_t now_ms = 100, first = 0;
+    window_init(&window, 1);
+    for (uint64_t stall_ms = WINDOW_STALL_MS; stall_ms <= 2 * WINDOW_STALL_MS_MAX; stall_ms *= 2) {
+        uint64_t wait_ms = stall_ms < WINDOW_STALL_MS_MAX ? stall_ms : WINDOW_STALL_MS_MAX;
+        first = window_send(&window, now_ms);
+        assert_false(window_stalled(&window, now_ms + wait_ms - 1));
+        assert_true(window_stalled(&window, now_ms + wait_ms));
+        now_ms += wait_ms;
+        window_on_stall(&window);
+        assert_true(window_open(&window) && !window_stalled(&window, now_ms));
+    }
+    window_on_taken(&window, first, now_ms); /* late, and nothing is out: no news */
+    first = window_send(&window, now_ms);
+    window_on_taken(&window, first, now_ms);
+    (void)window_send(&window, now_ms);
+    assert_true(window_stalled(&window, now_ms + WINDOW_STALL_MS)); /* it had moved */
+}
+
 static void frames_count_once(void **state) {
     (void)state;
     struct seen seen = {0};
@@ -65,6 +86,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(opens_as_frames_are_taken),
         cmocka_unit_test(stalls_when_nothing_moves_for_a_while),
+        cmocka_unit_test(each_stall_is_waited_for_longer),
         cmocka_unit_test(frames_count_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,6 +16,11 @@
 #define LINKS_MAX         256u
 #define FRAME_FILL_BYTES  (1u * 1024 * 1024) /* beyond this an answer goes into the next frame */
 #define UNTOLD_FRAMES_MAX 2u /* taken frames that a gateway is told of at once; it has 4 in flight */
+/* A gateway that goes on asking and has seen no more answers for so long does not get them: another connection is made, after
+ * a long cut TCP would try the old one again only seconds after its end. Each time it has twice as long, until it has
+ * seen one: a slow network must have time for a large frame. */
+#define STALL_US     1000000u
+#define STALL_US_MAX 16000000u
 
 _Static_assert(ANSWERS_BYTES_SOFT + MESSAGE_BYTES_MAX < ANSWERS_BYTES_MAX, "small answers have room left");
 
@@ -43,9 +48,13 @@ struct link {
     uint64_t redial_us;        /* if not connected: another takes its place */
     bool closed;               /* nothing is sent any more */
     uint64_t number;           /* of the last frame sent */
-    uint64_t taken;            /* highest frame of requests taken */
-    uint64_t told;             /* what the gateway has been told of it */
-    uint64_t used_us;          /* when a frame came last */
+    uint64_t seen;             /* number of the newest frame that the gateway has seen */
+    uint64_t moved_us;         /* when it had seen another, or a frame was sent after it had seen all */
+    uint64_t stall_us;         /* STALL_US, or more */
+    bool stalled;
+    uint64_t taken;   /* highest frame of requests taken */
+    uint64_t told;    /* what the gateway has been told of it */
+    uint64_t used_us; /* when a frame came last */
 };
 
 struct frontend {
@@ -125,6 +134,7 @@ static void link_send_next(struct link *link) {
         return;
     }
     link->sending = true;
+    if (link->number == link->seen) link->moved_us = clock_boottime_us();
     link->number++;
     link->told = link->taken;
     link->head = outgoing->next;
@@ -216,7 +226,7 @@ static void link_sent_cb(void *arg, struct pipeline *pipeline) {
 static struct pipeline *link_exchange(struct link *link, struct pipeline *pipeline) {
     struct pipeline *before = link->pipeline;
     link->pipeline = pipeline;
-    link->connected = link->sending = false;
+    link->connected = link->sending = link->stalled = false;
     link->redial_us = clock_boottime_us() + PIPELINE_DIAL_MS * 1000u;
     return before;
 }
@@ -252,6 +262,7 @@ static int link_new(struct frontend *frontend, const struct frame_header *header
     if (link == NULL) return SK_ENOMEM;
     link->frontend = frontend;
     link->session = header->session;
+    link->stall_us = STALL_US;
     memcpy(link->address, header->return_address.data, header->return_address.size);
     pthread_mutex_init(&link->lock, NULL);
     atomic_init(&link->refs, 1);
@@ -280,7 +291,8 @@ static void link_close(struct link *link, void (*end)(struct pipeline *pipeline)
 /* Dials again after a lost connection: what waits goes out on the next. */
 static void link_tick(struct link *link) {
     pthread_mutex_lock(&link->lock);
-    bool redial = !link->connected && clock_boottime_us() >= link->redial_us;
+    bool redial = link->stalled || (!link->connected && clock_boottime_us() >= link->redial_us);
+    if (link->stalled) log_event(LOG_WARNING, "gateway_stalled", "address=%s", link->address);
     /* At once, so that it does not connect and take a frame meanwhile. */
     struct pipeline *before = redial ? link_exchange(link, NULL) : NULL;
     bool tell = link->taken > link->told && link->head == NULL && !link->sending;
@@ -371,10 +383,25 @@ static int make_frame(struct frontend *frontend, nng_msg *message, struct frame 
     return SK_OK;
 }
 
+/* With the lock held: the gateway has sent a frame, and has seen answers up to `seen`. */
+static void note_seen(struct link *link, uint64_t seen) {
+    uint64_t now_us = clock_boottime_us();
+    if (seen > link->seen && seen <= link->number) {
+        link->seen = seen;
+        link->moved_us = now_us;
+        link->stall_us = STALL_US;
+    } else if (link->connected && link->number != link->seen && now_us >= link->moved_us + link->stall_us) {
+        link->stalled = true;
+        link->moved_us = now_us;
+        link->stall_us = link->stall_us < STALL_US_MAX / 2 ? 2 * link->stall_us : STALL_US_MAX;
+    }
+}
+
 /* Counts the frame as taken; tells at once when the gateway's window is half used up. */
-static void note_taken(struct link *link, uint64_t number) {
+static void note_taken(struct link *link, const struct frame_header *header) {
     pthread_mutex_lock(&link->lock);
-    if (number > link->taken) link->taken = number;
+    note_seen(link, header->taken);
+    if (header->number > link->taken) link->taken = header->number;
     bool tell = link->taken - link->told >= UNTOLD_FRAMES_MAX && link->head == NULL && !link->sending;
     if (tell && link_append(link, slice_of(NULL, 0), 0)) link_send_next(link);
     pthread_mutex_unlock(&link->lock);
@@ -389,7 +416,7 @@ static void received_cb(void *arg) {
         struct frame *frame;
         int err = make_frame(frontend, message, &frame);
         if (err == SK_OK) {
-            note_taken(frame->link, frame->header.number);
+            note_taken(frame->link, &frame->header);
             frontend->options.frame_cb(frontend->options.arg, frame);
         } else {
             nng_msg_free(message);

@@ -6,6 +6,7 @@
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
 #include <nng/protocol/pipeline0/push.h>
+#include <nng/supplemental/util/platform.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +15,7 @@
 
 #include <cmocka.h>
 
-enum { CLUSTER = 77, INCARNATION = 5, WAIT_MS = 10000, FRAMES_MAX = 16 };
+enum { CLUSTER = 77, INCARNATION = 5, WAIT_MS = 10000, FRAMES_MAX = 300 };
 
 struct fixture {
     struct frontend *frontend;
@@ -85,16 +86,22 @@ static struct frame_header header_of(struct fixture *fixture, uint64_t session) 
                                  .return_address = slice_of_text(fixture->answers)};
 }
 
-static void push(struct fixture *fixture, const struct frame_header *header, uint64_t number) {
+/* `seen`: answers up to there have come. */
+static void push_having_seen(struct fixture *fixture, const struct frame_header *header, uint64_t number,
+                             uint64_t seen) {
     struct buffer buffer;
     struct request_item item = {
         .number = 100 + number, .timeout_ms = 1000, .body = slice_of_text("\xa3GET\x91\xa1k")};
     buffer_init(&buffer);
     frame_begin(&buffer, header);
     frame_add_request(&buffer, &item);
-    frame_finish(buffer.data, number, 0, 1);
+    frame_finish(buffer.data, number, seen, 1);
     assert_int_equal(nng_send(fixture->push, buffer.data, buffer.size, 0), 0);
     buffer_deinit(&buffer);
+}
+
+static void push(struct fixture *fixture, const struct frame_header *header, uint64_t number) {
+    push_having_seen(fixture, header, number, 0);
 }
 
 /* The next frame of answers; its item (if any) into `item`, valid until the message is freed. */
@@ -273,6 +280,44 @@ static void test_a_lost_connection(void **state) {
     nng_msg_free(message);
 }
 
+/* What a gateway is answered last. */
+struct last {
+    uint64_t number; /* of the frame */
+    int pipe;        /* on which it came */
+};
+
+/* The gateway asks once more, saying what it has seen, and is answered. */
+static struct last ask(struct fixture *fixture, const struct frame_header *header, uint64_t seen) {
+    struct frame_header told = {0};
+    struct answer_item item;
+    struct last last = {0};
+    size_t at = fixture->frame_count;
+    push_having_seen(fixture, header, at + 1, seen);
+    struct frame *frame = wait_for_frame(fixture, at);
+    frontend_tick(fixture->frontend);
+    answer(frame, 101);
+    while (told.item_count == 0) {
+        nng_msg *message = pull(fixture, &told, &item);
+        last = (struct last){.number = told.number, .pipe = nng_pipe_id(nng_msg_get_pipe(message))};
+        nng_msg_free(message);
+    }
+    nng_msleep(20);
+    return last;
+}
+
+/* Who asks and asks and says that no answer has come gets them on another connection; who sees them keeps his. */
+static void test_answers_that_do_not_arrive(void **state) {
+    struct fixture *fixture = *state;
+    struct frame_header header = header_of(fixture, 9);
+    struct last first = ask(fixture, &header, 0), last = first;
+    while (fixture->frame_count < FRAMES_MAX / 3) { /* for longer than it would take */
+        last = ask(fixture, &header, last.number);
+        assert_int_equal(last.pipe, first.pipe);
+    }
+    uint64_t seen = last.number;
+    while (last.pipe == first.pipe) last = ask(fixture, &header, seen);
+}
+
 static void test_an_address_in_use(void **state) {
     struct fixture *fixture = *state;
     struct frontend *second;
@@ -294,6 +339,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_a_gateway_starts_again, setup, teardown),
         cmocka_unit_test_setup_teardown(test_room_for_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lost_connection, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answers_that_do_not_arrive, setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_address_in_use, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How long a shard takes no writes after a cut between metad and everybody has healed, when a node has died just before:
-metad has to be asked, and TCP has had long to wait between its tries. Prints seconds.
+"""How long a shard takes no writes after a cut between one host and everybody but clients has healed: TCP has had long to
+wait between its tries. Where the host is metad's, a node has died just before, so that metad has to be asked. Prints seconds.
 
-usage: tests/chaos/long_cut.py SECONDS     of the cut"""
+usage: tests/chaos/long_cut.py SECONDS [HOST]     of the cut; metad, gateway or shardd-0 (metad)"""
 
 import pathlib
 import sys
@@ -21,7 +21,7 @@ from replicas import Replicas  # noqa: E402
 SHARDS = 16
 
 
-def main(cut_s, directory):
+def main(cut_s, host, directory):
     names = Cluster.node_names(3)
     network = Network(["metad", *names, *Cluster.gateway_names(1), CLIENTS])
     network.enter(CLIENTS)
@@ -29,9 +29,10 @@ def main(cut_s, directory):
     cluster = Cluster(directory, shards=SHARDS, hosts=machines, data_of=machines.data.__getitem__).start()
     Replicas(cluster).wait_in_sync()
     probers = Probers(cluster.addresses, SHARDS)
-    network.set(down(links_between(["metad"], [name for name in network.names() if name != "metad"])))
+    network.set(down(links_between([host], [name for name in network.names() if name not in (host, CLIENTS)])))
     time.sleep(cut_s)
-    cluster.nodes[0].kill()
+    if host == "metad":
+        cluster.nodes[0].kill()
     network.set({})
     healed_s = time.monotonic()
     print(max(wait_for(lambda: probers.recovered_after(healed_s), "every shard takes writes")))
@@ -41,4 +42,4 @@ def main(cut_s, directory):
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as place:
-        main(float(sys.argv[1]), place)
+        main(float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "metad", place)

@@ -136,6 +136,8 @@ static void a_repeated_registration_is_the_same_start(void **state) {
     assert_int_equal(apply(&catalog, named_start_of(1, "b")).incarnation, first.incarnation + 1);
     assert_int_equal(apply(&catalog, named_start_of(2, "b")).incarnation,
                      first.incarnation + 2); /* another store */
+    assert_int_equal(apply(&catalog, named_start_of(1, "bb")).incarnation, first.incarnation + 3);
+    assert_int_equal(apply(&catalog, named_start_of(1, "b")).incarnation, first.incarnation + 4);
     catalog_deinit(&catalog);
 }
 
@@ -211,6 +213,8 @@ static void nodes_have_a_limit(void **state) {
 static void shards_are_wanted_when_enough_have_come(void **state) {
     (void)state;
     struct catalog catalog;
+    catalog_init(&catalog);
+    assert_false(catalog_wants_shards(&catalog)); /* there is no cluster */
     create_cluster(&catalog, 8, 2);
     assert_false(catalog_wants_shards(&catalog));
     (void)apply(&catalog, start_of(1));
@@ -787,19 +791,61 @@ static void a_node_is_drained_and_removed(void **state) {
     catalog_deinit(&catalog);
 }
 
-/* A lost disk was replaced, and nobody has missed the old store yet: both are the same one node that could have more. */
-static void a_node_whose_disk_was_replaced_counts_once(void **state) {
+/* What is under way is not judged again: the drain goes on when others have come. */
+static void a_drain_that_is_asked_for_again_goes_on(void **state) {
     (void)state;
     struct catalog catalog;
     create_replicated(&catalog, 2);
-    struct log_command again = start_of(4);
-    (void)snprintf(again.register_node.frames_address, MAP_ADDRESS_BYTES, "tcp://host2:7200");
-    (void)apply(&catalog, again);
-    assert_true(catalog.nodes[1].map.alive);
-    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_UNAVAILABLE);
-    (void)apply(&catalog, start_of(5));
+    (void)apply(&catalog, start_of(4));
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+    declare(&catalog, 4, false);
+    assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+    assert_int_equal(catalog.nodes[2].map.state, MAP_NODE_DRAINING);
+    catalog_deinit(&catalog);
+}
+
+static void a_drain_needs_nodes_for_the_largest_shard(void **state) {
+    (void)state;
+    struct catalog catalog;
+    create_cluster(&catalog, 4, 1);
+    for (uint8_t store = 1; store <= 2; store++) (void)apply(&catalog, start_of(store));
+    assert_int_equal(place_all_on(&catalog, catalog.version, 4, 1, (uint32_t[]){1}).err, SK_OK);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 0, 2).err, SK_OK);
+    join(&catalog, 0, 2);
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_FINISH, 0, 0).err, SK_OK);
+    struct catalog_answer answer = change_node(&catalog, 2, COMMAND_NODE_DRAIN);
+    assert_int_equal(answer.err, SK_UNAVAILABLE);
+    assert_string_equal(answer.text, "shards have 2 replicas, and without node 2 only 1 nodes are there to have "
+                                     "them: start another one first");
+    catalog_deinit(&catalog);
+
+    create_replicated(&catalog, 2); /* one that comes takes the place of one that goes */
+    (void)apply(&catalog, start_of(4));
+    assert_int_equal(move(&catalog, 0, COMMAND_MOVE_START, 2, 4).err, SK_OK);
     assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
     catalog_deinit(&catalog);
+}
+
+/* A lost disk was replaced, and nobody has missed the old store yet: both are the same one node that could have more. */
+static void a_node_whose_disk_was_replaced_counts_once(void **state) {
+    (void)state;
+    for (int same_frames = 0; same_frames <= 1; same_frames++) { /* either address is enough to know it by */
+        struct catalog catalog;
+        create_replicated(&catalog, 2);
+        struct log_command again = start_of(4);
+        char *address = same_frames ? again.register_node.frames_address : again.register_node.replication_address;
+        (void)snprintf(address, MAP_ADDRESS_BYTES, same_frames ? "tcp://host2:7200" : "tcp://host2:7210");
+        (void)apply(&catalog, again);
+        assert_true(catalog.nodes[1].map.alive);
+        assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_UNAVAILABLE);
+        (void)apply(&catalog, start_of(5));
+        assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+
+        assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_ADD).err, SK_OK); /* the new store goes again */
+        assert_int_equal(change_node(&catalog, 4, COMMAND_NODE_REMOVE).err, SK_OK);
+        assert_int_equal(change_node(&catalog, 3, COMMAND_NODE_DRAIN).err, SK_OK);
+        catalog_deinit(&catalog);
+    }
 }
 
 static void the_store_of_a_removed_node_is_refused(void **state) {
@@ -994,6 +1040,8 @@ int main(void) {
         cmocka_unit_test(r19_a_replica_moves),
         cmocka_unit_test(a_shard_grows_no_further_than_is_wanted),
         cmocka_unit_test(a_node_is_drained_and_removed),
+        cmocka_unit_test(a_drain_that_is_asked_for_again_goes_on),
+        cmocka_unit_test(a_drain_needs_nodes_for_the_largest_shard),
         cmocka_unit_test(a_node_whose_disk_was_replaced_counts_once),
         cmocka_unit_test(the_store_of_a_removed_node_is_refused),
         cmocka_unit_test(a_drain_is_cancelled),

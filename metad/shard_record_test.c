@@ -494,9 +494,14 @@ static void r13_a_wiped_node_gets_empty_replicas(void **state) {
     cluster[1].alive = false;
     assert_int_equal(replace(2, 4), SK_CONFLICT); /* still in sync: the leader must have done without it first */
     assert_int_equal(ask(1, ISR(1, 3)), SK_OK);
+    cluster[1].alive = true;
+    assert_int_equal(replace(2, 4), SK_CONFLICT); /* it is only behind */
+    cluster[1].alive = false;
     cluster[3].alive = false;
     assert_int_equal(replace(2, 4), SK_CONFLICT);
     cluster[3].alive = true;
+    look_up_nodes();
+    assert_int_equal(shard_record_replace(&shard, nodes, 1, 2, &cluster[3], 500, &text), SK_CONFLICT);
     assert_int_equal(replace(2, 3), SK_CONFLICT); /* has one already */
     assert_int_equal(replace(5, 4), SK_CONFLICT); /* has none */
     assert_int_equal(replace(2, 4), SK_OK);
@@ -510,8 +515,6 @@ static void r13_a_wiped_node_gets_empty_replicas(void **state) {
     be_short(3); /* eligible holds back, too */
     cluster[1].alive = false;
     assert_int_equal(replace(2, 4), SK_CONFLICT);
-    look_up_nodes();
-    assert_int_equal(shard_record_replace(&shard, nodes, 0, 2, &cluster[3], 500, &text), SK_CONFLICT);
 }
 
 static int force(uint32_t node) {

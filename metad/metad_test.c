@@ -1372,6 +1372,52 @@ static void three_servers_outlive_one(void **state) {
     client_close(&client);
 }
 
+/* As if the server had been in elections that came to nothing. libraft keeps its term in two files by turns: four numbers
+ * of eight bytes, little-endian, of which the third is the term. */
+static void raise_term(int at) {
+    for (int file = 1; file <= 2; file++) {
+        char path[160];
+        uint8_t term;
+        (void)snprintf(path, sizeof path, "%s/raft/metadata%d", servers[at].data_dir, file);
+        int fd = open(path, O_RDWR);
+        if (fd < 0) continue; /* it was written once only */
+        assert_int_equal(pread(fd, &term, 1, 16), 1);
+        assert_true(term < 200);
+        term += 3;
+        assert_int_equal(pwrite(fd, &term, 1, 16), 1);
+        assert_int_equal(close(fd), 0);
+    }
+}
+
+/* Without raft_loop_correct_message they refuse each other for ever. */
+static void the_longest_log_hears_of_a_newer_term(void **state) {
+    (void)state;
+    char addresses[400];
+    struct client client;
+    choose_raft_addresses();
+    options.server_count = 3;
+    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
+    (void)snprintf(addresses, sizeof addresses, "%s,%s,%s", servers[0].listen, servers[1].listen,
+                   servers[2].listen);
+    client_open(&client, addresses);
+    (void)register_node(&client, (struct node){.store = 1});
+    int longest = leader_of(&client), newest = (longest + 1) % SERVERS_MAX, gone = (longest + 2) % SERVERS_MAX;
+    server_stop(newest);
+    (void)register_node(&client, (struct node){.store = 2});
+    server_stop(gone);
+    server_stop(longest);
+    raise_term(newest);
+    server_start(newest);
+    server_start(longest);
+    struct map *map = fetch_map(&client, 0);
+    assert_int_equal(map->node_count, 2);
+    assert_int_equal(leader_of(&client), longest);
+    map_unref(map);
+    server_stop(newest);
+    server_stop(longest);
+    client_close(&client);
+}
+
 int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
     log_init("metad_test", LOG_ERROR);
@@ -1407,6 +1453,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_killed_server_keeps_what_it_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_at_the_end_is_noticed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(three_servers_outlive_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_longest_log_hears_of_a_newer_term, set_up, tear_down),
     };
     if (argc == 2) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

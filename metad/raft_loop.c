@@ -60,6 +60,7 @@ struct raft_loop {
     raft_uv_accept_cb accept_cb;
     int (*set_term)(struct raft_io *, raft_term);
     int (*set_vote)(struct raft_io *, raft_id);
+    int (*send)(struct raft_io *, struct raft_io_send *, const struct raft_message *, raft_io_send_cb);
 };
 
 /* libraft gives its callbacks no argument of ours: `data` of transport and io are its own. One process has one
@@ -175,6 +176,22 @@ static int set_vote_wrapped(struct raft_io *io, raft_id server) {
     return code;
 }
 
+void raft_loop_correct_message(const struct raft *raft, struct raft_message *message) {
+    struct raft_request_vote_result *vote = &message->request_vote_result;
+    if (message->type == RAFT_REQUEST_VOTE_RESULT && vote->pre_vote && !vote->vote_granted) {
+        if (vote->term < raft_current_term(raft)) vote->term = raft_current_term(raft);
+    }
+}
+
+/* libraft's TCP encodes the message before it returns. */
+static int send_wrapped(struct raft_io *io, struct raft_io_send *request, const struct raft_message *message,
+                        raft_io_send_cb cb) {
+    struct raft_loop *loop = loop_of(io, io);
+    struct raft_message sent = *message;
+    raft_loop_correct_message(&loop->raft, &sent);
+    return loop->send(io, request, &sent, cb);
+}
+
 /* ---- the loop's own events ---- */
 
 static void free_finished(struct raft_loop *loop) {
@@ -262,6 +279,8 @@ static int init_io(struct raft_loop *loop, char *text, size_t text_bytes) {
     loop->io.set_term = set_term_wrapped;
     loop->set_vote = loop->io.set_vote;
     loop->io.set_vote = set_vote_wrapped;
+    loop->send = loop->io.send;
+    loop->io.send = send_wrapped;
     raft_uv_set_segment_size(&loop->io, SEGMENT_BYTES);
     raft_uv_set_disk_retry(&loop->io, DISK_RETRY_MS);
     raft_uv_set_connect_retry_delay(&loop->io, CONNECT_RETRY_MS);

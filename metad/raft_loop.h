@@ -74,3 +74,12 @@ int raft_loop_propose(struct raft_loop *loop, struct slice entry, raft_loop_done
 /* done_cb(SK_OK) once everything committed before this call is applied here and this server still leads: what is
  * read then is linearizable. Errors as for raft_loop_propose. */
 int raft_loop_barrier(struct raft_loop *loop, raft_loop_done_cb done_cb, void *arg);
+
+/* What libraft 0.22 gets wrong in messages, put right on their way out:
+ *
+ * - A server in a newer term that refuses a vote before an election answers with the candidate's term and not with its
+ *   own, so the candidate stays in the older one. If it also has the longest log of those that are left, nobody is
+ *   elected any more.
+ *
+ * For send functions of struct raft_io. */
+void raft_loop_correct_message(const struct raft *raft, struct raft_message *message);

@@ -52,6 +52,7 @@ struct raft_loop {
     bool leads;
     bool failed;
     struct request *finished; /* owned */
+    struct raft_loop_loaded loaded;
 
     /* libraft's own functions behind our wrappers. */
     int (*connect)(struct raft_uv_transport *, struct raft_uv_connect *, raft_id, const char *,
@@ -60,6 +61,7 @@ struct raft_loop {
     raft_uv_accept_cb accept_cb;
     int (*set_term)(struct raft_io *, raft_term);
     int (*set_vote)(struct raft_io *, raft_id);
+    int (*snapshot_get)(struct raft_io *, struct raft_io_snapshot_get *, raft_io_snapshot_get_cb);
     int (*send)(struct raft_io *, struct raft_io_send *, const struct raft_message *, raft_io_send_cb);
 };
 
@@ -176,10 +178,40 @@ static int set_vote_wrapped(struct raft_io *io, raft_id server) {
     return code;
 }
 
-void raft_loop_correct_message(const struct raft *raft, struct raft_message *message) {
+/* 0.22 does not look at the term of what snapshot_get delivers, so it is kept for the message that follows at once. */
+struct loading {
+    struct raft_loop *loop;
+    struct raft_io_snapshot_get *request; /* libraft's */
+    raft_io_snapshot_get_cb cb;
+    struct raft_io_snapshot_get ours;
+};
+
+static void loaded_cb(struct raft_io_snapshot_get *ours, struct raft_snapshot *snapshot, int status) {
+    struct loading *loading = ours->data;
+    if (status == 0) loading->loop->loaded = (struct raft_loop_loaded){snapshot->index, snapshot->term};
+    loading->cb(loading->request, snapshot, status);
+    free(loading);
+}
+
+static int snapshot_get_wrapped(struct raft_io *io, struct raft_io_snapshot_get *request,
+                                raft_io_snapshot_get_cb cb) {
+    struct raft_loop *loop = loop_of(io, io);
+    struct loading *loading = calloc(1, sizeof *loading);
+    if (loading == NULL) return RAFT_NOMEM;
+    *loading = (struct loading){.loop = loop, .request = request, .cb = cb, .ours = {.data = loading}};
+    int code = loop->snapshot_get(io, &loading->ours, loaded_cb);
+    if (code != 0) free(loading);
+    return code;
+}
+
+void raft_loop_correct_message(const struct raft *raft, const struct raft_loop_loaded *loaded,
+                               struct raft_message *message) {
     struct raft_request_vote_result *vote = &message->request_vote_result;
+    struct raft_install_snapshot *install = &message->install_snapshot;
     if (message->type == RAFT_REQUEST_VOTE_RESULT && vote->pre_vote && !vote->vote_granted) {
         if (vote->term < raft_current_term(raft)) vote->term = raft_current_term(raft);
+    } else if (message->type == RAFT_INSTALL_SNAPSHOT && install->last_index == loaded->index) {
+        install->last_term = loaded->term;
     }
 }
 
@@ -188,7 +220,7 @@ static int send_wrapped(struct raft_io *io, struct raft_io_send *request, const 
                         raft_io_send_cb cb) {
     struct raft_loop *loop = loop_of(io, io);
     struct raft_message sent = *message;
-    raft_loop_correct_message(&loop->raft, &sent);
+    raft_loop_correct_message(&loop->raft, &loop->loaded, &sent);
     return loop->send(io, request, &sent, cb);
 }
 
@@ -279,6 +311,8 @@ static int init_io(struct raft_loop *loop, char *text, size_t text_bytes) {
     loop->io.set_term = set_term_wrapped;
     loop->set_vote = loop->io.set_vote;
     loop->io.set_vote = set_vote_wrapped;
+    loop->snapshot_get = loop->io.snapshot_get;
+    loop->io.snapshot_get = snapshot_get_wrapped;
     loop->send = loop->io.send;
     loop->io.send = send_wrapped;
     raft_uv_set_segment_size(&loop->io, SEGMENT_BYTES);

@@ -75,11 +75,20 @@ int raft_loop_propose(struct raft_loop *loop, struct slice entry, raft_loop_done
  * read then is linearizable. Errors as for raft_loop_propose. */
 int raft_loop_barrier(struct raft_loop *loop, raft_loop_done_cb done_cb, void *arg);
 
+/* A snapshot that was read for a follower. */
+struct raft_loop_loaded {
+    raft_index index;
+    raft_term term;
+};
+
 /* What libraft 0.22 gets wrong in messages, put right on their way out:
  *
  * - A server in a newer term that refuses a vote before an election answers with the candidate's term and not with its
  *   own, so the candidate stays in the older one. If it also has the longest log of those that are left, nobody is
  *   elected any more.
+ * - When a newer snapshot was read than the one that was to be sent, the message has the index of the newer and the term
+ *   of the older. A follower that has stored that dies of the next entry, at each start.
  *
- * For send functions of struct raft_io. */
-void raft_loop_correct_message(const struct raft *raft, struct raft_message *message);
+ * For send functions of struct raft_io: `loaded` is what its snapshot_get has delivered last. */
+void raft_loop_correct_message(const struct raft *raft, const struct raft_loop_loaded *loaded,
+                               struct raft_message *message);

@@ -8,13 +8,6 @@ static bool is_alive(const struct map *map, uint32_t id) {
     return node != NULL && node->alive;
 }
 
-static bool in_isr(const struct map_shard *shard, uint32_t node) {
-    for (uint32_t i = 0; i < shard->isr_count; i++) {
-        if (shard->isr[i] == node) return true;
-    }
-    return false;
-}
-
 static bool has_taker(const struct map *map, const struct map_shard *shard) {
     for (uint32_t i = 0; i < map->node_count; i++) {
         const struct map_node *node = &map->nodes[i];
@@ -28,7 +21,7 @@ static void explain_move(const struct map *map, uint32_t number, char text[OBSTA
     const struct map_shard *shard = &map->shards[number];
     const char *why = "too few others are in sync for a replica to go";
     if (!is_alive(map, shard->move_to)) why = "that node is dead";
-    else if (!in_isr(shard, shard->move_to)) why = "its replica there is not level yet";
+    else if (!map_in_isr(shard, shard->move_to)) why = "its replica there is not level yet";
     (void)snprintf(text, OBSTACLE_TEXT_BYTES, "shard %" PRIu32 " moves to node %" PRIu32 ": %s", number,
                    shard->move_to, why);
 }

@@ -69,6 +69,13 @@ const struct map_replica *map_find_replica(const struct map_shard *shard, uint32
     return NULL;
 }
 
+bool map_in_isr(const struct map_shard *shard, uint32_t node) {
+    for (uint32_t i = 0; i < shard->isr_count; i++) {
+        if (shard->isr[i] == node) return true;
+    }
+    return false;
+}
+
 /* Encoding: {version, cluster, verify_generation, nodes: [{…}], shards: [{…, replicas: [[node, replica_id], …], isr: [node, …], …}]}.
  */
 

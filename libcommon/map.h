@@ -76,6 +76,8 @@ const struct map_node *map_find_node(const struct map *map, uint32_t id); /* NUL
 /* The replica of `node` in `shard`, or NULL. */
 const struct map_replica *map_find_replica(const struct map_shard *shard, uint32_t node);
 
+bool map_in_isr(const struct map_shard *shard, uint32_t node);
+
 void map_encode(const struct map *map, struct buffer *buffer);
 
 /* SK_OK, SK_EPROTO (malformed, or counts and ids that make no sense), SK_ENOMEM. */

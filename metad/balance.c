@@ -13,7 +13,7 @@ static bool is_alive(const struct catalog *catalog, uint32_t node) {
 
 /* R19: whoever is to go hands over first, as soon as the one that comes is in sync. */
 static bool has_to_go(const struct map_shard *shard, uint32_t node) {
-    return node == shard->move_from && shard_record_in_isr(shard, shard->move_to);
+    return node == shard->move_from && map_in_isr(shard, shard->move_to);
 }
 
 /* Who should lead: the first of the replicas that is alive; the one that comes stands where the one that goes does. So the
@@ -25,7 +25,7 @@ static uint32_t first_of(const struct catalog *catalog, const struct map_shard *
         uint32_t node = shard->replicas[i].node;
         if (has_to_go(shard, node)) node = shard->move_to;
         if (!is_alive(catalog, node)) continue;
-        if (shard_record_in_isr(shard, node)) return node;
+        if (map_in_isr(shard, node)) return node;
         if (!must) return 0;
     }
     return 0;

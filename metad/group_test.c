@@ -732,7 +732,7 @@ static void choose_isr(const struct catalog *catalog, const struct map_shard *sh
     for (uint32_t i = 0; i < shard->isr_count; i++) {
         if (shard->isr[i] != other) change->isr[change->isr_count++] = shard->isr[i];
     }
-    if (!shard_record_in_isr(shard, other)) change->isr[change->isr_count++] = other;
+    if (!map_in_isr(shard, other)) change->isr[change->isr_count++] = other;
     for (uint32_t i = 0; i < change->isr_count; i++) {
         change->incarnations[i] = incarnation_of(catalog, change->isr[i]);
     }

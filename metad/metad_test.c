@@ -1323,16 +1323,21 @@ static void choose_raft_addresses(void) {
 
 static int leader_of(struct client *client) { return (int)number_at(status_part(client, "metad"), "leader") - 1; }
 
-static void three_servers_outlive_one(void **state) {
-    (void)state;
+/* A group, and a client that knows all of it. */
+static void start_three(struct client *client) {
     char addresses[400];
-    struct client client;
     choose_raft_addresses();
     options.server_count = 3;
     for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
     (void)snprintf(addresses, sizeof addresses, "%s,%s,%s", servers[0].listen, servers[1].listen,
                    servers[2].listen);
-    client_open(&client, addresses);
+    client_open(client, addresses);
+}
+
+static void three_servers_outlive_one(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
     struct identity one = register_node(&client, (struct node){.store = 1, .start = "a"});
     (void)register_node(&client, (struct node){.store = 2, .start = "a"});
     struct map *before = wait_for_shards(&client);
@@ -1392,14 +1397,8 @@ static void raise_term(int at) {
 /* Without raft_loop_correct_message they refuse each other for ever. */
 static void the_longest_log_hears_of_a_newer_term(void **state) {
     (void)state;
-    char addresses[400];
     struct client client;
-    choose_raft_addresses();
-    options.server_count = 3;
-    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
-    (void)snprintf(addresses, sizeof addresses, "%s,%s,%s", servers[0].listen, servers[1].listen,
-                   servers[2].listen);
-    client_open(&client, addresses);
+    start_three(&client);
     (void)register_node(&client, (struct node){.store = 1});
     int longest = leader_of(&client), newest = (longest + 1) % SERVERS_MAX, gone = (longest + 2) % SERVERS_MAX;
     server_stop(newest);

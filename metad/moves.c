@@ -30,7 +30,7 @@ static void watch_shard(struct moves_shard *seen, const struct map_shard *shard,
         uint64_t alone_until_ms = cancelled ? now_ms + MOVES_ALONE_MS : seen->alone_until_ms; /* R18 */
         *seen = (struct moves_shard){.to = shard->move_to, .began_ms = now_ms, .alone_until_ms = alone_until_ms};
     }
-    bool joined = shard->move_to != 0 && shard_record_in_isr(shard, shard->move_to);
+    bool joined = shard->move_to != 0 && map_in_isr(shard, shard->move_to);
     if (stalled || (!joined && seen->joined_ms != 0)) seen->began_ms = now_ms;
     if (!joined) seen->joined_ms = 0;
     else if (stalled || seen->joined_ms == 0) seen->joined_ms = now_ms;
@@ -121,7 +121,7 @@ static bool stayers_are_in_sync(const struct catalog *catalog, const struct map_
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;
         if (node == shard->move_from || !node_of(catalog, node)->alive) continue;
-        if (!shard_record_in_isr(shard, node)) return false;
+        if (!map_in_isr(shard, node)) return false;
     }
     return true;
 }
@@ -137,8 +137,7 @@ static bool enough_are_alive(const struct catalog *catalog, const struct map_sha
 static bool is_spare(const struct moves *moves, const struct catalog *catalog, const struct map_shard *shard,
                      uint32_t node, uint64_t now_ms) {
     const struct map_node *of = node_of(catalog, node);
-    return !shard_record_in_isr(shard, node) && !shard_record_is_eligible(shard, node) &&
-           is_away(moves, of, now_ms) && is_lost(moves, of, now_ms);
+    return !shard_record_is_counted(shard, node) && is_away(moves, of, now_ms) && is_lost(moves, of, now_ms);
 }
 
 static bool may_finish(const struct moves *moves, const struct catalog *catalog, uint32_t shard, uint64_t now_ms) {
@@ -174,7 +173,7 @@ static bool hangs(const struct moves_shard *seen, uint64_t now_ms) {
  * lost, that one goes. 0 = there is none. */
 static uint32_t find_lost(const struct moves *moves, const struct catalog *catalog, const struct map_shard *shard,
                           uint64_t now_ms) {
-    if (!shard_record_in_isr(shard, shard->move_to)) return 0;
+    if (!map_in_isr(shard, shard->move_to)) return 0;
     if (shard->move_from != 0 && is_spare(moves, catalog, shard, shard->move_from, now_ms)) return 0;
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t node = shard->replicas[i].node;

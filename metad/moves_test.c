@@ -112,7 +112,7 @@ static void fill_isr(uint32_t shard) {
     for (uint32_t pass = 0; pass < 2; pass++) { /* those that are dead stay if they must */
         for (uint32_t i = 0; i < record->replica_count; i++) {
             uint32_t node = record->replicas[i].node;
-            bool in = shard_record_in_isr(record, node);
+            bool in = map_in_isr(record, node);
             bool wanted = pass == 0 ? is_alive(node) : !is_alive(node) && in && isr.isr_count < record->min_isr;
             if (!wanted) continue;
             isr.isr[isr.isr_count] = node;
@@ -134,7 +134,7 @@ static void let_nodes_act(void) {
         const struct map_shard *shard = &catalog.shards[i];
         fill_isr(i);
         bool goes = shard->move_from != 0 && shard->leader == shard->move_from;
-        if (goes && shard_record_in_isr(shard, shard->move_to)) hand_over_to(i, shard->move_to);
+        if (goes && map_in_isr(shard, shard->move_to)) hand_over_to(i, shard->move_to);
         if (shard->wanted_leader != 0) hand_over_to(i, shard->wanted_leader);
     }
 }
@@ -422,15 +422,20 @@ static void a_move_waits_for_those_that_stay(void **state) {
     assert_step(MOVES_FINISH, 0, 0, 0);
 }
 
+/* The only shard's replica on `node` is to go, and the one on `to` has joined. */
+static void drain_until_joined(uint32_t node, uint32_t to) {
+    change_node(node, COMMAND_NODE_DRAIN);
+    pass(WATCH_MS);
+    assert_step(MOVES_START, 0, node, to);
+    obey();
+    fill_isr(0);
+}
+
 /* The other follower has just died: with it the in-sync set would be large enough, and nothing could be written. */
 static void a_move_does_not_count_on_the_dead(void **state) {
     (void)state;
     make_cluster(4, 3, 1, 3, 3);
-    change_node(3, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 3, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(3, 4);
     declare(2, false);
     declare(4, false);
     pass(MOVES_SETTLE_MS);
@@ -501,11 +506,7 @@ static void a_move_of_which_nothing_comes_is_cancelled(void **state) {
 static void a_move_that_waits_for_its_leader_is_not_idle(void **state) {
     (void)state;
     make_cluster(5, 3, 1, 3, 3);
-    change_node(1, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 1, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(1, 4);
     assert_quiet(2 * MOVES_IDLE_MS);
     change(1, (struct shard_change){.kind = SHARD_CHANGE_RETIRE, .shard = 0, .node = 4});
     pass(WATCH_MS);
@@ -534,11 +535,7 @@ static void a_move_that_hangs_holds_up_no_others(void **state) {
     const struct map_node *others[] = {&catalog_find_node(&catalog, 5)->map, &catalog_find_node(&catalog, 6)->map,
                                        &catalog_find_node(&catalog, 7)->map};
     shard_record_start(&catalog.shards[1], others, 3, 100);
-    change_node(3, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 3, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(3, 4);
     pass(WATCH_MS);
     change(1, (struct shard_change){.kind = SHARD_CHANGE_ISR, /* 3 is a little behind */
                                     .shard = 0,
@@ -561,11 +558,7 @@ static void a_move_that_hangs_holds_up_no_others(void **state) {
 static void a_move_that_cannot_finish_rids_the_shard_of_who_is_lost(void **state) {
     (void)state;
     make_cluster(5, 3, 1, 3, 3);
-    change_node(1, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 1, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(1, 4);
     declare(2, false);
     declare(3, false);
     fill_isr(0);
@@ -625,11 +618,7 @@ static void a_shard_that_cannot_grow_gets_rid_of_who_is_lost(void **state) {
 static void a_move_ends_when_all_but_one_are_lost(void **state) {
     (void)state;
     make_cluster(6, 3, 1, 3, 3);
-    change_node(3, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 3, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(3, 4);
     declare(2, false);
     declare(3, false);
     fill_isr(0);
@@ -648,11 +637,7 @@ static void a_move_ends_when_all_but_one_are_lost(void **state) {
 static void a_move_ends_when_only_the_one_that_came_is_left(void **state) {
     (void)state;
     make_cluster(6, 3, 1, 3, 3);
-    change_node(3, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 3, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(3, 4);
     hand_over_to(0, 4);
     declare(1, false);
     declare(2, false);
@@ -674,11 +659,7 @@ static void a_move_ends_when_only_the_one_that_came_is_left(void **state) {
 static void r12_a_move_ends_under_a_forced_leader(void **state) {
     (void)state;
     make_cluster(6, 3, 1, 3, 3);
-    change_node(1, COMMAND_NODE_DRAIN);
-    pass(WATCH_MS);
-    assert_step(MOVES_START, 0, 1, 4);
-    obey();
-    fill_isr(0);
+    drain_until_joined(1, 4);
     for (uint32_t node = 1; node <= 3; node++) declare(node, false);
     assert_int_equal(apply((struct log_command){.kind = COMMAND_FORCE_LEADER,
                                                 .force_leader = {0, catalog.shards[0].config_version, 4}}),
@@ -814,9 +795,7 @@ static void it_comes_to_rest(void **state) {
 static uint64_t committed[64], held[64][MAP_NODES_MAX + 1];
 static uint32_t hosts[MAP_NODES_MAX + 1]; /* by node */
 
-static bool may_lead(const struct map_shard *shard, uint32_t node) {
-    return shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node);
-}
+static bool may_lead(const struct map_shard *shard, uint32_t node) { return shard_record_is_counted(shard, node); }
 
 /* Whoever leads has all that was committed, or somebody's data is lost; and what more is committed all members have. */
 static void commit(uint32_t i) {
@@ -861,7 +840,7 @@ static void let_one_act(uint32_t i, bool joins) {
         }
     }
     bool goes = shard->move_from != 0 && shard->leader == shard->move_from;
-    bool came = shard_record_in_isr(shard, shard->move_to) && is_alive(shard->move_to);
+    bool came = map_in_isr(shard, shard->move_to) && is_alive(shard->move_to);
     if (goes && came) hand_over_to(i, shard->move_to);
     if (shard->wanted_leader != 0 && is_alive(shard->wanted_leader)) hand_over_to(i, shard->wanted_leader);
     commit(i);

@@ -71,7 +71,7 @@ static bool find_replacement(const struct map_shard *shard, const uint32_t heirs
         bool goes =
             node == shard->move_from && shard->isr_count >= shard->min_isr; /* and is not needed until then */
         if (goes) continue;
-        if (shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node)) continue;
+        if (shard_record_is_counted(shard, node)) continue;
         replacement->from = node;
         replacement->to = heirs[node];
         return true;

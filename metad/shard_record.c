@@ -12,17 +12,12 @@ static bool ids_have(const uint32_t *ids, uint32_t count, uint32_t id) {
     return false;
 }
 
-bool shard_record_in_isr(const struct map_shard *shard, uint32_t node) {
-    return ids_have(shard->isr, shard->isr_count, node);
-}
-
 bool shard_record_is_eligible(const struct map_shard *shard, uint32_t node) {
     return ids_have(shard->eligible, shard->eligible_count, node);
 }
 
-/* Whether it may hold what was committed and others have lost. */
-static bool is_counted(const struct map_shard *shard, uint32_t node) {
-    return shard_record_in_isr(shard, node) || shard_record_is_eligible(shard, node);
+bool shard_record_is_counted(const struct map_shard *shard, uint32_t node) {
+    return map_in_isr(shard, node) || shard_record_is_eligible(shard, node);
 }
 
 /* Every one a replica of the shard, none twice. */
@@ -45,12 +40,12 @@ bool shard_record_is_sound(const struct map_shard *shard) {
     if (!ids_are_replicas(shard, shard->isr, shard->isr_count)) return false;
     if (!ids_are_replicas(shard, shard->eligible, shard->eligible_count)) return false;
     for (uint32_t i = 0; i < shard->eligible_count; i++) {
-        if (shard_record_in_isr(shard, shard->eligible[i])) return false;
+        if (map_in_isr(shard, shard->eligible[i])) return false;
     }
     if (shard->isr_count >= shard->min_isr && shard->eligible_count > 0) return false;
-    if (!shard_record_in_isr(shard, shard->leader) || !move_is_sound(shard)) return false;
+    if (!map_in_isr(shard, shard->leader) || !move_is_sound(shard)) return false;
     if (shard->wanted_leader == 0) return true;
-    return shard->wanted_leader != shard->leader && shard_record_in_isr(shard, shard->wanted_leader);
+    return shard->wanted_leader != shard->leader && map_in_isr(shard, shard->wanted_leader);
 }
 
 static int refuse(const char **text, int err, const char *why) {
@@ -72,7 +67,7 @@ static const struct map_node *node_of(const struct map_shard *shard, const struc
 
 /* Ends every change. A wish for a node that may not lead any more, or that leads, is over. */
 static void finish(struct map_shard *shard) {
-    if (shard->wanted_leader == shard->leader || !shard_record_in_isr(shard, shard->wanted_leader)) {
+    if (shard->wanted_leader == shard->leader || !map_in_isr(shard, shard->wanted_leader)) {
         shard->wanted_leader = 0;
     }
     shard->config_version++;
@@ -92,7 +87,7 @@ static void set_isr(struct map_shard *shard, const uint32_t *isr, uint32_t count
     shard->eligible_count = 0;
     if (count >= shard->min_isr) return;
     for (uint32_t i = 0; i < holder_count; i++) {
-        if (holders[i] == lost || shard_record_in_isr(shard, holders[i])) continue;
+        if (holders[i] == lost || map_in_isr(shard, holders[i])) continue;
         shard->eligible[shard->eligible_count++] = holders[i];
     }
 }
@@ -161,7 +156,7 @@ static int check_epoch(const struct map_shard *shard, uint64_t epoch, const char
 static bool joiners_are_current(const struct map_shard *shard, const struct map_node *const nodes[],
                                 const struct shard_change *change) {
     for (uint32_t i = 0; i < change->isr_count; i++) {
-        if (shard_record_in_isr(shard, change->isr[i]) || PLANTED(STALE_JOINER)) continue;
+        if (map_in_isr(shard, change->isr[i]) || PLANTED(STALE_JOINER)) continue;
         if (node_of(shard, nodes, change->isr[i])->incarnation != change->incarnations[i]) return false;
     }
     return true;
@@ -204,9 +199,9 @@ static int change_isr(struct map_shard *shard, const struct map_node *const node
 /* R11: from the isr, the old leader leaves it unless that takes it below min_isr; then it counts until it is replaced or
  * back. From eligible, the claimant is alone in it. */
 static int claim(struct map_shard *shard, const struct map_node *sender, const char **text) {
-    bool in_isr = shard_record_in_isr(shard, sender->id);
+    bool in_isr = map_in_isr(shard, sender->id);
     if (leads(shard, sender)) return refuse(text, SK_CONFLICT, "the sender leads the shard already");
-    if (!is_counted(shard, sender->id)) {
+    if (!shard_record_is_counted(shard, sender->id)) {
         return refuse(text, SK_UNAVAILABLE, "the sender may lack what was committed");
     }
     if (!sender->alive) return refuse(text, SK_UNAVAILABLE, "the sender counts as dead");
@@ -229,7 +224,7 @@ static int hand_over(struct map_shard *shard, const struct map_node *const nodes
     int err = check_epoch(shard, change->leader_epoch, text);
     if (err != SK_OK) return err;
     if (change->node == shard->leader) return refuse(text, SK_BADREQUEST, "the sender leads the shard already");
-    if (!shard_record_in_isr(shard, change->node)) {
+    if (!map_in_isr(shard, change->node)) {
         return refuse(text, SK_UNAVAILABLE, "the node to lead is not in sync");
     }
     const struct map_node *to = node_of(shard, nodes, change->node);
@@ -243,7 +238,7 @@ static int hand_over(struct map_shard *shard, const struct map_node *const nodes
 /* R31. Below min_isr, too: a replica without the data makes nothing safer by being counted. */
 static int retire(struct map_shard *shard, uint32_t node, const char **text) {
     if (node == shard->leader) return refuse(text, SK_BADREQUEST, "a leader does not retire itself");
-    if (!is_counted(shard, node)) {
+    if (!shard_record_is_counted(shard, node)) {
         return refuse(text, SK_BADREQUEST, "the node is neither in sync nor eligible");
     }
     uint32_t isr[MAP_REPLICAS_MAX];
@@ -284,7 +279,7 @@ static int check_successor(const struct map_shard *shard, const struct map_node 
         return change->successor == 0 ? SK_OK
                                       : refuse(text, SK_BADREQUEST, "the leader stays, and has no successor");
     }
-    if (change->successor == shard->leader || !shard_record_in_isr(shard, change->successor)) {
+    if (change->successor == shard->leader || !map_in_isr(shard, change->successor)) {
         return refuse(text, SK_UNAVAILABLE, "the node to lead is not in sync");
     }
     if (!node_of(shard, nodes, change->successor)->alive) {
@@ -304,7 +299,7 @@ int shard_record_rebuild(struct map_shard *shard, const struct map_node *const n
     }
     uint32_t isr[MAP_REPLICAS_MAX];
     uint32_t count = copy_without(shard->isr, shard->isr_count, change->node, isr);
-    bool counts = is_counted(shard, change->node);
+    bool counts = shard_record_is_counted(shard, change->node);
     if (counts && count < shard->min_isr) {
         return refuse(text, SK_UNAVAILABLE, "without that replica too few are in sync");
     }
@@ -343,7 +338,7 @@ int shard_record_wish(struct map_shard *shard, const struct map_node *const node
     if (node == 0) return withdraw_wish(shard, text);
     const struct map_node *to = node_of(shard, nodes, node);
     if (to == NULL) return refuse(text, SK_NOT_FOUND, "the node has no replica of the shard");
-    if (!shard_record_in_isr(shard, node)) return refuse(text, SK_UNAVAILABLE, "the node is not in sync");
+    if (!map_in_isr(shard, node)) return refuse(text, SK_UNAVAILABLE, "the node is not in sync");
     if (node == shard->leader && !preferred) return refuse(text, SK_CONFLICT, "the node leads the shard already");
     if (!to->alive) return refuse(text, SK_UNAVAILABLE, "the node counts as dead");
     if (preferred) prefer(shard, node);
@@ -372,7 +367,7 @@ int shard_record_replace(struct map_shard *shard, const struct map_node *const n
     if (dead->alive) return refuse(text, SK_CONFLICT, "the node is alive");
     int err = check_newcomer(shard, to, text);
     if (err != SK_OK) return err;
-    if (is_counted(shard, from)) {
+    if (shard_record_is_counted(shard, from)) {
         return refuse(text, SK_CONFLICT, "the node may hold what was committed");
     }
     for (uint32_t i = 0; i < shard->replica_count; i++) {
@@ -451,7 +446,7 @@ int shard_record_start_move(struct map_shard *shard, const struct map_node *cons
 int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, const char **text) {
     if (config_version != shard->config_version) return has_changed(text);
     if (shard->move_to == 0) return refuse(text, SK_CONFLICT, "no replica of the shard moves");
-    if (!shard_record_in_isr(shard, shard->move_to)) {
+    if (!map_in_isr(shard, shard->move_to)) {
         return refuse(text, SK_UNAVAILABLE, "the replica that came is not in sync");
     }
     if (shard->leader == shard->move_from) return refuse(text, SK_UNAVAILABLE, "the replica that is to go leads");
@@ -461,7 +456,7 @@ int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, c
     if (shard->move_from == 0 && placement_min_isr(shard->replica_count) > min_isr) {
         min_isr = placement_min_isr(shard->replica_count);
     }
-    bool fewer_count = is_counted(shard, shard->move_from) || min_isr > shard->min_isr;
+    bool fewer_count = shard_record_is_counted(shard, shard->move_from) || min_isr > shard->min_isr;
     if (fewer_count && count < min_isr) return refuse(text, SK_UNAVAILABLE, "too few replicas would be in sync");
     shard->min_isr = min_isr;
     set_isr(shard, isr, count, 0);
@@ -478,7 +473,7 @@ int shard_record_finish_move(struct map_shard *shard, uint64_t config_version, c
 int shard_record_cancel_move(struct map_shard *shard, uint64_t config_version, const char **text) {
     if (config_version != shard->config_version) return has_changed(text);
     if (shard->move_to == 0) return refuse(text, SK_CONFLICT, "no replica of the shard moves");
-    if (is_counted(shard, shard->move_to)) {
+    if (shard_record_is_counted(shard, shard->move_to)) {
         return refuse(text, SK_CONFLICT, "the replica that came may hold what was committed");
     }
     remove_replica(shard, shard->move_to);

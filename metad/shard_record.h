@@ -12,8 +12,10 @@
 
 bool shard_record_is_sound(const struct map_shard *shard);
 
-bool shard_record_in_isr(const struct map_shard *shard, uint32_t node);
 bool shard_record_is_eligible(const struct map_shard *shard, uint32_t node);
+
+/* One of both: it may hold what was committed and others have lost. */
+bool shard_record_is_counted(const struct map_shard *shard, uint32_t node);
 
 /* A new shard in epoch 1 on `count` nodes, the first of which leads. All replicas are empty, so all are in sync. They get
  * the ids from `first_replica_id` on. */

@@ -472,7 +472,7 @@ static void r24_nobody_is_rebuilt_while_the_isr_is_short(void **state) {
     be_short(5);
     for (uint32_t node = 1; node <= NODES; node++) {
         if (node == shard.leader || map_find_replica(&shard, node) == NULL) continue;
-        bool counted = shard_record_in_isr(&shard, node) || shard_record_is_eligible(&shard, node);
+        bool counted = map_in_isr(&shard, node) || shard_record_is_eligible(&shard, node);
         assert_int_equal(rebuild(shard.leader, node, 0), counted ? SK_UNAVAILABLE : SK_OK);
     }
 }

@@ -356,13 +356,6 @@ static inline struct passed passed_of(struct cluster *cluster, uint32_t from, ui
     return passed;
 }
 
-static inline bool in_isr(const struct map_shard *record, uint32_t node) {
-    for (uint32_t i = 0; i < record->isr_count; i++) {
-        if (record->isr[i] == node) return true;
-    }
-    return false;
-}
-
 /* ---- nodes ---- */
 
 static inline void tell_peers(struct cluster *cluster, uint32_t node, enum lane_peer_news news) {

@@ -107,7 +107,7 @@ static void start_with_data(struct cluster *cluster) {
 static bool is_missed(const struct cluster *cluster, uint32_t id) {
     for (uint32_t shard = 0; shard < SHARDS; shard++) {
         const struct map_shard *record = &cluster->map->shards[shard];
-        if (in_isr(record, id) && record->isr_count > record->min_isr) return false;
+        if (map_in_isr(record, id) && record->isr_count > record->min_isr) return false;
     }
     return true;
 }

@@ -433,19 +433,12 @@ void leader_on_rebuild(struct replica *replica, const struct replica_event *even
     }
 }
 
-static bool was_in_isr(const struct map_shard *old, uint32_t node) {
-    for (uint32_t i = 0; i < old->isr_count; i++) {
-        if (old->isr[i] == node) return true;
-    }
-    return false;
-}
-
 /* Under the same leader: who came and who went. The replicas may stand in another order now. */
 void leader_on_config(struct replica *replica, const struct map_shard *old, uint64_t now_us) {
     uint32_t isr = replica_isr(replica);
     for (uint32_t i = 0; i < replica->config.replica_count; i++) {
         struct progress *progress = &replica->progress[i];
-        bool was_in = was_in_isr(old, progress->node);
+        bool was_in = map_in_isr(old, progress->node);
         bool steady = progress->joined_us == 0 || now_us - progress->joined_us > STEADY_US;
         if (was_in && !is_in(isr, i)) { /* R18 */
             uint64_t back_off_us = steady ? BACK_OFF_US : progress->back_off_us * 2;

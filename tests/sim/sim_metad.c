@@ -26,7 +26,7 @@ uint32_t sim_metad_host_of(const struct sim *sim, uint32_t node) {
 
 bool sim_metad_may_lead(const struct sim *sim, uint32_t node) {
     const struct map_shard *record = &sim->metad.record;
-    return shard_record_in_isr(record, node) || shard_record_is_eligible(record, node);
+    return shard_record_is_counted(record, node);
 }
 
 bool sim_metad_is_intact(const struct sim *sim, uint32_t node) {

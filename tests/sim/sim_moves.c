@@ -37,7 +37,7 @@ static bool start(struct sim *sim, uint32_t from, uint32_t to) {
 static void take_unjoined(struct map_shard *record) {
     for (uint32_t i = 0; i < record->isr_count; i++) {
         bool goes = record->isr[i] == record->move_from && record->leader != record->move_from;
-        if (goes && !shard_record_in_isr(record, record->move_to)) record->isr[i] = record->move_to;
+        if (goes && !map_in_isr(record, record->move_to)) record->isr[i] = record->move_to;
     }
 }
 
@@ -125,7 +125,7 @@ static bool go_on(struct sim *sim) {
     struct map_shard *record = &metad->record;
     if (finish(sim)) return true;
     if (is_silent(sim, record->move_to, AWAY_US) && cancel(sim)) return true;
-    bool joined = shard_record_in_isr(record, record->move_to);
+    bool joined = map_in_isr(record, record->move_to);
     if (joined && record->leader == record->move_from && record->wanted_leader == 0) {
         const struct map_node *nodes[MAP_REPLICAS_MAX];
         const char *text;

@@ -3,37 +3,41 @@
 #include "check.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <nng/nng.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <sys/socket.h>
 
 typedef void stream_operation(nng_stream *stream, nng_aio *aio);
+typedef ssize_t message_operation(int fd, const struct msghdr *message, int flags);
 
 /* Written before main, and only read from then on. */
 static stream_operation *library_recv, *library_send;
-static bool library_forgets;
+static message_operation *library_sendmsg;
+static bool library_is_defective;
 
-static atomic_uint_fast64_t ended;
+static atomic_uint_fast64_t ended, resets;
 
-static stream_operation *find(const char *name) {
-    stream_operation *found;
+/* `function` points to a pointer to one: C has no cast for it, POSIX promises that the bytes are the same. */
+static void find(const char *name, void *function) {
     void *symbol = dlsym(RTLD_NEXT, name);
     sk_assert(symbol != NULL);
-    memcpy(&found, &symbol, sizeof found); /* C has no cast for it, POSIX promises it */
-    return found;
+    memcpy(function, &symbol, sizeof symbol);
 }
 
 __attribute__((constructor)) static void find_library(void) {
-    library_recv = find("nng_stream_recv");
-    library_send = find("nng_stream_send");
-    library_forgets = strcmp(nng_version(), "1.5.2") == 0;
+    find("nng_stream_recv", &library_recv);
+    find("nng_stream_send", &library_send);
+    find("sendmsg", &library_sendmsg);
+    library_is_defective = strcmp(nng_version(), "1.5.2") == 0;
 }
 
 /* Nothing but the refusal leaves NNG_ECANCELED here. The transports stop an aio with that result only after they have
  * closed it, which ends what it does with NNG_ECLOSED; and the callback of one that has ended already waits for the
  * lock which our caller holds. */
 static void end_if_refused(nng_aio *aio) {
-    if (!library_forgets || nng_aio_result(aio) != NNG_ECANCELED) return;
+    if (!library_is_defective || nng_aio_result(aio) != NNG_ECANCELED) return;
     atomic_fetch_add(&ended, 1);
     nng_aio_finish(aio, NNG_ECLOSED);
 }
@@ -48,4 +52,15 @@ void nng_stream_send(nng_stream *stream, nng_aio *aio) {
     end_if_refused(aio);
 }
 
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
+    ssize_t sent = library_sendmsg(fd, message, flags);
+    if (sent < 0 && errno == EPIPE && library_is_defective) {
+        atomic_fetch_add(&resets, 1);
+        errno = ECONNRESET;
+    }
+    return sent;
+}
+
 uint64_t nng_guard_ended(void) { return atomic_load(&ended); }
+
+uint64_t nng_guard_resets(void) { return atomic_load(&resets); }

@@ -149,6 +149,7 @@ class Chaos:
             self.remember(failed=1)
             self.failed(f"{directory.name} round {trial.rounds}", failure)
             write_stacks(cluster)
+            self.write_connections(directory)
         finally:
             self.add(trial)
             cluster.kill_all()
@@ -182,6 +183,13 @@ class Chaos:
         self.failures.append((name, f"{type(failure).__name__}: {failure}"))
         self.say(f"FAILED {name}; what is left of it lies in {self.directory}")
         traceback.print_exception(failure)
+
+    def write_connections(self, directory):
+        """Of each host, into a file: what has arrived that nobody reads, what was sent that nobody takes?"""
+        for name in self.network.names():
+            with open(directory / f"{name}.connections", "w", encoding="utf-8") as file:
+                subprocess.run(self.network.command(name, ["ss", "-tanpo"]), stdout=file, stderr=subprocess.STDOUT, timeout=60,
+                               check=False)
 
     def add(self, trial):
         self.recoveries += trial.recoveries

@@ -1,6 +1,7 @@
 #include "change_sender.h"
 
 #include "check.h"
+#include "clock.h"
 #include "error.h"
 #include "limits.h"
 #include "log.h"
@@ -10,8 +11,10 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #define CALL_MS       1000u
+#define AGAIN_MS      20u /* after an answer that came at once and was of no use */
 #define CLOSE_GRACE_S 1
 
 /* At most one change for each shard. */
@@ -185,15 +188,27 @@ static void note_answer(struct change_sender *sender, uint32_t count, int rc, co
     }
 }
 
+/* Until metad has decided, while there is time: a new leader of its group may be there in a moment, and whoever asked waits. A
+ * change holds for one version of the record, so one that was done and is asked for again is refused. */
+static int ask_metad(struct change_sender *sender, char *text, size_t text_bytes) {
+    uint64_t deadline_ms = clock_boottime_ms() + CALL_MS;
+    int rc = sender->params.failed ? SK_ENOMEM : connect_client(sender);
+    for (uint64_t now_ms; rc == SK_OK && (now_ms = clock_boottime_ms()) < deadline_ms;) {
+        rc = metad_client_call(sender->client, "change", buffer_slice(&sender->params),
+                               (uint32_t)(deadline_ms - now_ms), &sender->result, text, text_bytes);
+        bool may_pass = rc == SK_ETIMEDOUT || rc == SK_ENET || rc == SK_RETRY || rc == SK_NOT_LEADER;
+        if (!may_pass || is_closing(sender) || clock_boottime_ms() + AGAIN_MS >= deadline_ms) break;
+        usleep(AGAIN_MS * 1000);
+        rc = SK_OK;
+    }
+    return rc;
+}
+
 static void send_some(struct change_sender *sender, const struct shard_change *changes, uint32_t count) {
     char text[256] = "";
     uint64_t version = 0;
     encode_params(sender, changes, count);
-    int rc = sender->params.failed ? SK_ENOMEM : connect_client(sender);
-    if (rc == SK_OK) {
-        rc = metad_client_call(sender->client, "change", buffer_slice(&sender->params), CALL_MS, &sender->result,
-                               text, sizeof text);
-    }
+    int rc = ask_metad(sender, text, sizeof text);
     if (rc == SK_OK) rc = read_result(buffer_slice(&sender->result), changes, count, &version);
     note_answer(sender, count, rc, text);
     sender->options.done_cb(sender->options.arg, rc == SK_OK ? version : 0);

@@ -1,7 +1,7 @@
 /* Changes of shards' records on their way to metad (shard_change.h). Whoever wants one adds it; one thread sends what has
  * gathered in one request, and the next when that is answered or lost. So a change never waits for a heartbeat, nor a
- * heartbeat for a change, and many at once are one request. Nothing is sent twice: whoever asked sees a newer map, or
- * asks again. */
+ * heartbeat for a change, and many at once are one request. What metad has not answered is sent again for a second, and then
+ * forgotten: whoever asked sees a newer map, or asks again. */
 #pragma once
 
 #include "shard_change.h"

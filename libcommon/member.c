@@ -23,6 +23,7 @@
 #define REGISTER_AGAIN_MS 200u
 #define CLOSE_GRACE_S     1
 #define MAP_ASK_MS        1000u
+#define LOST_AGAIN_MS     100u /* after a request that metad has not answered: another server may lead in a moment */
 /* After a fetch that brought nothing: whoever asked was told by someone who knows more than the metad we reach. */
 #define MAP_REPEAT_MS       20u
 #define PUBLICATION_PREFIX  "map"
@@ -358,7 +359,9 @@ static void do_heartbeat(struct member *member) {
     if (rc == SK_OK) rc = decode_heartbeat(buffer_slice(&member->result), &version);
     note_answer(member, rc);
     uint64_t now_us = clock_boottime_us();
-    member->heartbeat_us = now_us + member->options.heartbeat_ms * (uint64_t)1000;
+    uint32_t pause_ms = member->options.heartbeat_ms;
+    if (member->state == LOST && LOST_AGAIN_MS < pause_ms) pause_ms = LOST_AGAIN_MS;
+    member->heartbeat_us = now_us + pause_ms * (uint64_t)1000;
     if (rc == SK_REMOVED) {
         refused(member, rc);
     } else if (rc == SK_NOT_FOUND) {
@@ -412,7 +415,7 @@ static void fetch_map(struct member *member) {
     bool news = map != NULL && give_map(member, map);
     map_unref(map);
     uint64_t now_us = clock_boottime_us();
-    member->map_us = now_us + MAP_ASK_MS * 1000u;
+    member->map_us = now_us + (member->state == LOST ? LOST_AGAIN_MS : MAP_ASK_MS) * 1000u;
     member->fetch_least_us = news ? now_us : now_us + MAP_REPEAT_MS * 1000u;
     buffer_clear(&member->result, 1u << 20);
 }

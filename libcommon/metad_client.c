@@ -13,11 +13,15 @@
 #include <stdlib.h>
 
 #define TARGETS_MAX        16u
-#define ADDRESS_BYTES      256u
+#define ADDRESS_BYTES      280u /* more than a scheme and a name (metad_names.h) */
 #define RECONNECT_MS_LEAST 20
 #define RECONNECT_MS_MOST  500
 /* What one address of several gets to connect, before the next one is tried; the turn goes on while there is time. */
 #define CONNECT_MS_MOST 300u
+/* What one address of several gets to answer at first: its server may have been stopped, while another leads by now. Twice as much
+ * after each that did not, since it may be metad that is slow; and this again after an answer. */
+#define ANSWER_MS_LEAST 300u
+#define ANSWER_MS_MOST  10000u
 /* Who has not connected for so long dials anew: TCP's own tries come ever more rarely, and after a long cut the next would
  * be seconds after its end. */
 #define DIAL_MS 1000u
@@ -39,6 +43,7 @@ struct metad_client {
     size_t given;   /* targets named at the start; the others were named by NOT_LEADER answers */
     size_t count;   /* of targets */
     size_t current; /* where the next call goes first */
+    uint32_t answer_ms;
     uint32_t msgid;
     struct buffer request;
     nng_aio *aio;
@@ -135,6 +140,7 @@ static int add_targets(struct metad_client *client, const char *addresses) {
 int metad_client_new(struct metad_client **client, const char *addresses) {
     struct metad_client *made = calloc(1, sizeof *made);
     if (made == NULL) return SK_ENOMEM;
+    made->answer_ms = ANSWER_MS_LEAST;
     buffer_init(&made->request);
     int rc = error_from_nng(nng_aio_alloc(&made->aio, NULL, NULL));
     if (rc == SK_OK) rc = add_targets(made, addresses);
@@ -253,6 +259,14 @@ static void note_send(struct target *target, int rc, uint64_t begin_ms) {
     (void)open_target(target); /* if it fails, the next send will time out too */
 }
 
+static uint32_t least(uint32_t a, uint32_t b) { return a < b ? a : b; }
+
+/* By when the current target has to answer, with `deadline_ms` for the whole call. */
+static uint64_t answer_deadline(const struct metad_client *client, uint64_t deadline_ms) {
+    uint64_t most_ms = clock_boottime_ms() + client->answer_ms;
+    return client->count == 1 || deadline_ms < most_ms ? deadline_ms : most_ms;
+}
+
 /* One request to one server, connection included. `sent` tells whether it may have arrived. */
 static int call_target(struct metad_client *client, struct target *target, uint32_t connect_ms,
                        uint64_t deadline_ms, struct buffer *result, char *text, size_t text_bytes, bool *sent) {
@@ -263,8 +277,10 @@ static int call_target(struct metad_client *client, struct target *target, uint3
     if (rc != SK_OK) return fail(rc, "no connection to metad", target, text, text_bytes);
     *sent = true;
     uint64_t now_ms = clock_boottime_ms();
+    uint64_t until_ms = answer_deadline(client, deadline_ms);
     nng_msg *msg = NULL;
-    rc = receive_reply(client, target, now_ms < deadline_ms ? (uint32_t)(deadline_ms - now_ms) : 0, &msg);
+    rc = receive_reply(client, target, now_ms < until_ms ? (uint32_t)(until_ms - now_ms) : 0, &msg);
+    client->answer_ms = rc != SK_ETIMEDOUT ? ANSWER_MS_LEAST : least(2 * client->answer_ms, ANSWER_MS_MOST);
     if (rc != SK_OK) return fail(rc, "no answer from metad", target, text, text_bytes);
     struct slice answer_text, answer;
     rc = read_reply(slice_of(nng_msg_body(msg), nng_msg_len(msg)), client->msgid, &answer_text, &answer);
@@ -349,8 +365,10 @@ int metad_client_call(struct metad_client *client, const char *method, struct sl
             rc = SK_ECLOSED;
             break;
         }
-        if (rc == SK_NOT_LEADER) {
-            if (!follow_leader(client, reason)) next_target(client);
+        /* Who hears of no leader may be cut off from the others, and not from us. */
+        bool may_know = rc == SK_RETRY && client->count > 1;
+        if (rc == SK_NOT_LEADER || may_know) {
+            if (may_know || !follow_leader(client, reason)) next_target(client);
             if (++refusals > client->given + 1) break;
         } else if (!sent) {
             next_target(client);

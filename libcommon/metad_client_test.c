@@ -275,6 +275,38 @@ static void test_the_next_address_in_turn(void **state) {
     fake_stop(&fake);
 }
 
+/* Stopped, or cut off from the others. */
+static void test_one_of_several_is_of_no_use(void **state) {
+    (void)state;
+    static const int useless[] = {FAKE_SILENT, SK_RETRY};
+    for (int i = 0; i < 2; i++) {
+        struct script one = {.rc = useless[i], .text = "no leader is known"}, other = {.rc = SK_OK};
+        struct fake_metad fakes[2];
+        fake_start(&fakes[0], a_address, follow_script, &one);
+        fake_start(&fakes[1], b_address, follow_script, &other);
+        struct metad_client *client = new_client(both);
+        assert_int_equal(call(client, LONG_MS), useless[i] == FAKE_SILENT ? SK_ETIMEDOUT : SK_OK);
+        for (int j = 0; j < 3; j++) assert_int_equal(call(client, LONG_MS), SK_OK);
+        assert_int_equal(one.calls, 1);
+        metad_client_free(client);
+        for (int j = 0; j < 2; j++) fake_stop(&fakes[j]);
+    }
+}
+
+static void test_none_of_several_knows(void **state) {
+    (void)state;
+    struct script one = {.rc = SK_RETRY, .text = "no leader is known"}, other = one;
+    struct fake_metad fakes[2];
+    fake_start(&fakes[0], a_address, follow_script, &one);
+    fake_start(&fakes[1], b_address, follow_script, &other);
+    struct metad_client *client = new_client(both);
+    assert_int_equal(call(client, LONG_MS), SK_RETRY);
+    assert_string_equal(text, "no leader is known");
+    assert_int_equal(one.calls + other.calls, 4); /* and no more: whoever calls waits a little */
+    metad_client_free(client);
+    for (int j = 0; j < 2; j++) fake_stop(&fakes[j]);
+}
+
 static void test_follows_to_the_leader(void **state) {
     (void)state;
     char where[128];
@@ -389,6 +421,8 @@ int main(void) {
         TEST(test_never_sent_twice),
         TEST(test_a_connection_that_breaks_is_told),
         TEST(test_the_next_address_in_turn),
+        TEST(test_one_of_several_is_of_no_use),
+        TEST(test_none_of_several_knows),
         TEST(test_follows_to_the_leader),
         TEST(test_no_leader),
         TEST(test_many_named_leaders),

@@ -13,11 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define POLL_US  20000
-#define DYING_MS 300 /* a supervisor that was just killed may still be there */
+#define POLL_US      20000
+#define SECRET_BYTES 32
+#define DYING_MS     300 /* a supervisor that was just killed may still be there */
 
 static int join(char room[PATH_MAX], const char *path, const char *name) {
     int size = snprintf(room, PATH_MAX, "%s/%s", path, name);
@@ -119,10 +121,11 @@ int cluster_dir_read_settings(const char *path, struct cluster_settings *setting
     if (join(file, path, "up.settings") != SK_OK) return SK_NOT_FOUND;
     FILE *in = fopen(file, "re");
     if (in == NULL) return SK_NOT_FOUND;
-    int count = fscanf(in, "nodes %" SCNu64 " shards %" SCNu64 " lanes %" SCNu64, &settings->nodes,
-                       &settings->shards, &settings->lanes);
+    int count = fscanf(in, "nodes %" SCNu64 " shards %" SCNu64 " lanes %" SCNu64 " metads %" SCNu64,
+                       &settings->nodes, &settings->shards, &settings->lanes, &settings->metads);
     fclose(in);
-    return count == 3 ? SK_OK : SK_ECORRUPT;
+    if (count == 3) settings->metads = 1; /* written before there could be more */
+    return count >= 3 ? SK_OK : SK_ECORRUPT;
 }
 
 int cluster_dir_write_settings(const char *path, const struct cluster_settings *settings) {
@@ -130,9 +133,32 @@ int cluster_dir_write_settings(const char *path, const struct cluster_settings *
     if (join(file, path, "up.settings") != SK_OK || join(made, path, "up.settings.new") != SK_OK) return SK_EIO;
     FILE *out = fopen(made, "we");
     if (out == NULL) return error_from_errno(errno);
-    fprintf(out, "nodes %" PRIu64 "\nshards %" PRIu64 "\nlanes %" PRIu64 "\n", settings->nodes, settings->shards,
-            settings->lanes);
+    fprintf(out, "nodes %" PRIu64 "\nshards %" PRIu64 "\nlanes %" PRIu64 "\nmetads %" PRIu64 "\n", settings->nodes,
+            settings->shards, settings->lanes, settings->metads);
     bool written = fflush(out) == 0 && fsync(fileno(out)) == 0;
+    int number = errno;
+    if (fclose(out) != 0 || !written) return error_from_errno(number);
+    return rename(made, file) == 0 ? SK_OK : error_from_errno(errno);
+}
+
+/* Whole or not at all, as the settings. */
+int cluster_dir_make_secret(const char *path, const char *name) {
+    char file[PATH_MAX], made[PATH_MAX];
+    uint8_t bytes[SECRET_BYTES];
+    if (join(file, path, name) != SK_OK || join(made, path, "secret.new") != SK_OK) return SK_EIO;
+    if (access(file, F_OK) == 0) return SK_OK;
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes) return SK_EIO;
+    (void)unlink(made); /* it would keep its owner and mode */
+    int fd = open(made, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    FILE *out = fd < 0 ? NULL : fdopen(fd, "w");
+    if (out == NULL) {
+        int number = errno;
+        if (fd >= 0) close(fd);
+        return error_from_errno(number);
+    }
+    for (size_t i = 0; i < sizeof bytes; i++) fprintf(out, "%02x", bytes[i]);
+    fprintf(out, "\n");
+    bool written = fflush(out) == 0 && fsync(fd) == 0;
     int number = errno;
     if (fclose(out) != 0 || !written) return error_from_errno(number);
     return rename(made, file) == 0 ? SK_OK : error_from_errno(errno);

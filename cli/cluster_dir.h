@@ -6,9 +6,9 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* Fixed when the cluster is created. 0: not known. */
+/* As the cluster was created, and what has been added since. 0: not known. */
 struct cluster_settings {
-    uint64_t nodes, shards, lanes;
+    uint64_t nodes, shards, lanes, metads;
 };
 
 /* Makes the directory, and log/ in it. SK_OK, or SK_EIO and `text` says what and where. */
@@ -27,3 +27,7 @@ int cluster_dir_read_settings(const char *path, struct cluster_settings *setting
 
 /* SK_OK, SK_EIO, SK_ENOSPC. */
 int cluster_dir_write_settings(const char *path, const struct cluster_settings *settings);
+
+/* Makes the file that metad's servers share, if it is not there: random, and nobody else's to read. SK_OK, SK_EIO,
+ * SK_ENOSPC. */
+int cluster_dir_make_secret(const char *path, const char *name);

@@ -28,8 +28,15 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     struct fixture *fixture = *state;
-    static const char *const names[] = {
-        "a/b/log", "a/b/up.lock", "a/b/up.settings", "a/b/up.settings.new", "a/b", "a", ""};
+    static const char *const names[] = {"a/b/log",
+                                        "a/b/up.lock",
+                                        "a/b/up.settings",
+                                        "a/b/up.settings.new",
+                                        "a/b/secret",
+                                        "a/b/secret.new",
+                                        "a/b",
+                                        "a",
+                                        ""};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s", fixture->root, names[i]);
@@ -108,7 +115,7 @@ static void orphans_hold_it_and_are_waited_for(void **state) {
 
 static void settings_are_kept(void **state) {
     struct fixture *fixture = *state;
-    struct cluster_settings written = {.nodes = 3, .shards = 64, .lanes = 2}, read = {0};
+    struct cluster_settings written = {.nodes = 3, .shards = 64, .lanes = 2, .metads = 5}, read = {0};
     assert_int_equal(cluster_dir_make(fixture->path, fixture->text, sizeof fixture->text), SK_OK);
     assert_int_equal(cluster_dir_read_settings(fixture->path, &read), SK_NOT_FOUND);
     assert_int_equal(cluster_dir_write_settings(fixture->path, &written), SK_OK);
@@ -123,6 +130,59 @@ static void settings_are_kept(void **state) {
     assert_int_equal(cluster_dir_write_settings("/dev/null", &written), SK_EIO);
 }
 
+/* Settings of a version that had one metad. */
+static void old_settings_have_one_metad(void **state) {
+    struct fixture *fixture = *state;
+    struct cluster_settings read = {0};
+    char path[256];
+    assert_int_equal(cluster_dir_make(fixture->path, fixture->text, sizeof fixture->text), SK_OK);
+    snprintf(path, sizeof path, "%s/up.settings", fixture->path);
+    FILE *file = fopen(path, "w");
+    fputs("nodes 3\nshards 64\nlanes 2\n", file);
+    fclose(file);
+    assert_int_equal(cluster_dir_read_settings(fixture->path, &read), SK_OK);
+    assert_int_equal(read.lanes, 2);
+    assert_int_equal(read.metads, 1);
+}
+
+static void read_secret(const struct fixture *fixture, char secret[128]) {
+    char path[256];
+    snprintf(path, sizeof path, "%s/secret", fixture->path);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    secret[fread(secret, 1, 127, file)] = 0;
+    fclose(file);
+}
+
+static void a_secret_is_made_once(void **state) {
+    struct fixture *fixture = *state;
+    char path[256], first[128], again[128];
+    struct stat info;
+    assert_int_equal(cluster_dir_make_secret(fixture->path, "secret"), SK_EIO); /* there is no directory yet */
+    assert_int_equal(cluster_dir_make(fixture->path, fixture->text, sizeof fixture->text), SK_OK);
+    snprintf(path, sizeof path, "%s/secret.new", fixture->path); /* of one that was killed; it was less careful */
+    FILE *file = fopen(path, "w");
+    fputs("half a sec", file);
+    fclose(file);
+    mode_t before = umask(0);
+    assert_int_equal(cluster_dir_make_secret(fixture->path, "secret"), SK_OK);
+    umask(before);
+    read_secret(fixture, first);
+    assert_int_equal(strspn(first, "0123456789abcdef"), 64);
+    assert_string_equal(first + 64, "\n");
+    assert_int_equal(access(path, F_OK), -1);
+    snprintf(path, sizeof path, "%s/secret", fixture->path);
+    assert_int_equal(stat(path, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    assert_int_equal(cluster_dir_make_secret(fixture->path, "secret"), SK_OK);
+    read_secret(fixture, again);
+    assert_string_equal(first, again);
+    assert_int_equal(remove(path), 0);
+    assert_int_equal(cluster_dir_make_secret(fixture->path, "secret"), SK_OK);
+    read_secret(fixture, again);
+    assert_string_not_equal(first, again);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(made_with_all_above, set_up, tear_down),
@@ -130,6 +190,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(one_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(orphans_hold_it_and_are_waited_for, set_up, tear_down),
         cmocka_unit_test_setup_teardown(settings_are_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_settings_have_one_metad, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_secret_is_made_once, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* `skerry`: data commands, prompt, status, bench and a whole local cluster in one program. */
 #include "admin.h"
 #include "admin_node.h"
+#include "admin_server.h"
 #include "bench.h"
 #include "help.h"
 #include "libcommon/error.h"
@@ -102,12 +103,12 @@ static int run_status(struct globals *globals, int argc, char **argv, int at) {
 }
 
 static int run_up(struct globals *globals, int argc, char **argv, int at) {
-    struct up_options up = {.data = "data", .metads = 1, .gateway_port = 7400};
+    struct up_options up = {.data = "data", .gateway_port = 7400};
     uint64_t durability = UINT64_MAX;
     const struct option options[] = {
         {"--data", OPTION_TEXT, &up.data, 0, 0, NULL, "DIR", "everything is kept there (data)"},
         {"--nodes", OPTION_UINT, &up.nodes, 1, PLAN_NODES_MAX, NULL, "N", "shardd processes (3)"},
-        {"--metad", OPTION_UINT, &up.metads, 1, 3, NULL, "N", "metad processes (1)"},
+        {"--metad", OPTION_UINT, &up.metads, 1, PLAN_METADS_MAX, NULL, "N", "metad processes: 1, 3 or 5 (1)"},
         {"--shards", OPTION_UINT, &up.shards, 1, SHARD_COUNT_MAX, NULL, "N",
          "a power of two, fixed when the cluster is created (64)"},
         {"--lanes", OPTION_UINT, &up.lanes, 1, 256, NULL, "N",
@@ -128,6 +129,7 @@ static int run_up(struct globals *globals, int argc, char **argv, int at) {
     if (code >= 0) return code;
     if (at < argc && strcmp(argv[at - 1], "--") != 0) return usage("flags of daemons stand after --");
     if ((up.shards & (up.shards - 1)) != 0) return usage("--shards is a power of two");
+    if (up.metads != 0 && up.metads % 2 == 0) return usage("--metad is 1, 3 or 5");
     if (durability != UINT64_MAX) up.durability = durability == 0 ? "always" : "interval";
     up.extra = argv + at;
     up.extra_count = (size_t)(argc - at);
@@ -197,6 +199,15 @@ static int run_admin_node(const struct globals *globals, enum admin_node_change 
     return admin_node(&options);
 }
 
+static int run_admin_server(const struct globals *globals, const char *change, const char *name) {
+    struct admin_server_options options = {
+        .metad = globals->metad, .timeout_ms = (uint32_t)globals->timeout_ms, .name = name};
+    options.add = strcmp(change, "add") == 0;
+    if (!options.add && strcmp(change, "remove") != 0) return usage("admin: metad add or metad remove");
+    if (name[0] == 0) return usage("admin: a server's HOST:PORT is missing");
+    return admin_server(&options);
+}
+
 static int run_admin(struct globals *globals, int argc, char **argv, int at) {
     if (at < argc && strcmp(argv[at], "verify") == 0) return run_verify(globals, argc, argv, at + 1);
     struct admin_options admin = {0};
@@ -216,6 +227,7 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
         "remove\n"
         "       skerry admin drain NODE                                what NODE has goes to others\n"
         "       skerry admin remove NODE                               NODE, drained or dead, goes for ever\n"
+        "       skerry admin metad add|remove HOST:PORT                which servers metad consists of\n"
         "       skerry admin verify [--wait SECONDS]                   compares what the replicas of each shard "
         "have";
     const char *words[3] = {"", "", ""}; /* options may stand anywhere between them */
@@ -233,8 +245,12 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
         if (admin.yes_lose_data) return usage("admin: only force-leader loses data");
         return run_admin_node(globals, change, words[1], no_wait);
     }
+    if (strcmp(words[0], "metad") == 0) {
+        if (admin.yes_lose_data || no_wait) return usage("admin: metad has no such option");
+        return run_admin_server(globals, words[1], words[2]);
+    }
     if (!handover && strcmp(words[0], "force-leader") != 0) {
-        return usage("admin: add, drain, remove, handover, force-leader or verify");
+        return usage("admin: add, drain, remove, handover, force-leader, metad or verify");
     }
     if (no_wait) return usage("admin: --no-wait is of add, drain and remove");
     if (count < 3) return usage("admin: a shard and a node are missing");

@@ -69,9 +69,13 @@ static void add_flag_tcp(struct builder *builder, const char *name, uint64_t por
     add_arg(builder, format_text(builder, "tcp://127.0.0.1:%" PRIu64, port));
 }
 
-static void add_metad_addresses(struct builder *builder, uint64_t offset) {
-    add_flag_tcp(builder, "--metad", METAD_PORT + offset);
-    add_flag_tcp(builder, "--metad-publish", METAD_PORT + 1 + offset);
+/* One list for metad's servers and for those who ask them. */
+static void write_metads(const struct plan_options *options, char list[PLAN_METADS_BYTES]) {
+    int size = 0;
+    for (uint64_t i = 0; i < options->metads; i++) {
+        size += snprintf(list + size, (size_t)(PLAN_METADS_BYTES - size), "%stcp://127.0.0.1:%" PRIu64,
+                         i > 0 ? "," : "", METAD_PORT + options->port_offset + i * PORT_STEP);
+    }
 }
 
 /* A word that names another kind is that kind's; what names none is shardd's. */
@@ -91,13 +95,16 @@ static void add_extra(struct builder *builder, const struct plan_options *option
 }
 
 static void add_flags_of_kind(struct builder *builder, const struct plan_options *options, uint64_t offset) {
-    uint64_t metad_offset = options->port_offset;
+    char metads[PLAN_METADS_BYTES];
+    write_metads(options, metads);
     switch (builder->process->kind) {
     case PLAN_METAD:
         add_flag_tcp(builder, "--listen", METAD_PORT + offset);
-        add_flag_tcp(builder, "--publish-listen", METAD_PORT + 1 + offset);
-        add_arg(builder, strdup("--raft-listen"));
-        add_arg(builder, format_text(builder, "127.0.0.1:%" PRIu64, METAD_PORT + 10 + offset));
+        if (options->metads > 1) {
+            add_flag(builder, "--peers", metads);
+            add_arg(builder, strdup("--secret-file"));
+            add_arg(builder, format_text(builder, "%s/%s", options->data, PLAN_SECRET));
+        }
         add_flag_number(builder, "--shards", options->shards);
         add_flag_number(builder, "--expect-nodes", options->nodes);
         return;
@@ -106,12 +113,12 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
         add_flag_tcp(builder, "--replication-listen", SHARDD_PORT + 10 + offset);
         add_flag_number(builder, "--lanes", options->lanes);
         if (options->durability != NULL) add_flag(builder, "--durability", options->durability);
-        add_metad_addresses(builder, metad_offset);
+        add_flag(builder, "--metad", metads);
         return;
     case PLAN_GATEWAY:
         add_flag_tcp(builder, "--listen", options->gateway_port + offset);
         add_flag_tcp(builder, "--frames-listen", options->gateway_port + 10 + offset);
-        add_metad_addresses(builder, metad_offset);
+        add_flag(builder, "--metad", metads);
         return;
     case PLAN_KINDS:
         break;
@@ -137,7 +144,9 @@ static void build_process(struct builder *builder, const struct plan_options *op
 
 static uint64_t highest_port(const struct plan_options *options) {
     uint64_t shardd = SHARDD_PORT + (options->nodes - 1) * PORT_STEP;
+    uint64_t metad = METAD_PORT + (options->metads - 1) * PORT_STEP;
     uint64_t highest = shardd > options->gateway_port ? shardd : options->gateway_port;
+    if (metad > highest) highest = metad;
     return highest + PORTS_OF_A_KIND + options->port_offset;
 }
 
@@ -148,18 +157,19 @@ int plan_make(struct plan *plan, const struct plan_options *options, char *text,
         snprintf(text, text_bytes, "ports would go up to %" PRIu64, highest);
         return SK_ECONFIG;
     }
-    snprintf(plan->metad, sizeof plan->metad, "tcp://127.0.0.1:%" PRIu64, METAD_PORT + options->port_offset);
+    write_metads(options, plan->metad);
     snprintf(plan->gateway, sizeof plan->gateway, "tcp://127.0.0.1:%" PRIu64,
              options->gateway_port + options->port_offset);
-    size_t count = options->nodes + 2;
+    size_t count = options->metads + options->nodes + 1;
     plan->processes = calloc(count, sizeof *plan->processes);
     if (plan->processes == NULL) return SK_ENOMEM;
     plan->count = count;
     struct builder builder = {0};
     for (size_t i = 0; i < count; i++) {
-        enum plan_kind kind = i == 0 ? PLAN_METAD : i + 1 == count ? PLAN_GATEWAY : PLAN_SHARDD;
+        enum plan_kind kind = i < options->metads ? PLAN_METAD : i + 1 == count ? PLAN_GATEWAY : PLAN_SHARDD;
+        size_t first = kind == PLAN_METAD ? 0 : kind == PLAN_SHARDD ? options->metads : count - 1;
         builder.process = &plan->processes[i];
-        build_process(&builder, options, kind, kind == PLAN_SHARDD ? (uint32_t)i : 1);
+        build_process(&builder, options, kind, (uint32_t)(i - first + 1));
     }
     if (!builder.failed && !builder.too_many) return SK_OK;
     if (builder.too_many) snprintf(text, text_bytes, "too many extra flags");

@@ -5,8 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define PLAN_NODES_MAX 32
-#define PLAN_ARGS_MAX  40
+#define PLAN_NODES_MAX    32
+#define PLAN_ARGS_MAX     40
+#define PLAN_METADS_MAX   5
+#define PLAN_METADS_BYTES 160      /* a list of so many addresses, with its zero */
+#define PLAN_SECRET       "secret" /* in the cluster's directory: what metad's servers know and nobody else */
 
 /* In the order in which they are started; stopped in reverse. */
 enum plan_kind { PLAN_METAD, PLAN_SHARDD, PLAN_GATEWAY, PLAN_KINDS };
@@ -14,6 +17,7 @@ enum plan_kind { PLAN_METAD, PLAN_SHARDD, PLAN_GATEWAY, PLAN_KINDS };
 struct plan_options {
     const char *data;                 /* directory of the cluster */
     const char *programs[PLAN_KINDS]; /* paths */
+    uint64_t metads;                  /* 1, 3 or 5; several need PLAN_SECRET */
     uint64_t nodes, shards, lanes;    /* lanes of each node */
     uint64_t gateway_port;            /* before the offset; default 7400 */
     uint64_t port_offset;
@@ -34,7 +38,7 @@ struct plan_process {
 struct plan {
     struct plan_process *processes; /* owned */
     size_t count;
-    char gateway[64], metad[64]; /* nng URLs */
+    char gateway[64], metad[PLAN_METADS_BYTES]; /* nng URLs */
 };
 
 /* SK_OK, SK_ECONFIG (a port beyond 65535, too many extra flags: `text` says), SK_ENOMEM. */

@@ -13,6 +13,7 @@ static struct plan_options options_of_three(void) {
     return (struct plan_options){
         .data = "d",
         .programs = {"/p/metad", "/p/shardd", "/p/gateway"},
+        .metads = 1,
         .nodes = 3,
         .shards = 64,
         .lanes = 2,
@@ -43,23 +44,45 @@ static void three_nodes(void **state) {
     assert_string_equal(plan.metad, "tcp://127.0.0.1:7100");
     assert_string_equal(words_of(&plan.processes[0]),
                         "/p/metad --data-dir d/metad-1 --advertise 127.0.0.1 --listen tcp://127.0.0.1:7100"
-                        " --publish-listen tcp://127.0.0.1:7101 --raft-listen 127.0.0.1:7110 --shards 64"
-                        " --expect-nodes 3");
+                        " --shards 64 --expect-nodes 3");
     assert_string_equal(
         words_of(&plan.processes[1]),
         "/p/shardd --data-dir d/shardd-1 --advertise 127.0.0.1 --frames-listen tcp://127.0.0.1:7200"
-        " --replication-listen tcp://127.0.0.1:7210 --lanes 2 --metad tcp://127.0.0.1:7100 --metad-publish "
-        "tcp://127.0.0.1:7101");
+        " --replication-listen tcp://127.0.0.1:7210 --lanes 2 --metad tcp://127.0.0.1:7100");
     assert_non_null(strstr(words_of(&plan.processes[2]), "--frames-listen tcp://127.0.0.1:8200 "));
     assert_non_null(strstr(words_of(&plan.processes[3]), "--frames-listen tcp://127.0.0.1:9200 "));
     assert_string_equal(words_of(&plan.processes[4]),
                         "/p/gateway --advertise 127.0.0.1 --listen tcp://127.0.0.1:7400"
-                        " --frames-listen tcp://127.0.0.1:7410 --metad tcp://127.0.0.1:7100"
-                        " --metad-publish tcp://127.0.0.1:7101");
+                        " --frames-listen tcp://127.0.0.1:7410 --metad tcp://127.0.0.1:7100");
     assert_string_equal(plan.processes[3].name, "shardd-3");
     assert_string_equal(plan.processes[3].log, "d/log/shardd-3.log");
     assert_string_equal(plan.processes[3].data, "d/shardd-3");
     assert_null(plan.processes[4].data);
+    plan_deinit(&plan);
+}
+
+static void three_metads(void **state) {
+    (void)state;
+    struct plan_options options = options_of_three();
+    options.metads = 3;
+    struct plan plan;
+    char text[128];
+    assert_int_equal(plan_make(&plan, &options, text, sizeof text), SK_OK);
+    assert_int_equal(plan.count, 7);
+    assert_string_equal(plan.metad, "tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100");
+    assert_string_equal(words_of(&plan.processes[2]),
+                        "/p/metad --data-dir d/metad-3 --advertise 127.0.0.1 --listen tcp://127.0.0.1:9100"
+                        " --peers tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100"
+                        " --secret-file d/secret --shards 64 --expect-nodes 3");
+    assert_string_equal(plan.processes[3].name, "shardd-1");
+    assert_non_null(strstr(words_of(&plan.processes[3]),
+                           " --metad tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100"));
+    assert_string_equal(plan.processes[6].name, "gateway-1");
+    plan_deinit(&plan);
+    options.port_offset = 50000;
+    options.metads = PLAN_METADS_MAX;
+    assert_int_equal(plan_make(&plan, &options, text, sizeof text), SK_OK);
+    assert_non_null(strstr(plan.metad, "tcp://127.0.0.1:61100"));
     plan_deinit(&plan);
 }
 
@@ -148,6 +171,7 @@ static void lanes_share_the_cores(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_nodes),
+        cmocka_unit_test(three_metads),
         cmocka_unit_test(the_offset_moves_every_port),
         cmocka_unit_test(extra_flags_go_to_their_kind),
         cmocka_unit_test(limits_are_told),

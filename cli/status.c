@@ -60,8 +60,13 @@ int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status
     struct buffer answer;
     buffer_init(&answer);
     text[0] = 0;
-    int err = metad_client_call(client, "status", slice_of(no_params, sizeof no_params), timeout_ms, &answer, text,
-                                text_bytes);
+    uint64_t now_ms = clock_boottime_ms(), deadline_ms = now_ms + timeout_ms;
+    int err;
+    do { /* of several servers one may be silent: the next try goes to another */
+        err = metad_client_call(client, "status", slice_of(no_params, sizeof no_params),
+                                (uint32_t)(deadline_ms - now_ms), &answer, text, text_bytes);
+        now_ms = clock_boottime_ms();
+    } while (err == SK_ETIMEDOUT && now_ms < deadline_ms);
     if (err == SK_OK) err = status_read(status, &answer);
     if (err != SK_OK && text[0] == 0) snprintf(text, text_bytes, "%s", error_text(err));
     buffer_deinit(&answer);
@@ -261,6 +266,28 @@ static void print_figures(struct slice stats) {
     }
 }
 
+/* metad's own: [[id, name, whether it votes, whether it leads], …] */
+static void print_servers(struct slice metad) {
+    struct slice servers;
+    uint32_t count, parts;
+    if (!status_find_value(metad, "servers", &servers)) return;
+    struct mp_reader reader = mp_reader_of(servers);
+    if (mp_read_array(&reader, &count) != SK_OK) return;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t id;
+        struct slice name;
+        bool votes, leads;
+        if (mp_read_array(&reader, &parts) != SK_OK || parts != 4) return;
+        if (mp_read_uint(&reader, &id) != SK_OK || mp_read_bytes(&reader, &name) != SK_OK) return;
+        if (mp_read_bool(&reader, &votes) != SK_OK || mp_read_bool(&reader, &leads) != SK_OK) return;
+        printf("  %-7s %.*s\n",
+               leads   ? "leads"
+               : votes ? "follows"
+                       : "joins",
+               (int)name.size, (const char *)name.data);
+    }
+}
+
 static void print_nodes(const struct status *status) {
     const struct map *map = status->map;
     printf("nodes: %" PRIu32 "\n", map->node_count);
@@ -364,6 +391,7 @@ static void show(const struct status *status, const struct status_options *optio
     printf("metad: %s", options->metad);
     print_figures(status->metad);
     printf("\n");
+    print_servers(status->metad);
     print_nodes(status);
     status_print_shards(status, options->shards);
     print_gateways(status);

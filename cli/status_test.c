@@ -317,6 +317,29 @@ static void run_shows_and_answers_codes(void **state) {
     map_unref(play.map);
 }
 
+/* It was stopped, while others lead. */
+static void play_silent(void *arg, struct slice bytes, struct buffer *reply) {
+    (void)arg;
+    (void)bytes;
+    (void)reply;
+    usleep(1500000);
+}
+
+static void a_silent_server_of_several_hides_nothing(void **state) {
+    (void)state;
+    char list[256];
+    struct play play = {.map = make_map(true, 2)};
+    struct fake_gateway *silent = fake_gateway_new(play_silent, NULL),
+                        *metad = fake_gateway_new(play_metad, &play);
+    assert_true(silent != NULL && metad != NULL);
+    snprintf(list, sizeof list, "%s,%s", fake_gateway_address(silent), fake_gateway_address(metad));
+    struct status_options options = {.metad = list, .gateway = "ipc:///nonexistent/socket", .timeout_ms = 5000};
+    assert_int_equal(status_run(&options), EXIT_OK);
+    fake_gateway_free(silent);
+    fake_gateway_free(metad);
+    map_unref(play.map);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_need_leaders_alive),
@@ -328,6 +351,7 @@ int main(void) {
         cmocka_unit_test(ready_when_map_and_gateway_serve),
         cmocka_unit_test(not_ready_says_what_is_missing),
         cmocka_unit_test(a_gateway_that_is_not_there_is_missing),
+        cmocka_unit_test(a_silent_server_of_several_hides_nothing),
         cmocka_unit_test(run_shows_and_answers_codes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -44,6 +44,7 @@
 #define LAST_LINE_BYTES 4096
 
 #define NODES_DEFAULT  3
+#define METADS_DEFAULT 1
 #define SHARDS_DEFAULT 64
 
 enum daemon_state { DAEMON_WAITING, DAEMON_RUNNING, DAEMON_GONE };
@@ -420,16 +421,19 @@ static int settle(const struct up_options *options, struct cluster_settings *set
     }
     bool fixed_differs = err == SK_OK && ((options->shards != 0 && options->shards != kept.shards) ||
                                           (options->lanes != 0 && options->lanes != kept.lanes));
-    if (fixed_differs || (options->nodes != 0 && options->nodes < kept.nodes)) {
+    if (fixed_differs || (options->nodes != 0 && options->nodes < kept.nodes) ||
+        (options->metads != 0 && options->metads < kept.metads)) {
         fprintf(stderr,
-                "skerry: %s was created with --nodes %" PRIu64 " --shards %" PRIu64 " --lanes %" PRIu64
-                "; shards and lanes are fixed, nodes may only be added\n",
-                options->data, kept.nodes, kept.shards, kept.lanes);
+                "skerry: %s was created with --nodes %" PRIu64 " --metad %" PRIu64 " --shards %" PRIu64
+                " --lanes %" PRIu64 "; shards and lanes are fixed, nodes and metads may only be added\n",
+                options->data, kept.nodes, kept.metads, kept.shards, kept.lanes);
         return SK_ECONFIG;
     }
     *settings = kept;
     if (options->nodes != 0) settings->nodes = options->nodes;
     if (settings->nodes == 0) settings->nodes = NODES_DEFAULT;
+    if (options->metads != 0) settings->metads = options->metads;
+    if (settings->metads == 0) settings->metads = METADS_DEFAULT;
     if (settings->shards == 0) settings->shards = options->shards != 0 ? options->shards : SHARDS_DEFAULT;
     if (settings->lanes == 0)
         settings->lanes = options->lanes != 0 ? options->lanes : plan_lanes(count_cores(), settings->nodes);
@@ -442,12 +446,18 @@ static int make_plan(struct up *up, const struct up_options *options) {
     struct cluster_settings settings;
     int err = settle(options, &settings);
     if (err != SK_OK) return err;
+    if (settings.metads > 1) err = cluster_dir_make_secret(options->data, PLAN_SECRET);
+    if (err != SK_OK) {
+        fprintf(stderr, "skerry: cannot write %s/" PLAN_SECRET ": %s\n", options->data, error_text(err));
+        return err;
+    }
     char programs[PLAN_KINDS][PATH_MAX], own[PATH_MAX];
     if (options->programs == NULL) err = find_own_directory(own);
     if (err != SK_OK) return err;
     const char *directory = options->programs != NULL ? options->programs : own;
     struct plan_options plan = {
         .data = options->data,
+        .metads = settings.metads,
         .nodes = settings.nodes,
         .shards = settings.shards,
         .lanes = settings.lanes,
@@ -551,9 +561,5 @@ static int stop_detached(const char *data) {
 
 int up_run(const struct up_options *options) {
     if (options->stop) return stop_detached(options->data);
-    if (options->metads > 1) {
-        fprintf(stderr, "skerry: this version runs one metad, not %" PRIu64 "\n", options->metads);
-        return 2;
-    }
     return options->detach ? run_detached(options) : run_supervisor(options, -1);
 }

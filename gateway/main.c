@@ -5,6 +5,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
+#include "libcommon/metad_names.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -71,12 +72,7 @@ int main(int argc, char **argv) {
          .type = CONFIG_TEXT,
          .target = &options.metad,
          .fallback = "tcp://127.0.0.1:7100",
-         .help = "nng URLs of metad's requests, separated by commas"},
-        {.name = "metad-publish",
-         .type = CONFIG_TEXT,
-         .target = &options.metad_publish,
-         .fallback = "tcp://127.0.0.1:7101",
-         .help = "nng URLs where metad publishes, separated by commas"},
+         .help = "nng URLs of metad's servers, separated by commas"},
         {.name = "requests-max",
          .type = CONFIG_UINT,
          .target = &options.requests_max,
@@ -135,7 +131,16 @@ int main(int argc, char **argv) {
     (void)sigaddset(&signals, SIGINT);
     (void)pthread_sigmask(SIG_BLOCK, &signals, NULL); /* before any thread: all inherit it */
     (void)signal(SIGPIPE, SIG_IGN);
-    int code = run(&options, &signals);
+    struct buffer publish;
+    buffer_init(&publish);
+    int code = EXIT_CONFIG;
+    if (metad_names_publish(options.metad, &publish) == SK_OK) {
+        options.metad_publish = (const char *)publish.data;
+        code = run(&options, &signals);
+    } else {
+        (void)fprintf(stderr, "gateway: --metad: not a list of addresses tcp://host:port\n");
+    }
+    buffer_deinit(&publish);
     config_free(config);
     return code;
 }

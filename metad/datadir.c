@@ -1,5 +1,6 @@
 #include "metad/datadir.h"
 
+#include "libcommon/check.h"
 #include "libcommon/error.h"
 
 #include <dirent.h>
@@ -11,21 +12,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define IDENTITY_BYTES_MAX 512
-#define VERSION_BYTES      21 /* twenty digits and the end of the line */
+#define SEEN_BYTES         63 /* three times twenty digits and what ends them */
 
 struct datadir {
     char path[PATH_MAX - 64]; /* room for the names in it */
     char raft_path[PATH_MAX];
     int directory_fd;
     int lock_fd; /* holds the flock */
-    int version_fd;
+    int seen_fd;
     uint64_t server_id;
     uint64_t cluster;
-    uint64_t version;
+    struct raft_loop_seen seen;
 };
 
 /* A failed system call, said in one line. An error in the way the daemon was set up is SK_ECONFIG. */
@@ -115,17 +117,11 @@ static int parse_identity(struct datadir *datadir, const char *content, char *te
                        DATADIR_FORMAT);
         return SK_EVERSION;
     }
-    uint64_t server_id;
     int end = 0;
-    if (sscanf(content + read, "server %" SCNu64 "\ncluster %16" SCNx64 "%n", &server_id, &datadir->cluster,
-               &end) != 2 ||
-        strcmp(content + read + end, "\n") != 0) {
+    if (sscanf(content + read, "server %" SCNu64 "\ncluster %16" SCNx64 "%n", &datadir->server_id,
+               &datadir->cluster, &end) != 2 ||
+        strcmp(content + read + end, "\n") != 0 || datadir->server_id == 0) {
         return damaged(datadir, text, text_bytes);
-    }
-    if (server_id != datadir->server_id) {
-        (void)snprintf(text, text_bytes, "%s: the directory of server %" PRIu64 ", this is server %" PRIu64,
-                       datadir->path, server_id, datadir->server_id);
-        return SK_ECONFIG;
     }
     return SK_OK;
 }
@@ -166,6 +162,9 @@ static int identify(struct datadir *datadir, char *text, size_t text_bytes) {
                            datadir->raft_path, datadir->path);
             return SK_ECORRUPT;
         }
+        ssize_t got = getrandom(&datadir->server_id, sizeof datadir->server_id, 0);
+        sk_assert(got == (ssize_t)sizeof datadir->server_id);
+        datadir->server_id |= 1; /* 0 is nobody */
         err = write_identity(datadir, text, text_bytes);
     }
     if (err != SK_OK) return err;
@@ -184,18 +183,20 @@ static int identify(struct datadir *datadir, char *text, size_t text_bytes) {
 }
 
 /* After a crash of the machine the file may hold anything: what is no number counts as 0. */
-static int open_version(struct datadir *datadir, char *text, size_t text_bytes) {
-    datadir->version_fd = openat(datadir->directory_fd, "version", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    if (datadir->version_fd < 0) return failed(datadir->path, "version", text, text_bytes);
-    char content[VERSION_BYTES + 1] = {0};
-    if (pread(datadir->version_fd, content, VERSION_BYTES, 0) != VERSION_BYTES ||
-        sscanf(content, "%20" SCNu64 "\n", &datadir->version) != 1) {
-        datadir->version = 0;
+static int open_seen(struct datadir *datadir, char *text, size_t text_bytes) {
+    datadir->seen_fd = openat(datadir->directory_fd, "seen", O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (datadir->seen_fd < 0) return failed(datadir->path, "seen", text, text_bytes);
+    char content[SEEN_BYTES + 1] = {0};
+    struct raft_loop_seen *seen = &datadir->seen;
+    if (pread(datadir->seen_fd, content, SEEN_BYTES, 0) != SEEN_BYTES ||
+        sscanf(content, "%20" SCNu64 " %20" SCNu64 " %20" SCNu64 "\n", &seen->term, &seen->vote, &seen->index) !=
+            3) {
+        *seen = (struct raft_loop_seen){0};
     }
     return SK_OK;
 }
 
-int datadir_open(struct datadir **out, const char *path, uint64_t server_id, char *text, size_t text_bytes) {
+int datadir_open(struct datadir **out, const char *path, char *text, size_t text_bytes) {
     struct datadir *datadir = calloc(1, sizeof *datadir);
     if (datadir == NULL) {
         (void)snprintf(text, text_bytes, "%s: out of memory", path);
@@ -203,8 +204,7 @@ int datadir_open(struct datadir **out, const char *path, uint64_t server_id, cha
     }
     datadir->lock_fd = -1;
     datadir->directory_fd = -1;
-    datadir->version_fd = -1;
-    datadir->server_id = server_id;
+    datadir->seen_fd = -1;
     int err = SK_OK;
     if (path[0] == 0 || strlen(path) >= sizeof datadir->path) {
         errno = path[0] == 0 ? ENOENT : ENAMETOOLONG;
@@ -221,7 +221,7 @@ int datadir_open(struct datadir **out, const char *path, uint64_t server_id, cha
     }
     if (err == SK_OK) err = lock(datadir, text, text_bytes);
     if (err == SK_OK) err = identify(datadir, text, text_bytes);
-    if (err == SK_OK) err = open_version(datadir, text, text_bytes);
+    if (err == SK_OK) err = open_seen(datadir, text, text_bytes);
     if (err != SK_OK) {
         datadir_close(datadir);
         return err;
@@ -231,6 +231,8 @@ int datadir_open(struct datadir **out, const char *path, uint64_t server_id, cha
 }
 
 const char *datadir_raft_path(const struct datadir *datadir) { return datadir->raft_path; }
+
+uint64_t datadir_server(const struct datadir *datadir) { return datadir->server_id; }
 
 uint64_t datadir_cluster(const struct datadir *datadir) { return datadir->cluster; }
 
@@ -242,20 +244,23 @@ int datadir_set_cluster(struct datadir *datadir, uint64_t cluster, char *text, s
     return err;
 }
 
-uint64_t datadir_version(const struct datadir *datadir) { return datadir->version; }
+struct raft_loop_seen datadir_seen(const struct datadir *datadir) {
+    return datadir->seen;
+}
 
-void datadir_note_version(struct datadir *datadir, uint64_t version) {
-    if (version <= datadir->version) return; /* the log is being replayed */
-    datadir->version = version;
-    char content[VERSION_BYTES + 1];
-    (void)snprintf(content, sizeof content, "%020" PRIu64 "\n", version);
-    ssize_t written = pwrite(datadir->version_fd, content, VERSION_BYTES, 0);
+void datadir_note_seen(struct datadir *datadir, struct raft_loop_seen seen) {
+    if (memcmp(&seen, &datadir->seen, sizeof seen) == 0) return;
+    datadir->seen = seen;
+    char content[SEEN_BYTES + 1];
+    (void)snprintf(content, sizeof content, "%020" PRIu64 " %020" PRIu64 " %020" PRIu64 "\n", seen.term, seen.vote,
+                   seen.index);
+    ssize_t written = pwrite(datadir->seen_fd, content, SEEN_BYTES, 0);
     (void)written;
 }
 
 void datadir_close(struct datadir *datadir) {
     if (datadir == NULL) return;
-    if (datadir->version_fd >= 0) (void)close(datadir->version_fd);
+    if (datadir->seen_fd >= 0) (void)close(datadir->seen_fd);
     if (datadir->lock_fd >= 0) (void)close(datadir->lock_fd);
     if (datadir->directory_fd >= 0) (void)close(datadir->directory_fd);
     free(datadir);

@@ -28,7 +28,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     static const char *const names[] = {
-        "deep/er/raft/x",    "deep/er/raft", "deep/er/lock", "deep/er/metad", "deep/er/version",
+        "deep/er/raft/x",    "deep/er/raft", "deep/er/lock", "deep/er/metad", "deep/er/seen",
         "deep/er/metad.new", "deep/er",      "deep",         "file",          ""};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char name[160];
@@ -47,10 +47,10 @@ static void write_file(const char *name, const char *content) {
     assert_int_equal(fclose(file), 0);
 }
 
-static int open_and_close(uint64_t server_id) {
+static int open_and_close(void) {
     struct datadir *datadir = NULL;
     text[0] = 0;
-    int err = datadir_open(&datadir, path, server_id, text, sizeof text);
+    int err = datadir_open(&datadir, path, text, sizeof text);
     assert_true((err == SK_OK) == (text[0] == 0));
     assert_null(strchr(text, '\n'));
     if (err != SK_OK) assert_non_null(strstr(text, path));
@@ -61,54 +61,69 @@ static int open_and_close(uint64_t server_id) {
 static void a_directory_is_made_and_remembers(void **state) {
     (void)state;
     struct datadir *datadir;
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
     assert_true(datadir_cluster(datadir) == 0);
     assert_int_equal(access(datadir_raft_path(datadir), W_OK), 0);
     assert_int_equal(datadir_set_cluster(datadir, 0xfedcba9876543210u, text, sizeof text), SK_OK);
     datadir_close(datadir);
     write_file("raft/x", "");
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
     assert_true(datadir_cluster(datadir) == 0xfedcba9876543210u);
     datadir_close(datadir);
 }
 
-static void versions_are_a_lower_bound(void **state) {
+/* Each has its id from the start, so that one which has lost its disk is another. */
+static void servers_are_unlike(void **state) {
     (void)state;
     struct datadir *datadir;
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
-    assert_true(datadir_version(datadir) == 0);
-    datadir_note_version(datadir, UINT64_MAX - 1);
-    datadir_note_version(datadir, 7); /* a replay */
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    uint64_t id = datadir_server(datadir);
+    assert_true(id != 0);
     datadir_close(datadir);
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
-    assert_true(datadir_version(datadir) == UINT64_MAX - 1);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    assert_true(datadir_server(datadir) == id);
     datadir_close(datadir);
-    write_file("version", "12345"); /* torn */
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
-    assert_true(datadir_version(datadir) == 0);
+    assert_int_equal(tear_down(NULL), 0);
+    assert_int_equal(set_up(NULL), 0);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    assert_true(datadir_server(datadir) != id);
+    datadir_close(datadir);
+}
+
+static void what_was_seen_is_a_lower_bound(void **state) {
+    (void)state;
+    struct datadir *datadir;
+    struct raft_loop_seen none = {0}, seen = {.term = 7, .vote = UINT64_MAX, .index = UINT64_MAX - 1}, read;
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    read = datadir_seen(datadir);
+    assert_memory_equal(&read, &none, sizeof none);
+    datadir_note_seen(datadir, seen);
+    datadir_close(datadir);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    read = datadir_seen(datadir);
+    assert_memory_equal(&read, &seen, sizeof seen);
+    datadir_close(datadir);
+    write_file("seen", "00000000000000000007 000"); /* torn */
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    read = datadir_seen(datadir);
+    assert_memory_equal(&read, &none, sizeof none);
     datadir_close(datadir);
 }
 
 static void one_process_at_a_time(void **state) {
     (void)state;
     struct datadir *datadir;
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
-    assert_int_equal(open_and_close(1), SK_ELOCKED);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
+    assert_int_equal(open_and_close(), SK_ELOCKED);
     datadir_close(datadir);
-    assert_int_equal(open_and_close(1), SK_OK);
-}
-
-static void another_servers_directory_is_refused(void **state) {
-    (void)state;
-    assert_int_equal(open_and_close(1), SK_OK);
-    assert_int_equal(open_and_close(2), SK_ECONFIG);
+    assert_int_equal(open_and_close(), SK_OK);
 }
 
 static void a_newer_format_is_refused(void **state) {
     (void)state;
-    assert_int_equal(open_and_close(1), SK_OK);
+    assert_int_equal(open_and_close(), SK_OK);
     write_file("metad", "skerry metad\nformat 2\nwhatever comes then\n");
-    assert_int_equal(open_and_close(1), SK_EVERSION);
+    assert_int_equal(open_and_close(), SK_EVERSION);
 }
 
 static void a_damaged_identity_is_refused(void **state) {
@@ -118,13 +133,14 @@ static void a_damaged_identity_is_refused(void **state) {
         "skerry metad\n",
         "skerry metad\nformat x\n",
         "skerry metad\nformat 1\nserver 1\n",
+        "skerry metad\nformat 1\nserver 0\ncluster 0000000000000001\n",
         "skerry metad\nformat 1\nserver 1\ncluster 00000000000000",
         "skerry metad\nformat 1\nserver 1\ncluster 0000000000000001\nmore\n",
     };
-    assert_int_equal(open_and_close(1), SK_OK);
+    assert_int_equal(open_and_close(), SK_OK);
     for (size_t i = 0; i < sizeof contents / sizeof contents[0]; i++) {
         write_file("metad", contents[i]);
-        assert_int_equal(open_and_close(1), SK_ECORRUPT);
+        assert_int_equal(open_and_close(), SK_ECORRUPT);
     }
 }
 
@@ -132,16 +148,16 @@ static void a_damaged_identity_is_refused(void **state) {
 static void lost_files_are_noticed(void **state) {
     (void)state;
     struct datadir *datadir;
-    assert_int_equal(datadir_open(&datadir, path, 1, text, sizeof text), SK_OK);
+    assert_int_equal(datadir_open(&datadir, path, text, sizeof text), SK_OK);
     assert_int_equal(datadir_set_cluster(datadir, 5, text, sizeof text), SK_OK);
     datadir_close(datadir);
-    assert_int_equal(open_and_close(1), SK_ECORRUPT); /* raft/ is empty */
+    assert_int_equal(open_and_close(), SK_ECORRUPT); /* raft/ is empty */
     write_file("raft/x", "");
-    assert_int_equal(open_and_close(1), SK_OK);
+    assert_int_equal(open_and_close(), SK_OK);
     char name[192];
     (void)snprintf(name, sizeof name, "%s/metad", path);
     assert_int_equal(remove(name), 0);
-    assert_int_equal(open_and_close(1), SK_ECORRUPT); /* raft/ is not */
+    assert_int_equal(open_and_close(), SK_ECORRUPT); /* raft/ is not */
 }
 
 static void places_that_cannot_be_are_refused(void **state) {
@@ -152,24 +168,24 @@ static void places_that_cannot_be_are_refused(void **state) {
     int fd = open(name, O_WRONLY | O_CREAT, 0600);
     assert_true(fd >= 0);
     assert_int_equal(close(fd), 0);
-    assert_int_equal(datadir_open(&datadir, name, 1, text, sizeof text), SK_ECONFIG);
+    assert_int_equal(datadir_open(&datadir, name, text, sizeof text), SK_ECONFIG);
     assert_non_null(strstr(text, name));
     (void)snprintf(name, sizeof name, "%s/file/below", root);
-    assert_int_equal(datadir_open(&datadir, name, 1, text, sizeof text), SK_ECONFIG);
-    assert_int_equal(datadir_open(&datadir, "", 1, text, sizeof text), SK_ECONFIG);
-    assert_int_equal(datadir_open(&datadir, "/proc/skerry", 1, text, sizeof text), SK_ECONFIG);
+    assert_int_equal(datadir_open(&datadir, name, text, sizeof text), SK_ECONFIG);
+    assert_int_equal(datadir_open(&datadir, "", text, sizeof text), SK_ECONFIG);
+    assert_int_equal(datadir_open(&datadir, "/proc/skerry", text, sizeof text), SK_ECONFIG);
     char longest[8192];
     memset(longest, 'a', sizeof longest - 1);
     longest[sizeof longest - 1] = 0;
-    assert_int_equal(datadir_open(&datadir, longest, 1, text, sizeof text), SK_ECONFIG);
+    assert_int_equal(datadir_open(&datadir, longest, text, sizeof text), SK_ECONFIG);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_directory_is_made_and_remembers, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(versions_are_a_lower_bound, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_was_seen_is_a_lower_bound, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_process_at_a_time, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(another_servers_directory_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(servers_are_unlike, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_newer_format_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_identity_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lost_files_are_noticed, set_up, tear_down),

@@ -1,23 +1,29 @@
 /* The daemon: flags, signals, exit code. 0 = stopped by a signal, 1 = a fault, 2 = set up wrongly. */
+#include "libcommon/buffer.h"
 #include "libcommon/config.h"
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/map.h"
+#include "libcommon/metad_names.h"
 #include "libcommon/plant.h"
 #include "metad/metad.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EXIT_SETUP 2
+#define EXIT_SETUP       2
+#define GROUP_MAX        5u
+#define SECRET_BYTES_MIN 16
+#define SECRET_BYTES_MAX 4096
 
 struct settings {
-    const char *data_dir, *listen, *publish_listen, *raft_listen, *advertise, *log_level;
+    const char *data_dir, *listen, *peers, *secret_file, *advertise, *log_level;
     uint64_t shards, expect_nodes, replicas, node_timeout_ms, node_dead_after_ms, moves_max;
 };
 
@@ -43,17 +49,18 @@ static enum config_result load_settings(struct settings *settings, struct config
          .type = CONFIG_TEXT,
          .target = &settings->listen,
          .fallback = "tcp://0.0.0.0:7100",
-         .help = "nng URL for requests"},
-        {.name = "publish-listen",
+         .help = "nng URL for requests; versions of the map are published one port above, other servers heard ten "
+                 "above"},
+        {.name = "peers",
          .type = CONFIG_TEXT,
-         .target = &settings->publish_listen,
-         .fallback = "tcp://0.0.0.0:7101",
-         .help = "nng URL on which versions of the map are published"},
-        {.name = "raft-listen",
+         .target = &settings->peers,
+         .fallback = "",
+         .help = "nng URLs of all metad servers, separated by commas, this one among them; the same list for all"},
+        {.name = "secret-file",
          .type = CONFIG_TEXT,
-         .target = &settings->raft_listen,
-         .fallback = "0.0.0.0:7110",
-         .help = "address:port for the other metad servers; a single server opens no such port"},
+         .target = &settings->secret_file,
+         .fallback = "",
+         .help = "a file with what all metad servers know and nobody else; lets other servers in"},
         {.name = "advertise",
          .type = CONFIG_TEXT,
          .target = &settings->advertise,
@@ -111,12 +118,90 @@ static enum config_result load_settings(struct settings *settings, struct config
                        options, sizeof options / sizeof options[0], argc, argv);
 }
 
-/* "host:port" for others from the port of an address to listen on. */
-static bool advertise(const char *host, const char *listen, const char *scheme, char *room, size_t room_bytes) {
-    const char *port = strrchr(listen, ':');
-    if (port == NULL) return false;
-    int size = snprintf(room, room_bytes, "%s%s%s", scheme, host, port);
-    return size > 0 && (size_t)size < room_bytes;
+/* Where this server listens, and what it is called. */
+struct addresses {
+    char listen[METAD_NAME_BYTES]; /* "host:port" */
+    char publish[METAD_NAME_BYTES + sizeof "tcp://"], raft[METAD_NAME_BYTES];
+    char name[METAD_NAME_BYTES];
+    char peers[METAD_SERVERS_MAX][METAD_NAME_BYTES];
+    uint32_t peer_count;
+};
+
+static bool find_name(const struct settings *settings, struct addresses *addresses) {
+    char host[METAD_NAME_BYTES - sizeof ":65535"];
+    if (settings->advertise[0] != 0) {
+        if ((size_t)snprintf(host, sizeof host, "%s", settings->advertise) >= sizeof host) return false;
+    } else if (gethostname(host, sizeof host) != 0) {
+        (void)snprintf(host, sizeof host, "127.0.0.1");
+    }
+    host[sizeof host - 1] = 0;
+    (void)snprintf(addresses->name, sizeof addresses->name, "%s%s", host, strrchr(addresses->listen, ':'));
+    char checked[METAD_NAME_BYTES];
+    return metad_name_shift(addresses->name, 0, checked, sizeof checked) == SK_OK;
+}
+
+static bool is_among(const struct addresses *addresses) {
+    for (uint32_t i = 0; i < addresses->peer_count; i++) {
+        if (strcmp(addresses->peers[i], addresses->name) == 0) return true;
+    }
+    return addresses->peer_count == 0;
+}
+
+/* SK_OK, or `text` says what is wrong. */
+static int find_addresses(const struct settings *settings, struct addresses *addresses, char *text,
+                          size_t text_bytes) {
+    char listens[METAD_SERVERS_MAX][METAD_NAME_BYTES], publish[METAD_NAME_BYTES];
+    uint32_t count;
+    *addresses = (struct addresses){0};
+    if (metad_names_of(settings->listen, listens, &count) != SK_OK || count != 1) {
+        (void)snprintf(text, text_bytes, "--listen: not an address tcp://host:port");
+        return SK_ECONFIG;
+    }
+    memcpy(addresses->listen, listens[0], METAD_NAME_BYTES);
+    (void)metad_name_shift(listens[0], METAD_PUBLISH_OFFSET, publish, sizeof publish);
+    (void)snprintf(addresses->publish, sizeof addresses->publish, "tcp://%s", publish);
+    (void)metad_name_shift(listens[0], METAD_RAFT_OFFSET, addresses->raft, sizeof addresses->raft);
+    if (!find_name(settings, addresses)) {
+        (void)snprintf(text, text_bytes, "--advertise: not a host name");
+        return SK_ECONFIG;
+    }
+    if (settings->peers[0] != 0 &&
+        metad_names_of(settings->peers, addresses->peers, &addresses->peer_count) != SK_OK) {
+        (void)snprintf(text, text_bytes, "--peers: not a list of up to %u addresses tcp://host:port",
+                       METAD_SERVERS_MAX);
+        return SK_ECONFIG;
+    }
+    if (addresses->peer_count > 0 && (addresses->peer_count % 2 == 0 || addresses->peer_count > GROUP_MAX)) {
+        (void)snprintf(text, text_bytes, "--peers: a group has 1, 3 or %u servers", GROUP_MAX);
+        return SK_ECONFIG;
+    }
+    if (!is_among(addresses)) {
+        (void)snprintf(text, text_bytes,
+                       "--peers: this server, tcp://%s (--advertise, --listen), is not in the list",
+                       addresses->name);
+        return SK_ECONFIG;
+    }
+    return SK_OK;
+}
+
+/* What is in the file, without the white space at its end. SK_OK, or `text` says what is wrong. */
+static int read_secret(const char *path, struct buffer *secret, char *text, size_t text_bytes) {
+    uint8_t *bytes = buffer_extend(secret, SECRET_BYTES_MAX + 1);
+    FILE *file = bytes == NULL ? NULL : fopen(path, "re");
+    if (file == NULL) {
+        (void)snprintf(text, text_bytes, "--secret-file: %s: %s", path, strerror(errno));
+        return SK_ECONFIG;
+    }
+    size_t size = fread(bytes, 1, SECRET_BYTES_MAX + 1, file);
+    bool failed = ferror(file) != 0;
+    (void)fclose(file);
+    bool fits = size <= SECRET_BYTES_MAX;
+    while (size > 0 && strchr(" \t\r\n", bytes[size - 1]) != NULL && bytes[size - 1] != 0) size--;
+    secret->size = size;
+    if (!failed && fits && size >= SECRET_BYTES_MIN) return SK_OK;
+    (void)snprintf(text, text_bytes, "--secret-file: %s: a secret has %d to %d bytes", path, SECRET_BYTES_MIN,
+                   SECRET_BYTES_MAX);
+    return SK_ECONFIG;
 }
 
 /* The process' signals: nng's threads inherit the block, so a handler runs on this thread only. */
@@ -163,30 +248,26 @@ static int run(const struct settings *settings) {
     log_init("metad", level);
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     if ((settings->shards & (settings->shards - 1)) != 0) return bad_setup("--shards: not a power of two");
-    char host[256], raft_address[512], request_address[512];
-    if (settings->advertise[0] != 0) {
-        (void)snprintf(host, sizeof host, "%s", settings->advertise);
-    } else if (gethostname(host, sizeof host) != 0) {
-        (void)snprintf(host, sizeof host, "127.0.0.1");
-    }
-    host[sizeof host - 1] = 0;
-    if (!advertise(host, settings->raft_listen, "", raft_address, sizeof raft_address)) {
-        return bad_setup("--raft-listen: not an address:port");
-    }
-    bool tcp = strncmp(settings->listen, "tcp://", 6) == 0;
-    if (!tcp) {
-        (void)snprintf(request_address, sizeof request_address, "%s", settings->listen);
-    } else if (!advertise(host, settings->listen, "tcp://", request_address, sizeof request_address)) {
-        return bad_setup("--listen: not an address");
+    struct addresses addresses;
+    char text[METAD_TEXT_BYTES];
+    if (find_addresses(settings, &addresses, text, sizeof text) != SK_OK) return bad_setup(text);
+    struct buffer secret;
+    buffer_init(&secret);
+    int err =
+        settings->secret_file[0] == 0 ? SK_OK : read_secret(settings->secret_file, &secret, text, sizeof text);
+    if (err == SK_OK && addresses.peer_count > 1 && secret.size == 0) {
+        (void)snprintf(text, sizeof text, "--peers: several servers need a --secret-file");
+        err = SK_ECONFIG;
     }
     struct metad_options options = {
         .data_dir = settings->data_dir,
         .listen = settings->listen,
-        .publish_listen = settings->publish_listen,
-        .raft_listen = settings->raft_listen,
-        .server_id = 1,
-        .servers = {{.id = 1, .raft_address = raft_address, .request_address = request_address}},
-        .server_count = 1,
+        .publish_listen = addresses.publish,
+        .raft_listen = addresses.raft,
+        .name = addresses.name,
+        .peers = addresses.peers,
+        .peer_count = addresses.peer_count,
+        .secret = buffer_slice(&secret),
         .shards = (uint32_t)settings->shards,
         .expect_nodes = (uint32_t)settings->expect_nodes,
         .replicas = (uint32_t)settings->replicas,
@@ -194,7 +275,9 @@ static int run(const struct settings *settings) {
         .node_dead_after_ms = settings->node_dead_after_ms,
         .moves_max = (uint32_t)settings->moves_max,
     };
-    return serve(&options);
+    int code = err == SK_OK ? serve(&options) : bad_setup(text);
+    buffer_deinit(&secret);
+    return code;
 }
 
 int main(int argc, char **argv) {

@@ -5,6 +5,7 @@
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "metad/datadir.h"
+#include "metad/group.h"
 #include "metad/rpc.h"
 #include "metad/service.h"
 
@@ -18,9 +19,11 @@ struct metad {
     struct datadir *datadir; /* owned, as all below: opened in this order */
     struct service *service;
     struct rpc *rpc;
+    struct group *group;
     struct raft_loop *loop;
     int fault; /* SK_OK as long as there is none */
     char fault_text[METAD_TEXT_BYTES];
+    bool started; /* the loop takes part in the group */
     bool draining;
     uint64_t drain_deadline_ms;
     atomic_bool stop_asked; /* any thread */
@@ -43,11 +46,17 @@ static void begin_drain(struct metad *metad) {
 static void tick_cb(void *arg) {
     struct metad *metad = arg;
     service_on_tick(metad->service);
+    group_on_tick(metad->group, service_is_ready(metad->service));
     begin_drain(metad);
     if (!metad->draining) return;
     if (service_is_idle(metad->service) || clock_boottime_ms() >= metad->drain_deadline_ms) {
         raft_loop_stop(metad->loop);
     }
+}
+
+static void turn_cb(void *arg) {
+    struct metad *metad = arg;
+    if (metad->started) datadir_note_seen(metad->datadir, raft_loop_seen(metad->loop));
 }
 
 static void loop_wake_cb(void *arg) {
@@ -62,14 +71,14 @@ static void call_cb(void *arg, struct rpc_call *call, const struct request *requ
     service_on_call(metad->service, call, request);
 }
 
-/* The first fault counts. It may come while raft_loop_open replays the log, before there is a loop. */
+/* The first fault counts. It may come while raft_loop_start replays the log; then the loop ends at its first turn. */
 static void fault_cb(void *arg, int err, const char *text) {
     struct metad *metad = arg;
     if (metad->fault != SK_OK) return;
     metad->fault = err;
     (void)snprintf(metad->fault_text, sizeof metad->fault_text, "%.200s: %.250s",
                    datadir_raft_path(metad->datadir), text);
-    if (metad->loop != NULL) raft_loop_stop(metad->loop);
+    raft_loop_stop(metad->loop);
 }
 
 static int cluster_cb(void *arg, uint64_t cluster) {
@@ -80,9 +89,32 @@ static int cluster_cb(void *arg, uint64_t cluster) {
     return err;
 }
 
-static void version_cb(void *arg, uint64_t version) {
+static uint64_t cluster_known_cb(void *arg) {
     struct metad *metad = arg;
-    datadir_note_version(metad->datadir, version);
+    return service_cluster(metad->service);
+}
+
+static void start_cb(void *arg, enum raft_loop_start how) {
+    struct metad *metad = arg;
+    char text[METAD_TEXT_BYTES];
+    int err = raft_loop_start(metad->loop, how, datadir_seen(metad->datadir), text, sizeof text);
+    metad->started = err == SK_OK;
+    if (err != SK_OK) fault_cb(metad, err, text);
+}
+
+static void self_cb(void *arg, struct handshake_server *self) {
+    struct metad *metad = arg;
+    group_self(metad->group, self);
+}
+
+static void address_cb(void *arg, uint64_t id, const char *name, char address[TRANSPORT_ADDRESS_BYTES]) {
+    struct metad *metad = arg;
+    group_address(metad->group, id, name, address);
+}
+
+static void met_cb(void *arg, const struct handshake_server *server) {
+    struct metad *metad = arg;
+    group_met(metad->group, server);
 }
 
 /* ---- and on nng's threads ---- */
@@ -96,10 +128,8 @@ static void rpc_wake_cb(void *arg) {
 
 static int open_service(struct metad *metad, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
     struct service_options service = {
-        .server_id = options->server_id,
-        .server_count = options->server_count,
+        .server_id = datadir_server(metad->datadir),
         .cluster = datadir_cluster(metad->datadir),
-        .version = datadir_version(metad->datadir),
         .shards = options->shards,
         .replicas = options->replicas,
         .expect_nodes = options->expect_nodes,
@@ -108,13 +138,8 @@ static int open_service(struct metad *metad, const struct metad_options *options
         .moves_max = options->moves_max,
         .arg = metad,
         .cluster_cb = cluster_cb,
-        .version_cb = version_cb,
         .fault_cb = fault_cb,
     };
-    for (uint32_t i = 0; i < options->server_count; i++) {
-        service.server_ids[i] = options->servers[i].id;
-        service.request_addresses[i] = options->servers[i].request_address;
-    }
     int err = service_new(&metad->service, &service);
     if (err != SK_OK) (void)snprintf(text, METAD_TEXT_BYTES, "%s", error_text(err));
     return err;
@@ -129,31 +154,49 @@ static int open_rpc(struct metad *metad, const struct metad_options *options, ch
     return rpc_open(&metad->rpc, &rpc, text, METAD_TEXT_BYTES);
 }
 
+static int open_group(struct metad *metad, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
+    struct group_options group = {.id = datadir_server(metad->datadir),
+                                  .name = options->name,
+                                  .peers = options->peers,
+                                  .peer_count = options->peer_count,
+                                  .arg = metad,
+                                  .cluster_cb = cluster_known_cb,
+                                  .start_cb = start_cb};
+    int err = group_new(&metad->group, &group);
+    if (err != SK_OK) (void)snprintf(text, METAD_TEXT_BYTES, "%s", error_text(err));
+    return err;
+}
+
 static int open_loop(struct metad *metad, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
-    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
-    for (uint32_t i = 0; i < options->server_count; i++) {
-        servers[i] =
-            (struct raft_loop_server){.id = options->servers[i].id, .address = options->servers[i].raft_address};
-    }
     struct raft_loop_options loop = {
         .directory = datadir_raft_path(metad->datadir),
-        .form = datadir_cluster(metad->datadir) == 0,
-        .server_id = options->server_id,
+        .server_id = datadir_server(metad->datadir),
+        .name = options->name,
+        .secret = options->secret,
         .bind_address = options->raft_listen,
-        .servers = servers,
-        .server_count = options->server_count,
         .fsm = service_fsm(metad->service),
         .arg = metad,
         .role_cb = role_cb,
         .tick_cb = tick_cb,
+        .turn_cb = turn_cb,
         .wake_cb = loop_wake_cb,
         .fault_cb = fault_cb,
+        .self_cb = self_cb,
+        .address_cb = address_cb,
+        .met_cb = met_cb,
     };
-    int err = raft_loop_open(&metad->loop, &loop, text, METAD_TEXT_BYTES);
+    return raft_loop_open(&metad->loop, &loop, text, METAD_TEXT_BYTES);
+}
+
+static int start_loop(struct metad *metad, char text[METAD_TEXT_BYTES]) {
+    enum raft_loop_start how;
+    if (!group_knows_start(metad->group, &how)) return SK_OK;
+    int err = raft_loop_start(metad->loop, how, datadir_seen(metad->datadir), text, METAD_TEXT_BYTES);
     if (err == SK_OK && metad->fault != SK_OK) {
         err = metad->fault;
         (void)snprintf(text, METAD_TEXT_BYTES, "%s", metad->fault_text);
     }
+    metad->started = err == SK_OK;
     return err;
 }
 
@@ -163,15 +206,20 @@ int metad_new(struct metad **out, const struct metad_options *options, char text
         (void)snprintf(text, METAD_TEXT_BYTES, "out of memory");
         return SK_ENOMEM;
     }
-    int err = datadir_open(&metad->datadir, options->data_dir, options->server_id, text, METAD_TEXT_BYTES);
+    int err = datadir_open(&metad->datadir, options->data_dir, text, METAD_TEXT_BYTES);
     if (err == SK_OK) err = open_service(metad, options, text);
     if (err == SK_OK) err = open_rpc(metad, options, text);
+    if (err == SK_OK) err = open_group(metad, options, text);
     if (err == SK_OK) err = open_loop(metad, options, text);
+    if (err == SK_OK) {
+        group_attach(metad->group, metad->loop);
+        service_attach(metad->service, metad->loop, metad->group, metad->rpc);
+        err = start_loop(metad, text);
+    }
     if (err != SK_OK) {
         metad_free(metad);
         return err;
     }
-    service_attach(metad->service, metad->loop, metad->rpc);
     rpc_start(metad->rpc);
     *out = metad;
     return SK_OK;
@@ -198,6 +246,7 @@ void metad_free(struct metad *metad) {
     metad->rpc = NULL;     /* and the loop goes round once more as it closes */
     if (metad->service != NULL) service_detach(metad->service);
     raft_loop_close(metad->loop);
+    group_free(metad->group);
     service_free(metad->service);
     datadir_close(metad->datadir);
     free(metad);

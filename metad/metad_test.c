@@ -14,6 +14,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <inttypes.h>
 #include <nng/nng.h>
 #include <nng/protocol/pubsub0/sub.h>
 #include <nng/protocol/reqrep0/req.h>
@@ -38,15 +39,15 @@
 
 /* One server. */
 struct server {
-    char data_dir[128], listen[128], publish[128], raft[32];
+    char data_dir[128], listen[128], publish[128], raft[32], name[METAD_NAME_BYTES];
     struct metad *metad;
     pthread_t thread;
     int result; /* of metad_run */
 };
 
 static char root[64];
-static struct server servers[SERVERS_MAX];
-static struct metad_options options; /* of the next server_start; the addresses are filled in there */
+static struct server servers[SERVERS_MAX + 1]; /* one that comes later */
+static struct metad_options options;           /* of the next server_start; the addresses are filled in there */
 static char text[METAD_TEXT_BYTES];
 
 /* libraft and libuv are not built for the thread sanitizer: it sees what they pass to libc and not how they order it. */
@@ -65,15 +66,14 @@ static int set_up(void **state) {
     (void)snprintf(root, sizeof root, "/tmp/skerry-metad-XXXXXX");
     assert_non_null(mkdtemp(root));
     memset(servers, 0, sizeof servers);
-    for (int i = 0; i < SERVERS_MAX; i++) {
+    for (int i = 0; i <= SERVERS_MAX; i++) {
         struct server *server = &servers[i];
         (void)snprintf(server->data_dir, sizeof server->data_dir, "%s/data%d", root, i + 1);
         (void)snprintf(server->listen, sizeof server->listen, "ipc://%s/req%d", root, i + 1);
         (void)snprintf(server->publish, sizeof server->publish, "ipc://%s/pub%d", root, i + 1);
-        (void)snprintf(server->raft, sizeof server->raft, "127.0.0.1:0");
+        (void)snprintf(server->name, sizeof server->name, "metad-%d:7100", i + 1);
     }
-    options = (struct metad_options){
-        .server_count = 1, .shards = 16, .expect_nodes = 2, .replicas = 3, .node_timeout_ms = 3600000};
+    options = (struct metad_options){.shards = 16, .expect_nodes = 2, .replicas = 3, .node_timeout_ms = 3600000};
     return 0;
 }
 
@@ -94,11 +94,7 @@ static int server_new(int at) {
     options.listen = server->listen;
     options.publish_listen = server->publish;
     options.raft_listen = server->raft;
-    options.server_id = (uint64_t)at + 1;
-    for (uint32_t i = 0; i < options.server_count; i++) {
-        options.servers[i] = (struct metad_server){
-            .id = i + 1, .raft_address = servers[i].raft, .request_address = servers[i].listen};
-    }
+    options.name = server->name;
     server->metad = NULL;
     text[0] = 0;
     int err = metad_new(&server->metad, &options, text);
@@ -359,10 +355,8 @@ static void stores_of_others_are_refused(void **state) {
     server_stop(0);
 }
 
-static struct slice status_part(struct client *client, const char *key) {
-    mp_write_array(&client->params, 0);
-    assert_int_equal(call_when_ready(client, "status"), SK_OK);
-    struct mp_reader reader = mp_reader_of(buffer_slice(&client->result));
+static struct slice slice_at(struct slice map, const char *key) {
+    struct mp_reader reader = mp_reader_of(map);
     uint32_t pairs;
     assert_int_equal(mp_read_map(&reader, &pairs), SK_OK);
     for (uint32_t i = 0; i < pairs; i++) {
@@ -371,8 +365,14 @@ static struct slice status_part(struct client *client, const char *key) {
         assert_int_equal(mp_skip(&reader, &value), SK_OK);
         if (slice_equal(name, slice_of_text(key))) return value;
     }
-    fail_msg("status has no %s", key);
+    fail_msg("no key %s", key);
     return slice_of(NULL, 0);
+}
+
+static struct slice status_part(struct client *client, const char *key) {
+    mp_write_array(&client->params, 0);
+    assert_int_equal(call_when_ready(client, "status"), SK_OK);
+    return slice_at(buffer_slice(&client->result), key);
 }
 
 static void heartbeats_are_heard_and_told(void **state) {
@@ -1125,7 +1125,6 @@ static void addresses_in_use_are_named(void **state) {
     server_start(0);
     char own[128];
     (void)snprintf(own, sizeof own, "%s", servers[1].listen);
-    options.server_count = 1;
     (void)snprintf(servers[1].listen, sizeof own, "%s", servers[0].listen);
     struct metad_options second = options;
     second.data_dir = servers[1].data_dir;
@@ -1288,8 +1287,36 @@ static void damage_at_the_end_is_noticed(void **state) {
     byte ^= 0x10;
     assert_int_equal(pwrite(fd, &byte, 1, 1024), 1);
     assert_int_equal(close(fd), 0);
-    assert_int_equal(server_new(0), SK_OK);
-    assert_int_equal(metad_run(servers[0].metad), SK_ECORRUPT);
+    assert_int_equal(server_new(0), SK_ECORRUPT);
+    assert_non_null(strstr(text, "the end of the log"));
+}
+
+/* On such a file libraft 0.22 frees memory twice. */
+static void a_log_that_was_cut_off_is_refused(void **state) {
+    (void)state;
+    char path[512];
+    struct client client;
+    client_open(&client, servers[0].listen);
+    pid_t child = spawn();
+    for (uint8_t store = 3; store < 20; store++) (void)register_node(&client, (struct node){.store = store});
+    kill_9(child);
+    client_close(&client);
+    find_raft_file("open-1", path, sizeof path);
+    assert_int_equal(truncate(path, 2000), 0);
+    assert_int_equal(server_new(0), SK_ECORRUPT);
+    assert_non_null(strstr(text, path));
+}
+
+/* libraft closes a segment by cutting it to what is in it, and then giving it its name: on the way out, too. */
+static void a_segment_that_was_being_closed_is_whole(void **state) {
+    (void)state;
+    char path[512], open_path[512];
+    fill_and_stop();
+    find_raft_file("0000000000000002-", path, sizeof path);
+    (void)snprintf(open_path, sizeof open_path, "%s/raft/open-1", servers[0].data_dir);
+    assert_int_equal(rename(path, open_path), 0);
+    int err = server_new(0);
+    if (err != SK_OK) fail_msg("%s", text);
     metad_free(servers[0].metad);
 }
 
@@ -1306,32 +1333,101 @@ static int serve(const char *directory) {
 
 /* ---- three servers ---- */
 
-/* Ports that are free now. */
-static void choose_raft_addresses(void) {
-    int sockets[SERVERS_MAX];
-    for (int i = 0; i < SERVERS_MAX; i++) {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-        socklen_t size = sizeof address;
-        sockets[i] = socket(AF_INET, SOCK_STREAM, 0);
-        assert_true(sockets[i] >= 0);
-        assert_int_equal(bind(sockets[i], (struct sockaddr *)&address, size), 0);
-        assert_int_equal(getsockname(sockets[i], (struct sockaddr *)&address, &size), 0);
-        (void)snprintf(servers[i].raft, sizeof servers[i].raft, "127.0.0.1:%u", (unsigned)ntohs(address.sin_port));
-    }
-    for (int i = 0; i < SERVERS_MAX; i++) assert_int_equal(close(sockets[i]), 0);
+static char names[SERVERS_MAX + 1]
+                 [METAD_NAME_BYTES]; /* the list that all are started with, and who is not in it */
+
+static bool is_free(unsigned port) {
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)port)};
+    int one = 1, fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one), 0);
+    bool free = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    assert_int_equal(close(fd), 0);
+    return free;
 }
 
-static int leader_of(struct client *client) { return (int)number_at(status_part(client, "metad"), "leader") - 1; }
+/* Three ports that are free now, below those that the kernel gives to connections, and beyond those of the tests before. */
+static unsigned next_port(void) {
+    static unsigned port;
+    if (port == 0) port = 11000 + (unsigned)getpid() % 15000;
+    do {
+        port += 20;
+    } while (!is_free(port) || !is_free(port + METAD_PUBLISH_OFFSET) || !is_free(port + METAD_RAFT_OFFSET));
+    return port;
+}
 
-/* A group, and a client that knows all of it. */
-static void start_three(struct client *client) {
+static void place(int at) {
+    struct server *server = &servers[at];
+    unsigned port = next_port();
+    (void)snprintf(server->name, sizeof server->name, "127.0.0.1:%u", port);
+    (void)snprintf(server->listen, sizeof server->listen, "tcp://127.0.0.1:%u", port);
+    (void)snprintf(server->publish, sizeof server->publish, "tcp://127.0.0.1:%u", port + METAD_PUBLISH_OFFSET);
+    (void)snprintf(server->raft, sizeof server->raft, "127.0.0.1:%u", port + METAD_RAFT_OFFSET);
+    memcpy(names[at], server->name, METAD_NAME_BYTES);
+}
+
+/* All servers get new addresses, and are started with the list of them from now on. */
+static void place_three(void) {
+    for (int i = 0; i < SERVERS_MAX; i++) place(i);
+    options.peers = names;
+    options.peer_count = SERVERS_MAX;
+    options.secret = slice_of_text("a secret of this test");
+}
+
+static void client_open_all(struct client *client) {
     char addresses[400];
-    choose_raft_addresses();
-    options.server_count = 3;
-    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
     (void)snprintf(addresses, sizeof addresses, "%s,%s,%s", servers[0].listen, servers[1].listen,
                    servers[2].listen);
     client_open(client, addresses);
+}
+
+/* metad's own view: which of ours leads, -1 = none; and how many of the group vote. */
+struct group_view {
+    int leader;
+    unsigned count, voters;
+};
+
+static struct group_view view_group(struct client *client) {
+    struct group_view view = {.leader = -1};
+    struct slice group = slice_at(status_part(client, "metad"), "servers");
+    struct mp_reader reader = mp_reader_of(group);
+    uint32_t parts;
+    assert_int_equal(mp_read_array(&reader, &view.count), SK_OK);
+    for (uint32_t i = 0; i < view.count; i++) {
+        uint64_t id;
+        struct slice name;
+        bool votes, leads;
+        assert_int_equal(mp_read_array(&reader, &parts), SK_OK);
+        assert_int_equal(parts, 4);
+        assert_int_equal(mp_read_uint(&reader, &id), SK_OK);
+        assert_int_equal(mp_read_bytes(&reader, &name), SK_OK);
+        assert_int_equal(mp_read_bool(&reader, &votes), SK_OK);
+        assert_int_equal(mp_read_bool(&reader, &leads), SK_OK);
+        view.voters += votes;
+        for (int at = 0; leads && at < SERVERS_MAX; at++) {
+            if (slice_equal(name, slice_of_text(servers[at].name))) view.leader = at;
+        }
+    }
+    return view;
+}
+
+static int leader_of(struct client *client) { return view_group(client).leader; }
+
+static void wait_for_voters(struct client *client, unsigned voters) {
+    for (uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS; clock_boottime_ms() < deadline_ms;) {
+        struct group_view view = view_group(client);
+        if (view.voters == voters && view.count == voters) return;
+    }
+    fail_msg("never %u voters", voters);
+}
+
+/* A group, and a client that knows all of it. */
+static void start_three(struct client *client) {
+    place_three();
+    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
+    client_open_all(client);
+    wait_for_voters(client, 3);
 }
 
 static void three_servers_outlive_one(void **state) {
@@ -1417,6 +1513,245 @@ static void the_longest_log_hears_of_a_newer_term(void **state) {
     client_close(&client);
 }
 
+/* Until the group has said what became of it: the client may have asked again while the first wish was under way. */
+static int change_server(struct client *client, const char *change, const char *name) {
+    uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS;
+    int err;
+    do {
+        mp_write_array(&client->params, 2);
+        mp_write_text(&client->params, change);
+        mp_write_text(&client->params, name);
+        err = call_when_ready(client, "server");
+    } while ((err == SK_BUSY || err == SK_TIMEOUT) && clock_boottime_ms() < deadline_ms);
+    return err;
+}
+
+static void lose_disk(int at) {
+    assert_int_equal(nftw(servers[at].data_dir, remove_cb, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+/* A server that has been left out, or is none of the group, asked on its own. */
+static int ask_alone(int at, const char *method) {
+    struct client client;
+    client_open(&client, servers[at].listen);
+    mp_write_array(&client.params, 0);
+    int err = call(&client, method);
+    client_close(&client);
+    return err;
+}
+
+/* With the others it could be that they have a cluster. */
+static void a_group_is_formed_when_all_have_come(void **state) {
+    (void)state;
+    struct client client;
+    place_three();
+    server_start(0);
+    server_start(2);
+    assert_int_equal(ask_alone(0, "status"), SK_RETRY);
+    assert_int_equal(ask_alone(2, "status"), SK_RETRY);
+    server_start(1);
+    client_open_all(&client);
+    wait_for_voters(&client, 3);
+    (void)register_node(&client, (struct node){.store = 1});
+    for (int i = 0; i < SERVERS_MAX; i++) server_stop(i);
+    for (int i = 1; i < SERVERS_MAX; i++) server_start(i); /* two of them are enough from now on */
+    (void)register_node(&client, (struct node){.store = 2});
+    for (int i = 1; i < SERVERS_MAX; i++) server_stop(i);
+    client_close(&client);
+}
+
+/* It may have voted: only a person knows that nothing of it is needed any more. Also the first in the list forms no other
+ * cluster. */
+static void a_server_that_lost_its_disk_is_put_back(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
+    struct identity one = register_node(&client, (struct node){.store = 1, .start = "a"});
+    server_stop(0);
+    lose_disk(0);
+    server_start(0);
+    (void)register_node(&client, (struct node){.store = 2});
+    struct group_view view = view_group(&client);
+    assert_int_equal(view.count, 3);
+    assert_int_not_equal(view.leader, 0);
+    assert_int_equal(ask_alone(0, "status"), SK_RETRY);
+    assert_int_equal(change_server(&client, "add", servers[0].name), SK_OK);
+    view = view_group(&client);
+    assert_int_equal(view.count, 3);
+    assert_int_equal(view.voters, 3);
+    server_stop(1); /* now it counts */
+    assert_true(register_node(&client, (struct node){.store = 1, .start = "a"}).incarnation == one.incarnation);
+    (void)register_node(&client, (struct node){.store = 3});
+    server_stop(0);
+    server_stop(2);
+    client_close(&client);
+}
+
+static void one_server_grows_to_three(void **state) {
+    (void)state;
+    struct client client;
+    place_three();
+    options.peer_count = 0;
+    server_start(0);
+    client_open_all(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    assert_int_equal(change_server(&client, "add", servers[1].name), SK_UNAVAILABLE); /* nobody is there yet */
+    options.peer_count = SERVERS_MAX;
+    server_start(1);
+    server_start(2);
+    assert_int_equal(change_server(&client, "add", servers[1].name), SK_OK);
+    assert_int_equal(change_server(&client, "add", servers[2].name), SK_OK);
+    assert_int_equal(change_server(&client, "add", servers[2].name), SK_OK); /* it is there: nothing to do */
+    assert_int_equal(view_group(&client).voters, 3);
+    server_stop(0);
+    (void)register_node(&client, (struct node){.store = 2});
+    server_start(0); /* with the list, now */
+    server_stop(1);
+    (void)register_node(&client, (struct node){.store = 3});
+    server_stop(0);
+    server_stop(2);
+    client_close(&client);
+}
+
+static void servers_are_removed(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    assert_int_equal(change_server(&client, "remove", "127.0.0.1:1"), SK_NOT_FOUND);
+    assert_int_equal(change_server(&client, "remove", "nonsense"), SK_BADREQUEST);
+    int leader = leader_of(&client);
+    int err = change_server(&client, "remove", servers[leader].name); /* another one has to do that */
+    assert_true(err == SK_OK || err == SK_NOT_FOUND);
+    wait_for_voters(&client, 2);
+    int next = leader_of(&client);
+    assert_int_not_equal(next, leader);
+    server_stop(leader);
+    int last = SERVERS_MAX - leader - next;
+    err = change_server(&client, "remove", servers[last].name);
+    assert_true(err == SK_OK || err == SK_NOT_FOUND);
+    assert_int_equal(change_server(&client, "remove", servers[next].name), SK_BADREQUEST); /* the last one */
+    server_stop(last);
+    (void)register_node(&client, (struct node){.store = 2});
+    server_stop(next);
+    client_close(&client);
+}
+
+/* The two that remained would be one and a dead one. */
+static void nobody_is_removed_whom_the_others_need(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    int leader = leader_of(&client), dead = (leader + 1) % SERVERS_MAX, other = SERVERS_MAX - leader - dead;
+    server_stop(dead);
+    usleep(1200000); /* of whom nothing was heard for so long */
+    assert_int_equal(change_server(&client, "remove", servers[other].name), SK_UNAVAILABLE);
+    assert_int_equal(change_server(&client, "remove", servers[leader].name), SK_UNAVAILABLE);
+    (void)register_node(&client, (struct node){.store = 2});
+    int err = change_server(&client, "remove", servers[dead].name);
+    assert_true(err == SK_OK || err == SK_NOT_FOUND); /* the latter if it was asked twice */
+    (void)register_node(&client, (struct node){.store = 3});
+    server_stop(leader);
+    server_stop(other);
+    client_close(&client);
+}
+
+/* Servers are who they are by what is in their directories, not by where they are. */
+static void a_group_moves_to_new_addresses(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
+    struct identity one = register_node(&client, (struct node){.store = 1, .start = "a"});
+    for (int i = 0; i < SERVERS_MAX; i++) server_stop(i);
+    client_close(&client);
+    place_three();
+    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
+    client_open_all(&client);
+    assert_true(register_node(&client, (struct node){.store = 1, .start = "a"}).incarnation == one.incarnation);
+    assert_true(leader_of(&client) >= 0); /* by its new name */
+    for (int i = 0; i < SERVERS_MAX; i++) server_stop(i);
+    client_close(&client);
+}
+
+/* By the configuration that it knows, whoever leads now is a stranger. */
+static void who_was_away_hears_those_that_came_meanwhile(void **state) {
+    (void)state;
+    struct client client;
+    char addresses[400];
+    start_three(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    int leader = leader_of(&client), away = (leader + 1) % SERVERS_MAX, other = SERVERS_MAX - leader - away;
+    server_stop(away);
+    place(SERVERS_MAX);
+    server_start(SERVERS_MAX);
+    assert_int_equal(change_server(&client, "add", servers[SERVERS_MAX].name), SK_OK);
+    int err = change_server(&client, "remove", servers[other].name);
+    assert_true(err == SK_OK || err == SK_NOT_FOUND); /* the latter if it was asked twice */
+    server_stop(other);
+    server_stop(leader); /* two of three are left */
+    server_start(away);
+    client_close(&client);
+    (void)snprintf(addresses, sizeof addresses, "%s,%s", servers[away].listen, servers[SERVERS_MAX].listen);
+    client_open(&client, addresses);
+    (void)register_node(&client, (struct node){.store = 2});
+    server_stop(away);
+    server_stop(SERVERS_MAX);
+    client_close(&client);
+}
+
+/* As if it had been killed as it began a group: the log is there, and the cluster is not known yet. Now it is to join another. */
+static void the_beginning_of_another_group_is_refused(void **state) {
+    (void)state;
+    char path[160], identity[128];
+    uint64_t id;
+    place_three();
+    options.peer_count = 0;
+    server_start(2);
+    struct client client;
+    client_open(&client, servers[2].listen);
+    (void)register_node(&client, (struct node){.store = 1});
+    client_close(&client);
+    server_stop(2);
+    (void)snprintf(path, sizeof path, "%s/metad", servers[2].data_dir);
+    FILE *file = fopen(path, "r+");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "skerry metad\nformat 1\nserver %" SCNu64, &id), 1);
+    (void)snprintf(identity, sizeof identity, "skerry metad\nformat 1\nserver %" PRIu64 "\ncluster %016x\n", id,
+                   0);
+    rewind(file);
+    assert_true(fputs(identity, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+    options.peer_count = SERVERS_MAX;
+    assert_int_equal(server_new(2), SK_ECONFIG);
+    assert_non_null(strstr(text, "another group"));
+}
+
+static void strangers_stay_out(void **state) {
+    (void)state;
+    struct client client;
+    start_three(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    int follower = (leader_of(&client) + 1) % SERVERS_MAX;
+    server_stop(follower);
+    options.secret = slice_of_text("another secret");
+    server_start(follower);
+    assert_int_equal(ask_alone(follower, "status"), SK_RETRY); /* it hears of no leader */
+    assert_int_equal(change_server(&client, "add", servers[follower].name), SK_UNAVAILABLE);
+    (void)register_node(&client, (struct node){.store = 2});
+    server_stop(follower);
+    options.secret = slice_of_text("a secret of this test");
+
+    /* The same addresses, the same secret, and another cluster. */
+    lose_disk(follower);
+    options.peer_count = 0;
+    server_start(follower);
+    assert_int_equal(change_server(&client, "add", servers[follower].name), SK_CONFLICT);
+    assert_int_equal(view_group(&client).count, 3);
+    for (int i = 0; i < SERVERS_MAX; i++) server_stop(i);
+    client_close(&client);
+}
+
 int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
     log_init("metad_test", LOG_ERROR);
@@ -1451,8 +1786,19 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(a_log_that_is_gone_is_no_new_cluster, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_killed_server_keeps_what_it_answered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(damage_at_the_end_is_noticed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_that_was_cut_off_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_segment_that_was_being_closed_is_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(three_servers_outlive_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_longest_log_hears_of_a_newer_term, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_group_is_formed_when_all_have_come, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_server_that_lost_its_disk_is_put_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_server_grows_to_three, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(servers_are_removed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_is_removed_whom_the_others_need, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_group_moves_to_new_addresses, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_was_away_hears_those_that_came_meanwhile, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_beginning_of_another_group_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strangers_stay_out, set_up, tear_down),
     };
     if (argc == 2) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -196,6 +196,16 @@ static bool read_sender(struct mp_reader *reader, enum request_sender *sender) {
     return *sender == REQUEST_GATEWAY || slice_equal(name, slice_of_text("shardd"));
 }
 
+static int decode_server(struct mp_reader *reader, struct request_server *server, char text[REQUEST_TEXT_BYTES]) {
+    struct slice change;
+    if (mp_read_bytes(reader, &change) != SK_OK) return bad(text, "server: the change is \"add\" or \"remove\"");
+    server->add = slice_equal(change, slice_of_text("add"));
+    if (!server->add && !slice_equal(change, slice_of_text("remove"))) {
+        return bad(text, "server: the change is \"add\" or \"remove\"");
+    }
+    return mp_read_bytes(reader, &server->name) == SK_OK ? SK_OK : bad(text, "server: the name is \"host:port\"");
+}
+
 static bool find_method(struct slice name, enum request_method *method, uint32_t *parameters) {
     static const struct {
         const char *name;
@@ -210,6 +220,7 @@ static bool find_method(struct slice name, enum request_method *method, uint32_t
         [REQUEST_FORCE_LEADER] = {"force_leader", 2},
         [REQUEST_CHANGE_NODE] = {"node", 2},
         [REQUEST_VERIFY] = {"verify", 0},
+        [REQUEST_CHANGE_SERVER] = {"server", 2},
     };
     for (size_t i = 0; i < sizeof methods / sizeof methods[0]; i++) {
         if (!slice_equal(name, slice_of_text(methods[i].name))) continue;
@@ -241,6 +252,8 @@ static int decode_parameters(struct mp_reader *reader, struct request *request, 
         return decode_leader(reader, &request->leader, text);
     case REQUEST_CHANGE_NODE:
         return decode_node(reader, &request->node, text);
+    case REQUEST_CHANGE_SERVER:
+        return decode_server(reader, &request->server, text);
     case REQUEST_STATUS:
     case REQUEST_VERIFY:
         break;

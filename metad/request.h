@@ -15,11 +15,12 @@ enum request_method {
     REQUEST_HEARTBEAT,
     REQUEST_MAP,
     REQUEST_STATUS,
-    REQUEST_CHANGE,       /* a shardd: records of shards */
-    REQUEST_HANDOVER,     /* a person: let that node lead */
-    REQUEST_FORCE_LEADER, /* a person: let that node lead, whatever is lost (R12) */
-    REQUEST_VERIFY,       /* a person: compare the replicas of every shard */
-    REQUEST_CHANGE_NODE,  /* a person: add, drain or remove a node */
+    REQUEST_CHANGE,        /* a shardd: records of shards */
+    REQUEST_HANDOVER,      /* a person: let that node lead */
+    REQUEST_FORCE_LEADER,  /* a person: let that node lead, whatever is lost (R12) */
+    REQUEST_VERIFY,        /* a person: compare the replicas of every shard */
+    REQUEST_CHANGE_NODE,   /* a person: add, drain or remove a node */
+    REQUEST_CHANGE_SERVER, /* a person: add or remove a metad server */
 };
 
 enum request_sender { REQUEST_SHARDD, REQUEST_GATEWAY };
@@ -50,6 +51,11 @@ struct request_node {
     enum command_node change;
 };
 
+struct request_server {
+    bool add;          /* else remove */
+    struct slice name; /* "host:port"; points into the message */
+};
+
 struct request {
     uint64_t msgid; /* 0 as long as none was read */
     enum request_method method;
@@ -61,6 +67,7 @@ struct request {
         struct request_change change;
         struct request_leader leader; /* of handover and force_leader */
         struct request_node node;     /* of node */
+        struct request_server server; /* of server */
     };
 };
 

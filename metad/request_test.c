@@ -335,10 +335,59 @@ static void changes_of_nodes_are_read(void **state) {
     assert_string_equal(text, "node: \"add\", \"drain\" or \"remove\"");
 }
 
+static struct buffer server_change(const char *change, const char *name) {
+    struct buffer message = begin("server", 2);
+    mp_write_text(&message, change);
+    mp_write_text(&message, name);
+    return message;
+}
+
+static void changes_of_servers_are_read(void **state) {
+    (void)state;
+    const char *const names[] = {"remove", "add"};
+    for (int add = 0; add < 2; add++) {
+        struct buffer message = server_change(names[add], "metad-2:7100");
+        assert_int_equal(request_decode(buffer_slice(&message), &request, text), SK_OK);
+        assert_int_equal(request.msgid, 77);
+        assert_int_equal(request.method, REQUEST_CHANGE_SERVER);
+        assert_int_equal(request.server.add, add);
+        assert_true(slice_equal(request.server.name, slice_of_text("metad-2:7100")));
+        buffer_deinit(&message);
+    }
+    struct buffer empty = server_change("add", ""); /* whether it is a name, the group says */
+    assert_int_equal(decode_and_free(&empty), SK_OK);
+    assert_int_equal(request.server.name.size, 0);
+    const char *const bad[] = {"", "ad", "adds", "Add", "drain", "removed"};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        struct buffer message = server_change(bad[i], "metad-2:7100");
+        assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+        assert_string_equal(text, "server: the change is \"add\" or \"remove\"");
+    }
+    struct buffer message = begin("server", 2);
+    mp_write_uint(&message, 1);
+    mp_write_text(&message, "metad-2:7100");
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+    assert_string_equal(text, "server: the change is \"add\" or \"remove\"");
+    message = begin("server", 2);
+    mp_write_text(&message, "add");
+    mp_write_uint(&message, 7100);
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+    assert_string_equal(text, "server: the name is \"host:port\"");
+    message = begin("server", 1);
+    mp_write_text(&message, "add");
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+    message = begin("server", 3);
+    mp_write_text(&message, "add");
+    mp_write_text(&message, "metad-2:7100");
+    mp_write_nil(&message);
+    assert_int_equal(decode_and_free(&message), SK_BADREQUEST);
+}
+
 static void every_truncation_is_refused(void **state) {
     (void)state;
-    struct buffer whole[] = {registration("shardd", WHOLE), heartbeat(5), claims(2)};
-    for (size_t i = 0; i < 3; i++) {
+    struct buffer whole[] = {registration("shardd", WHOLE), heartbeat(5), claims(2),
+                             server_change("remove", "metad-2:7100")};
+    for (size_t i = 0; i < sizeof whole / sizeof whole[0]; i++) {
         size_t size = whole[i].size;
         for (whole[i].size = 0; whole[i].size < size; whole[i].size++) {
             assert_int_equal(decode(&whole[i]), SK_BADREQUEST);
@@ -417,6 +466,7 @@ int main(void) {
         cmocka_unit_test(changes_that_are_wrong_are_refused),
         cmocka_unit_test(a_persons_wishes_are_read),
         cmocka_unit_test(changes_of_nodes_are_read),
+        cmocka_unit_test(changes_of_servers_are_read),
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(other_shapes_are_refused),
         cmocka_unit_test(nesting_has_an_end),

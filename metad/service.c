@@ -24,6 +24,11 @@
 /* How long a proposal waits for room on disk before it is refused with DISKFULL. */
 #define HOLD_MS 2000u
 
+/* A leader that is not ready by then lets another one lead, and so does one that could write nothing to its disk for so long. */
+#define READY_MS     3000u
+#define DISK_MS      3000u
+#define HAND_OVER_MS 1000u /* between tries */
+
 /* A gateway is nobody's business but the operator's: kept in memory, forgotten when it is silent for long. */
 struct gateway {
     uint8_t store_id[16];
@@ -56,6 +61,12 @@ struct reader {
     const struct request *request; /* the call's */
 };
 
+/* A change of metad's own servers that somebody waits for. */
+struct server_wish {
+    struct service *service;
+    struct rpc_call *call;
+};
+
 struct service {
     struct service_options options;
     struct fsm fsm;
@@ -64,6 +75,7 @@ struct service {
     struct moves moves;
     uint64_t balanced_ms;   /* the last time, of both */
     struct raft_loop *loop; /* borrowed; NULL before service_attach */
+    struct group *group;    /* likewise */
     struct rpc *rpc;        /* borrowed; NULL before service_attach and after service_detach */
 
     uint64_t origin; /* of our commands */
@@ -71,15 +83,20 @@ struct service {
     struct proposal *proposals; /* owned; unordered, few */
 
     bool ready;        /* we lead, and all that was committed before is applied */
-    bool barrier_runs; /* one for `reading`, or for `ready` */
+    uint64_t leads_ms; /* since when we lead, or have tried to hand over */
+    bool handing_over;
+    uint64_t hand_over_ms; /* the last time */
+    bool disk_waits;       /* for longer than DISK_MS */
+    bool barrier_runs;     /* one for `reading`, or for `ready` */
     bool draining;
     struct reader *waiting; /* owned; for the next barrier */
     struct reader *reading; /* owned; for the running one */
+    uint32_t server_wishes; /* under way */
 
     uint64_t cluster; /* as noted in the data directory */
     uint64_t published_version;
-    struct buffer map_bytes;    /* the encoded map of… */
-    uint64_t map_bytes_version; /* … this version; 0 = none */
+    struct buffer map_bytes;    /* empty, or the encoded map of… */
+    uint64_t map_bytes_version; /* … this version */
 
     struct buffer stats[MAP_NODES_MAX + 1]; /* of node id's last heartbeat, while we lead */
     struct gateway gateways[SERVICE_GATEWAYS_MAX];
@@ -201,6 +218,23 @@ static void proposal_done_cb(void *arg, int err) {
     if (service->ready && err == SK_OK) decide(service);
 }
 
+static void handed_over_cb(void *arg, int err) {
+    struct service *service = arg;
+    (void)err; /* if nobody has taken over, it is tried again */
+    service->handing_over = false;
+}
+
+/* This server leads and is of no use as a leader; another may be. */
+static void hand_over(struct service *service, const char *why) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    uint64_t now_ms = clock_boottime_ms();
+    if (service->handing_over || raft_loop_servers(service->loop, servers) == 1) return;
+    if (now_ms - service->hand_over_ms < HAND_OVER_MS) return; /* each try holds up what there is to write */
+    service->hand_over_ms = now_ms;
+    log_event(LOG_WARNING, "leader_hands_over", "text=\"%s\"", why);
+    service->handing_over = raft_loop_transfer(service->loop, handed_over_cb, service) == SK_OK;
+}
+
 /* Gives the proposal to libraft, or holds it, or ends it. After a start libraft has no room on disk for some
  * milliseconds, until its first segments are made: a request that comes then waits a little. */
 static void send_proposal(struct proposal *proposal) {
@@ -211,6 +245,7 @@ static void send_proposal(struct proposal *proposal) {
     if (err == SK_OK) {
         proposal->held_until_ms = 0;
     } else if (err != SK_DISKFULL || now_ms >= proposal->held_until_ms || service->draining) {
+        if (err == SK_DISKFULL) hand_over(service, "the disk is full");
         proposal_done_cb(proposal, err);
     }
 }
@@ -303,7 +338,6 @@ static void applied_cb(void *arg, const struct log_command *command, struct cata
         }
     }
     check_cluster(service);
-    service->options.version_cb(service->options.arg, service->fsm.catalog.version);
     publish(service);
 }
 
@@ -462,17 +496,9 @@ static void warn_of_setting(const char *name, uint32_t given, uint32_t stored) {
 
 /* What the data directory says of the log must be in it. */
 static bool log_is_whole(struct service *service) {
-    const struct catalog *catalog = &service->fsm.catalog;
+    if (service->fsm.catalog.cluster != 0 || service->cluster == 0) return true;
     char text[160];
-    if (catalog->cluster == 0 && service->cluster != 0) {
-        (void)snprintf(text, sizeof text, "damaged: the log has lost cluster %016" PRIx64, service->cluster);
-    } else if (catalog->version < service->options.version) {
-        (void)snprintf(text, sizeof text,
-                       "damaged: the log has lost its end: map version %" PRIu64 " was seen, it has %" PRIu64,
-                       service->options.version, catalog->version);
-    } else {
-        return true;
-    }
+    (void)snprintf(text, sizeof text, "damaged: the log has lost cluster %016" PRIx64, service->cluster);
     service->options.fault_cb(service->options.arg, SK_ECORRUPT, text);
     return false;
 }
@@ -504,17 +530,25 @@ static void ready_barrier_cb(void *arg, int err) {
 }
 
 static void seek_ready(struct service *service) {
-    if (!raft_loop_leads(service->loop) || service->ready || service->barrier_runs) return;
+    if (!raft_loop_leads(service->loop) || service->ready) return;
+    uint64_t now_ms = clock_boottime_ms();
+    if (now_ms - service->leads_ms > READY_MS) {
+        service->leads_ms = now_ms;
+        hand_over(service, "it cannot become ready; is its disk full?");
+    }
+    if (service->barrier_runs) return;
     service->barrier_runs = raft_loop_barrier(service->loop, ready_barrier_cb, service) == SK_OK;
 }
 
 void service_on_role(struct service *service) {
     if (raft_loop_leads(service->loop)) {
+        service->leads_ms = clock_boottime_ms();
         seek_ready(service);
         return;
     }
     log_event(LOG_INFO, "leader_lost", "term=%" PRIu64, raft_loop_term(service->loop));
     service->ready = false;
+    group_give_up(service->group);
     for (uint32_t id = 0; id <= MAP_NODES_MAX; id++) buffer_deinit(&service->stats[id]);
 }
 
@@ -523,7 +557,19 @@ static void forget_gateway(struct service *service, uint32_t at) {
     service->gateways[at] = service->gateways[--service->gateway_count];
 }
 
+/* One whose disk is full does not fail: libraft tries again each second. */
+static void watch_disk(struct service *service) {
+    bool waits = raft_loop_disk_waits_ms(service->loop) > DISK_MS;
+    if (waits != service->disk_waits) {
+        log_event(waits ? LOG_ERROR : LOG_INFO, waits ? "disk_stalled" : "disk_goes_on", "text=\"%s\"",
+                  waits ? "the log cannot be written; is the disk full?" : "the log is written again");
+    }
+    service->disk_waits = waits;
+    if (waits && raft_loop_leads(service->loop)) hand_over(service, "its disk takes nothing");
+}
+
 void service_on_tick(struct service *service) {
+    watch_disk(service);
     seek_ready(service);
     uint64_t now_ms = clock_boottime_ms();
     liveness_tick(&service->liveness, now_ms);
@@ -541,11 +587,10 @@ void service_on_tick(struct service *service) {
 /* The encoded map of the catalog as it is now. SK_ENOMEM. */
 static int current_map(struct service *service, struct slice *bytes) {
     const struct catalog *catalog = &service->fsm.catalog;
-    if (service->map_bytes_version != catalog->version) {
+    if (service->map_bytes.size == 0 || service->map_bytes_version != catalog->version) {
         struct map *map;
         int err = catalog_make_map(catalog, &map);
         if (err != SK_OK) return err;
-        service->map_bytes_version = 0;
         buffer_clear(&service->map_bytes, SIZE_MAX);
         map_encode(map, &service->map_bytes);
         map_unref(map);
@@ -578,15 +623,27 @@ static void write_stats(struct buffer *result, const struct buffer *stats) {
     }
 }
 
+/* The group's: [[id, name, whether it votes, whether it leads], …] */
+static void write_servers(const struct service *service, struct buffer *result) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    uint32_t count = raft_loop_servers(service->loop, servers);
+    mp_write_text(result, "servers");
+    mp_write_array(result, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mp_write_array(result, 4);
+        mp_write_uint(result, servers[i].id);
+        mp_write_text(result, group_name_of(service->group, servers[i].id));
+        mp_write_bool(result, servers[i].votes);
+        mp_write_bool(result, servers[i].id == raft_loop_leader(service->loop));
+    }
+}
+
 static void write_metad(const struct service *service, struct buffer *result) {
     const struct catalog *catalog = &service->fsm.catalog;
     const struct {
         const char *name;
         uint64_t number;
     } fields[] = {
-        {"server", service->options.server_id},
-        {"leader", raft_loop_leader(service->loop)},
-        {"servers", service->options.server_count},
         {"term", raft_loop_term(service->loop)},
         {"commit_index", raft_loop_commit_index(service->loop)},
         {"cluster", catalog->cluster},
@@ -598,11 +655,12 @@ static void write_metad(const struct service *service, struct buffer *result) {
         {"moves_max", service->options.moves_max},
     };
     uint32_t count = sizeof fields / sizeof fields[0];
-    mp_write_map(result, count);
+    mp_write_map(result, count + 1);
     for (uint32_t i = 0; i < count; i++) {
         mp_write_text(result, fields[i].name);
         mp_write_uint(result, fields[i].number);
     }
+    write_servers(service, result);
 }
 
 static void write_nodes(const struct service *service, struct buffer *result, uint64_t now_ms) {
@@ -703,7 +761,9 @@ static void start_reading(struct service *service) {
 }
 
 static void on_read(struct service *service, struct rpc_call *call, const struct request *request) {
-    if (service->options.server_count == 1) { /* nobody else can lead, so nothing newer can be elsewhere */
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    if (raft_loop_servers(service->loop, servers) ==
+        1) { /* nobody else can lead, so nothing newer can be elsewhere */
         answer_read(service, call, request);
         return;
     }
@@ -895,15 +955,46 @@ static void on_verify(struct service *service, struct rpc_call *call) {
     propose(service, &command, call);
 }
 
+static void server_done_cb(void *arg, int err, const char *text) {
+    struct server_wish *wish = arg;
+    struct service *service = wish->service;
+    if (service->rpc == NULL) {
+        /* closed: the call is gone */
+    } else if (err != SK_OK) {
+        rpc_refuse(wish->call, err, text);
+    } else {
+        struct buffer result;
+        buffer_init(&result);
+        result_encode_version(&result, service->fsm.catalog.version);
+        answer_result(wish->call, &result);
+    }
+    service->server_wishes--;
+    free(wish);
+}
+
+static void on_change_server(struct service *service, struct rpc_call *call,
+                             const struct request_server *request) {
+    struct server_wish *wish = malloc(sizeof *wish);
+    if (wish == NULL) {
+        rpc_refuse(call, SK_ENOMEM, NULL);
+        return;
+    }
+    *wish = (struct server_wish){.service = service, .call = call};
+    service->server_wishes++;
+    group_wish(service->group, request->add ? GROUP_ADD : GROUP_REMOVE, request->name, server_done_cb, wish);
+}
+
 /* The text is the leader's address and nothing else: clients go there. */
 static void refuse_not_leader(struct service *service, struct rpc_call *call) {
     uint64_t leader = raft_loop_leader(service->loop);
-    for (uint32_t i = 0; i < service->options.server_count; i++) {
-        if (service->options.server_ids[i] != leader || leader == service->options.server_id) continue;
-        rpc_refuse(call, SK_NOT_LEADER, service->options.request_addresses[i]);
+    const char *name = leader == 0 ? NULL : group_name_of(service->group, leader);
+    if (name == NULL || leader == service->options.server_id) {
+        rpc_refuse(call, SK_RETRY, "no leader is known");
         return;
     }
-    rpc_refuse(call, SK_RETRY, "no leader is known");
+    char address[METAD_NAME_BYTES + sizeof "tcp://"];
+    (void)snprintf(address, sizeof address, "tcp://%s", name);
+    rpc_refuse(call, SK_NOT_LEADER, address);
 }
 
 void service_on_call(struct service *service, struct rpc_call *call, const struct request *request) {
@@ -935,6 +1026,9 @@ void service_on_call(struct service *service, struct rpc_call *call, const struc
             break;
         case REQUEST_VERIFY:
             on_verify(service, call);
+            break;
+        case REQUEST_CHANGE_SERVER:
+            on_change_server(service, call, &request->server);
             break;
         case REQUEST_MAP:
         case REQUEST_STATUS:
@@ -984,15 +1078,27 @@ struct raft_fsm *service_fsm(struct service *service) {
     return &service->fsm.raft;
 }
 
-void service_attach(struct service *service, struct raft_loop *loop, struct rpc *rpc) {
+void service_attach(struct service *service, struct raft_loop *loop, struct group *group, struct rpc *rpc) {
     service->loop = loop;
+    service->group = group;
     service->rpc = rpc;
 }
 
-void service_drain(struct service *service) { service->draining = true; }
+bool service_is_ready(const struct service *service) { return service->ready && !service->draining; }
 
-bool service_is_idle(const struct service *service) {
-    return service->proposals == NULL && service->waiting == NULL && service->reading == NULL;
+uint64_t service_cluster(const struct service *service) { return service->cluster; }
+
+void service_drain(struct service *service) {
+    service->draining = true;
+    group_give_up(service->group);
 }
 
-void service_detach(struct service *service) { service->rpc = NULL; }
+bool service_is_idle(const struct service *service) {
+    return service->proposals == NULL && service->waiting == NULL && service->reading == NULL &&
+           service->server_wishes == 0;
+}
+
+void service_detach(struct service *service) {
+    service->rpc = NULL;
+    if (service->group != NULL) group_give_up(service->group);
+}

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "metad/fsm.h"
+#include "metad/group.h"
 #include "metad/raft_loop.h"
 #include "metad/rpc.h"
 
@@ -16,18 +17,13 @@ struct service;
 
 struct service_options {
     uint64_t server_id;
-    uint32_t server_count;
-    uint64_t server_ids[RAFT_LOOP_SERVERS_MAX];
-    const char *request_addresses[RAFT_LOOP_SERVERS_MAX]; /* where clients find each; borrowed for life */
-    uint64_t cluster;                                     /* the data directory's, 0 = none yet */
-    uint64_t version; /* the data directory's: the log holds this map version or a later one */
+    uint64_t cluster;                        /* the data directory's, 0 = none yet */
     uint32_t shards, replicas, expect_nodes; /* settings for a cluster that does not exist yet */
     uint64_t node_timeout_ms, node_dead_after_ms;
     uint32_t moves_max; /* replicas that move at once */
     void *arg;
     /* The cluster's id is known for the first time: to be noted before anyone hears of it. SK_OK, or a fault. */
     int (*cluster_cb)(void *arg, uint64_t cluster);
-    void (*version_cb)(void *arg, uint64_t version); /* the map has this version now */
     /* It cannot go on. `text` is one line. */
     void (*fault_cb)(void *arg, int err, const char *text);
 };
@@ -39,8 +35,14 @@ void service_free(struct service *service); /* after rpc_close and raft_loop_clo
 /* For raft_loop_open, before the sockets and the loop are there. */
 struct raft_fsm *service_fsm(struct service *service);
 
-/* Both are borrowed from here on. */
-void service_attach(struct service *service, struct raft_loop *loop, struct rpc *rpc);
+/* All are borrowed from here on. */
+void service_attach(struct service *service, struct raft_loop *loop, struct group *group, struct rpc *rpc);
+
+/* This server leads, and all that was committed before is applied. */
+bool service_is_ready(const struct service *service);
+
+/* That this server knows, and has noted; 0 = none. */
+uint64_t service_cluster(const struct service *service);
 
 /* Events of the loop and of the sockets. */
 void service_on_role(struct service *service);

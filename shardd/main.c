@@ -2,6 +2,7 @@
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "libcommon/metad_names.h"
 #include "libcommon/plant.h"
 #include "shardd/shardd.h"
 
@@ -24,9 +25,7 @@ static enum config_result load(struct config **config, struct settings *settings
     const struct config_option options[] = {
         {"data-dir", CONFIG_TEXT, &shardd->data_dir, NULL, 0, 0, NULL, "directory of this node's data"},
         {"metad", CONFIG_TEXT, &shardd->metad_addresses, "tcp://127.0.0.1:7100", 0, 0, NULL,
-         "metad's request addresses, comma-separated"},
-        {"metad-publish", CONFIG_TEXT, &shardd->publish_addresses, "tcp://127.0.0.1:7101", 0, 0, NULL,
-         "metad's publish addresses, comma-separated"},
+         "addresses of metad's servers, tcp://host:port, comma-separated"},
         {"frames-listen", CONFIG_TEXT, &shardd->frames_listen, "tcp://0.0.0.0:7200", 0, 0, NULL,
          "where gateways push their requests"},
         {"replication-listen", CONFIG_TEXT, &shardd->replication_listen, "tcp://0.0.0.0:7210", 0, 0, NULL,
@@ -76,6 +75,20 @@ static void block_signals(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
+static int run(const struct settings *settings) {
+    struct shardd *shardd = NULL;
+    char text[1024] = "";
+    int err = shardd_open(&shardd, &settings->shardd, text, sizeof text);
+    if (err != SK_OK) {
+        fprintf(stderr, "shardd: %s\n", text[0] != 0 ? text : error_text(err));
+        return EXIT_BAD_CONFIG;
+    }
+    int code = shardd_run(shardd);
+    ending_guard(30, code); /* time to answer what is in flight and to finish a checkpoint */
+    shardd_close(shardd);
+    return code;
+}
+
 int main(int argc, char **argv) {
     struct config *config = NULL;
     struct settings settings = {0};
@@ -85,18 +98,16 @@ int main(int argc, char **argv) {
     log_init("shardd", (enum log_level)settings.log_level);
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     block_signals();
-    struct shardd *shardd = NULL;
-    char text[1024] = "";
-    int err = shardd_open(&shardd, &settings.shardd, text, sizeof text);
-    int code;
-    if (err == SK_OK) {
-        code = shardd_run(shardd);
-        ending_guard(30, code); /* time to answer what is in flight and to finish a checkpoint */
-        shardd_close(shardd);
+    struct buffer publish;
+    buffer_init(&publish);
+    int code = EXIT_BAD_CONFIG;
+    if (metad_names_publish(settings.shardd.metad_addresses, &publish) == SK_OK) {
+        settings.shardd.publish_addresses = (const char *)publish.data;
+        code = run(&settings);
     } else {
-        fprintf(stderr, "shardd: %s\n", text[0] != 0 ? text : error_text(err));
-        code = EXIT_BAD_CONFIG;
+        fprintf(stderr, "shardd: --metad: not a list of addresses tcp://host:port\n");
     }
+    buffer_deinit(&publish);
     config_free(config);
     return code;
 }

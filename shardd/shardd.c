@@ -361,7 +361,7 @@ static int open_member(struct shardd *shardd, char *text, size_t text_bytes) {
     pthread_mutex_lock(&shardd->calls_lock);
     shardd->member = opened;
     pthread_mutex_unlock(&shardd->calls_lock);
-    if (err != SK_OK) snprintf(text, text_bytes, "--metad or --metad-publish is not an address");
+    if (err != SK_OK) snprintf(text, text_bytes, "--metad is not an address");
     return err;
 }
 

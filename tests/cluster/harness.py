@@ -27,6 +27,7 @@ BINARIES = {
     "skerry-plant": BUILD / "tests" / "cluster" / "skerry-plant",
 }
 PORTS = (10000, 32000)
+METAD_OFFSETS = (1, 10)  # a metad server's other ports lie so much above the one it is known by
 PATIENCE_S = 60  # a state that has not come by then never will
 SPARES = 2  # nodes of every cluster that do not run until a test wants them
 
@@ -40,19 +41,26 @@ def port_range():
     return PORTS[0] + worker * size, PORTS[0] + (worker + 1) * size
 
 
-def free_ports(count):
-    """Ports that nobody listens on now."""
-    ports = []
+def is_free(port):
+    """Nobody listens on it now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count, taken=()):
+    """Ports that are free, and so are the others of a metad server that has one of them; none is taken."""
+    ports, taken = [], set(taken)
     while len(ports) < count:
         port = random.randrange(*port_range())
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        if port not in ports:
+        all_of_it = {port, *(port + offset for offset in METAD_OFFSETS)}
+        if not all_of_it & taken and all(map(is_free, all_of_it)):
             ports.append(port)
+            taken |= all_of_it
     return ports
 
 
@@ -226,18 +234,24 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,), gateways=1, hosts=None, metad_flags=()):
+                 lanes=(1,), gateways=1, hosts=None, metad_flags=(), metads=1):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
-        self.ports = iter(free_ports(3 + 2 * (nodes + SPARES) + 2 * gateways))  # all unlike, also where hosts are
-        self.metad_address, publish, raft = (self.listen_at("metad") for _ in range(3))
-        metad = ["--metad", self.metad_address, "--metad-publish", publish]
-        self.metad = Daemon(self, "metad", "metad", [
-            "--data-dir", str(self.directory / "metad"), *self.advertise("metad"),
-            "--listen", self.metad_address, "--publish-listen", publish,
-            "--raft-listen", raft.removeprefix("tcp://"), "--shards", str(shards), "--expect-nodes", str(nodes),
-            *metad_flags])
+        self.ports = iter(free_ports(metads + 2 * (nodes + SPARES) + 2 * gateways))  # all unlike, also where hosts are
+        self.metad_addresses = [self.listen_at(name) for name in self.metad_names(metads)]
+        self.metad_address = ",".join(self.metad_addresses)
+        metad = ["--metad", self.metad_address]
+        group = []
+        if metads > 1:
+            secret = self.directory / "secret"
+            secret.write_text("what only metad's servers know\n")
+            group = ["--peers", self.metad_address, "--secret-file", str(secret)]
+        self.metads = [Daemon(self, "metad", name, [
+            "--data-dir", str(self.directory / name), *self.advertise(name), "--listen", address, *group,
+            "--shards", str(shards), "--expect-nodes", str(nodes), *metad_flags])
+            for name, address in zip(self.metad_names(metads), self.metad_addresses)]
+        self.metad = self.metads[0]
 
         def make_node(i):
             name = self.node_names(nodes)[i]
@@ -273,6 +287,10 @@ class Cluster:
         return [f"shardd-{i}" for i in range(count + SPARES)]
 
     @staticmethod
+    def metad_names(count):
+        return [f"metad-{i}" if i > 0 else "metad" for i in range(count)]
+
+    @staticmethod
     def gateway_names(count):
         return [f"gateway-{i}" if i > 0 else "gateway" for i in range(count)]
 
@@ -286,7 +304,7 @@ class Cluster:
         return pathlib.Path(self.nodes[i].flag("--data-dir"))
 
     def daemons(self):
-        return [self.metad, *self.nodes, *self.gateways]
+        return [*self.metads, *self.nodes, *self.gateways]
 
     def start(self):
         for daemon in self.daemons():

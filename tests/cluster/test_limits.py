@@ -209,8 +209,7 @@ def test_a_data_directory_in_use_is_refused(make_cluster):
     cluster = make_cluster(nodes=1).start()
     code, lines = run("shardd", "--data-dir", cluster.data_of(0), "--frames-listen", "tcp://127.0.0.1:0")
     assert code == 2 and "in use" in lines[-1]
-    code, lines = run("metad", "--data-dir", cluster.directory / "metad", "--listen", "tcp://127.0.0.1:0",
-                      "--publish-listen", "tcp://127.0.0.1:0", "--raft-listen", "127.0.0.1:0")
+    code, lines = run("metad", "--data-dir", cluster.directory / "metad", "--listen", f"tcp://127.0.0.1:{free_ports(1)[0]}")
     assert code == 2 and "in use" in lines[-1]
 
 

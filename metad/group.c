@@ -453,6 +453,13 @@ void group_on_tick(struct group *group, bool ready) {
     }
 }
 
+bool group_is_complete(const struct group *group) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    uint32_t count = raft_loop_servers(group->loop, servers), voters = 0;
+    for (uint32_t i = 0; i < count; i++) voters += servers[i].votes;
+    return voters >= group->peer_count;
+}
+
 /* ---- life ---- */
 
 static uint64_t digest_of(const struct group *group) {

@@ -56,6 +56,9 @@ enum group_wish { GROUP_ADD, GROUP_REMOVE };
  * name; on the leader. done_cb always comes, at once or later. SK_BUSY: another wish is under way. */
 void group_wish(struct group *group, enum group_wish wish, struct slice name, group_done_cb done_cb, void *arg);
 
+/* As many vote as the list names. */
+bool group_is_complete(const struct group *group);
+
 /* Ends a wish that is under way: this server leads no more, or ends. */
 void group_give_up(struct group *group);
 

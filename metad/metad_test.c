@@ -1560,6 +1560,21 @@ static void a_group_is_formed_when_all_have_come(void **state) {
     client_close(&client);
 }
 
+/* What clients are told from then on is on the disks of a majority. */
+static void shards_wait_for_the_whole_group(void **state) {
+    (void)state;
+    struct client client;
+    place_three();
+    for (int i = 0; i < SERVERS_MAX; i++) server_start(i);
+    client_open_all(&client);
+    (void)register_node(&client, (struct node){.store = 1});
+    (void)register_node(&client, (struct node){.store = 2});
+    map_unref(wait_for_shards(&client));
+    assert_int_equal(view_group(&client).voters, 3);
+    for (int i = 0; i < SERVERS_MAX; i++) server_stop(i);
+    client_close(&client);
+}
+
 /* It may have voted: only a person knows that nothing of it is needed any more. Also the first in the list forms no other
  * cluster. */
 static void a_server_that_lost_its_disk_is_put_back(void **state) {
@@ -1791,6 +1806,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test_setup_teardown(three_servers_outlive_one, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_longest_log_hears_of_a_newer_term, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_group_is_formed_when_all_have_come, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(shards_wait_for_the_whole_group, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_server_that_lost_its_disk_is_put_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_server_grows_to_three, set_up, tear_down),
         cmocka_unit_test_setup_teardown(servers_are_removed, set_up, tear_down),

@@ -475,7 +475,8 @@ static void decide(struct service *service) {
     const struct catalog *catalog = &service->fsm.catalog;
     if (service->draining) return;
     if (catalog->cluster == 0) propose_init(service);
-    if (catalog_wants_shards(catalog)) propose_shards(service);
+    /* Before there are shards no client has been told anything that the loss of a disk could undo. */
+    if (catalog_wants_shards(catalog) && group_is_complete(service->group)) propose_shards(service);
     uint64_t now_ms = clock_boottime_ms();
     for (uint32_t id = 1; id <= catalog->node_count; id++) {
         const struct map_node *node = &catalog->nodes[id - 1].map;

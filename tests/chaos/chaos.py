@@ -115,7 +115,7 @@ class Chaos:
         self.recoveries = []
         self.totals, self.faults, self.errors, self.undone = (collections.Counter() for _ in range(4))
         self.clusters = 0
-        daemons = ["metad", *Cluster.node_names(options.nodes), *Cluster.gateway_names(options.gateways)]
+        daemons = [*Cluster.metad_names(options.metads), *Cluster.node_names(options.nodes), *Cluster.gateway_names(options.gateways)]
         self.network = Network([*daemons, CLIENTS])
         self.network.enter(CLIENTS)  # for good: nng's threads stay where they began
 
@@ -133,11 +133,13 @@ class Chaos:
     def run_cluster(self, directory, variant):
         options = self.options
         metad_flags = self.chance.choice([[], DEAD_SOON])
-        self.say(f"cluster {self.clusters}: {variant} {' '.join(metad_flags)}")
+        metads = self.chance.choice([1, options.metads])
+        self.say(f"cluster {self.clusters}: {variant} metads={metads} {' '.join(metad_flags)}")
         self.network.begin_anew(keep=CLIENTS)
         machines = Machines(self.network, directory, Cluster.node_names(options.nodes))
         cluster = Cluster(directory, nodes=options.nodes, shards=options.shards, gateways=options.gateways, hosts=machines,
-                          data_of=machines.data.__getitem__, metad_flags=metad_flags, **VARIANTS[variant])
+                          data_of=machines.data.__getitem__, metad_flags=metad_flags, metads=metads,
+                          **VARIANTS[variant])
         trial = ChaosTrial(cluster, f"{options.seed}-{self.clusters}", options.kinds, options.shards)
         failed = len(self.failures)
         try:
@@ -238,6 +240,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=None, help="names the faults and the workload; random unless given")
     parser.add_argument("--nodes", type=int, default=3, help="at first (3); others come and go")
     parser.add_argument("--gateways", type=int, default=2)
+    parser.add_argument("--metads", type=int, default=3, help="in half of the clusters; one in the others")
     parser.add_argument("--shards", type=int, default=16)
     parser.add_argument("--only", default=None, metavar="KIND,...", help="only these faults: " + " ".join(KINDS))
     parser.add_argument("--keep", action="store_true", help="also what is left of rounds that passed")

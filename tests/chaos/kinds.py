@@ -2,6 +2,7 @@
 a new one is a line in a table here."""
 
 import collections
+import shutil
 import time
 
 from faults import DOWN_S_MAX, PROCESS_KINDS, Faults, Kind, kill, start
@@ -297,6 +298,37 @@ def empty_when_safe(faults, fault, node, deadline_s):
     faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, start, node)
 
 
+# ---- metad's disks ----
+
+
+def wipe_metad(faults, kind):
+    """One of several servers loses its disk, and is put back as a person would do it."""
+    metad = faults.metad()
+    if len(faults.cluster.metads) == 1 or not all(faults.is_well(other) for other in faults.cluster.metads):
+        return
+    status = faults.status()
+    if status is None or not faults.replicas.metad_is_complete(status):
+        return
+    fault = faults.note(kind, metad, nature="repair")
+    kill(metad)
+    shutil.rmtree(metad.flag("--data-dir"))
+    faults.later(faults.chance.uniform(0, DOWN_S_MAX), fault, begin_anew, faults, fault, metad)
+
+
+def begin_anew(faults, fault, metad):
+    metad.start()
+    put_back(faults, fault, metad, time.monotonic() + SAFE_S_MAX)
+
+
+def put_back(faults, fault, metad, deadline_s):
+    """metad refuses while the server cannot be reached, and does nothing while nobody leads."""
+    if faults.replicas.demand("server", "add", metad.flag("--listen").removeprefix("tcp://")) is None:
+        faults.say(f"  {metad.name} is back")
+        return
+    assert time.monotonic() < deadline_s, f"{metad.name} is not put back"
+    faults.later(0.2, fault, put_back, faults, fault, metad, deadline_s)
+
+
 # ---- members ----
 
 
@@ -390,6 +422,7 @@ DISK_KINDS = {
     "disk_slow": Kind(2, disk_slow),
     "sync_error": Kind(2, sync_error),
     "wipe": Kind(2, wipe),
+    "wipe_metad": Kind(2, wipe_metad),
 }
 
 MEMBER_KINDS = {

@@ -71,7 +71,7 @@ class Node:
 ])
 def test_which_ends_are_forgiven(tmp_path, code, last, kind, forgiven):
     node = Node(code, last)
-    cluster = types.SimpleNamespace(nodes=[node], hosts=types.SimpleNamespace(network=None), metad_address="")
+    cluster = types.SimpleNamespace(nodes=[node], hosts=types.SimpleNamespace(network=None), metads=[], metad_addresses=[])
     faults = ChaosFaults(cluster, random.Random(0), tmp_path / "log", kinds.KINDS)
     if kind is not None:
         faults.later(10, faults.note(kind, node), print)
@@ -80,7 +80,7 @@ def test_which_ends_are_forgiven(tmp_path, code, last, kind, forgiven):
 
 def test_a_removed_node_has_ended_for_good(tmp_path):
     node = Node(kinds.REMOVED, "node 4 was removed for ever")
-    cluster = types.SimpleNamespace(nodes=[node], hosts=types.SimpleNamespace(network=None), metad_address="")
+    cluster = types.SimpleNamespace(nodes=[node], hosts=types.SimpleNamespace(network=None), metads=[], metad_addresses=[])
     faults = ChaosFaults(cluster, random.Random(0), tmp_path / "log", kinds.KINDS)
     assert not faults.forgives(node)  # nobody has asked for it
     leaving = faults.leaving[node] = faults.note("leave", nature="members")

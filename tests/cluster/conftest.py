@@ -9,6 +9,7 @@ def pytest_addoption(parser):
     parser.addoption("--rounds", type=int, default=24, help="crashes in each of the crash tests")
     parser.addoption("--catch-up-keys", type=int, default=50_000, help="keys that change while a node is away")
     parser.addoption("--fault-seconds", type=int, default=20, help="how long faults go on under the checked workload")
+    parser.addoption("--metad-tries", type=int, default=3, help="how often the leader of metad is killed or stopped in a test")
     parser.addoption("--fault-seed", type=int, default=None, help="of the faults and the workload; random unless given")
 
 
@@ -20,6 +21,11 @@ def rounds(request):
 @pytest.fixture
 def catch_up_keys(request):
     return request.config.getoption("--catch-up-keys")
+
+
+@pytest.fixture
+def metad_tries(request):
+    return request.config.getoption("--metad-tries")
 
 
 @pytest.fixture

@@ -91,7 +91,8 @@ class Faults:
 
     def status(self):
         """None if metad cannot be asked now, or knows no shards yet."""
-        status = self.replicas.status() if self.is_well(self.cluster.metad) else None
+        well = sum(self.is_well(metad) for metad in self.cluster.metads)
+        status = self.replicas.status() if well > len(self.cluster.metads) // 2 else None
         return status if status is not None and status["map"]["shards"] else None
 
     def leader(self):
@@ -108,7 +109,9 @@ class Faults:
         return self.chance.choice(self.cluster.gateways)
 
     def metad(self):
-        return self.cluster.metad
+        """Often the one that leads."""
+        status = self.status() if self.chance.random() < 0.5 else None
+        return self.chance.choice(self.cluster.metads) if status is None else self.replicas.metad_leader(status)
 
     def is_well(self, daemon):
         return all(daemon not in fault.patients for fault in self.active())

@@ -52,11 +52,12 @@ def is_free(port):
     return True
 
 
-def free_ports(count, taken=()):
-    """Ports that are free, and so are the others of a metad server that has one of them; none is taken."""
-    ports, taken = [], set(taken)
+def free_ports(count):
+    """Ports that are free, and so are the others of a metad server that has one of them."""
+    ports, taken = [], set()
     while len(ports) < count:
-        port = random.randrange(*port_range())
+        first, end = port_range()
+        port = random.randrange(first, end - max(METAD_OFFSETS))
         all_of_it = {port, *(port + offset for offset in METAD_OFFSETS)}
         if not all_of_it & taken and all(map(is_free, all_of_it)):
             ports.append(port)

@@ -31,13 +31,35 @@ class Replicas:
     def __init__(self, cluster):
         self.cluster = cluster
 
+    def ask_metad(self, *words):
+        """(error, result) of the server that leads, or why none does; None if none answers."""
+        answer = None
+        for address in self.cluster.metad_addresses:
+            try:
+                with Client(address, timeout_ms=2000) as client:
+                    answer = client.ask(*words)
+            except pynng.exceptions.NNGException:
+                continue
+            if answer[0] is None or answer[0][0] not in ("NOT_LEADER", "RETRY"):
+                break
+        return answer
+
+    def metad_leader(self, status):
+        """The daemon that leads metad's group."""
+        name = next(name for _, name, _, leads in status["metad"]["servers"] if leads)
+        return next(metad for metad in self.cluster.metads if metad.port("--listen") == name.rsplit(":", 1)[1])
+
+    def metad_is_complete(self, status):
+        """All of metad's servers vote."""
+        servers = status["metad"]["servers"]
+        return len(servers) == len(self.cluster.metads) and all(votes for _, _, votes, _ in servers)
+
+    def wait_metad_complete(self):
+        wait_for(lambda: (status := self.status()) and self.metad_is_complete(status), "all of metad's servers vote")
+
     def status(self):
         """None when metad does not answer."""
-        try:
-            with Client(self.cluster.metad_address, timeout_ms=2000) as client:
-                error, status = client.ask("status")
-        except pynng.exceptions.NNGException:
-            return None
+        error, status = self.ask_metad("status") or (LOST, None)
         return status if error is None else None
 
     def know(self):
@@ -106,11 +128,10 @@ class Replicas:
 
     def demand(self, *words):
         """Of metad; the error's code if it refuses or does not answer."""
-        try:
-            with Client(self.cluster.metad_address, timeout_ms=2000) as metad:
-                error, _ = metad.ask(*words)
-        except pynng.exceptions.NNGException:
+        answer = self.ask_metad(*words)
+        if answer is None:
             return LOST
+        error, _ = answer
         return None if error is None else error[0]
 
     def hand_over(self, shard, node_id):

@@ -118,3 +118,30 @@ def test_up_leaves_a_removed_node_alone(up):
         client("SET", "k", "v")
         assert client("GET", "k") == b"v"
     assert up.interrupt() == 0
+
+
+def test_up_grows_to_three_metads(up):
+    up.start()
+    with Client(up.address) as client:
+        client("SET", "k", "v")
+    assert up.interrupt() == 0
+    up.command += ["--metad", "3"]
+    up.start()
+    metads = ",".join(f"tcp://127.0.0.1:{int(up.metad.rsplit(':', 1)[1]) + 1000 * i}" for i in range(3))
+
+    def status():
+        done = subprocess.run([BINARIES["skerry"], "--metad", metads, "status"], capture_output=True, text=True, timeout=60)
+        return done.stdout
+    wait_for(lambda: status().count("  follows ") == 2, "two follow")
+    _, leader = next((name, pid) for name, pid in up.children() if name == "metad")
+    os.kill(leader, signal.SIGKILL)
+    wait_for(lambda: status().count("  follows ") == 2, "it is there again, or another leads")
+    with Client(up.address) as client:
+        assert client("GET", "k") == b"v"
+    assert up.interrupt() == 0
+    assert (up.directory / "secret").stat().st_mode & 0o777 == 0o600
+    up.command.remove("3")
+    up.command.remove("--metad")
+    up.start()  # as it was
+    wait_for(lambda: status().count("  follows ") == 2, "two follow")
+    assert up.interrupt() == 0

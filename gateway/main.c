@@ -138,7 +138,8 @@ int main(int argc, char **argv) {
         options.metad_publish = (const char *)publish.data;
         code = run(&options, &signals);
     } else {
-        (void)fprintf(stderr, "gateway: --metad: not a list of addresses tcp://host:port\n");
+        (void)fprintf(stderr, "gateway: --metad: '%s' is not a list of addresses tcp://host:port\n",
+                      options.metad);
     }
     buffer_deinit(&publish);
     config_free(config);

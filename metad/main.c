@@ -154,7 +154,7 @@ static int find_addresses(const struct settings *settings, struct addresses *add
     uint32_t count;
     *addresses = (struct addresses){0};
     if (metad_names_of(settings->listen, listens, &count) != SK_OK || count != 1) {
-        (void)snprintf(text, text_bytes, "--listen: not an address tcp://host:port");
+        (void)snprintf(text, text_bytes, "--listen: '%s' is not an address tcp://host:port", settings->listen);
         return SK_ECONFIG;
     }
     memcpy(addresses->listen, listens[0], METAD_NAME_BYTES);
@@ -162,13 +162,13 @@ static int find_addresses(const struct settings *settings, struct addresses *add
     (void)snprintf(addresses->publish, sizeof addresses->publish, "tcp://%s", publish);
     (void)metad_name_shift(listens[0], METAD_RAFT_OFFSET, addresses->raft, sizeof addresses->raft);
     if (!find_name(settings, addresses)) {
-        (void)snprintf(text, text_bytes, "--advertise: not a host name");
+        (void)snprintf(text, text_bytes, "--advertise: '%s' is not a host name", settings->advertise);
         return SK_ECONFIG;
     }
     if (settings->peers[0] != 0 &&
         metad_names_of(settings->peers, addresses->peers, &addresses->peer_count) != SK_OK) {
-        (void)snprintf(text, text_bytes, "--peers: not a list of up to %u addresses tcp://host:port",
-                       METAD_SERVERS_MAX);
+        (void)snprintf(text, text_bytes, "--peers: '%s' is not a list of addresses tcp://host:port",
+                       settings->peers);
         return SK_ECONFIG;
     }
     if (addresses->peer_count > 0 && (addresses->peer_count % 2 == 0 || addresses->peer_count > GROUP_MAX)) {

@@ -1025,6 +1025,8 @@ static void a_stop_under_load_is_clean(void **state) {
         if (i % 2 == 0) write_registration(&message, (struct node){.store = (uint8_t)i});
         if (i % 2 == 1) mp_write_array(&message, 0);
         assert_int_equal(nng_req0_open(&sockets[i]), 0);
+        /* They do not call again: nng 1.5.2 now and then does not get over the close of a socket that is calling. */
+        assert_int_equal(nng_socket_set_ms(sockets[i], NNG_OPT_RECONNMINT, 3600000), 0);
         assert_int_equal(nng_dial(sockets[i], servers[0].listen, NULL, 0), 0);
         assert_int_equal(nng_send(sockets[i], message.data, message.size, 0), 0);
         buffer_deinit(&message);

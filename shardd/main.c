@@ -105,7 +105,8 @@ int main(int argc, char **argv) {
         settings.shardd.publish_addresses = (const char *)publish.data;
         code = run(&settings);
     } else {
-        fprintf(stderr, "shardd: --metad: not a list of addresses tcp://host:port\n");
+        fprintf(stderr, "shardd: --metad: '%s' is not a list of addresses tcp://host:port\n",
+                settings.shardd.metad_addresses);
     }
     buffer_deinit(&publish);
     config_free(config);

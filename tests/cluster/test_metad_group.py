@@ -1,7 +1,7 @@
 """metad as a group of three: whatever happens to one of them, clients do not notice, and what was begun is finished."""
 
+import contextlib
 import errno
-import itertools
 import os
 import shutil
 import signal
@@ -234,27 +234,21 @@ def test_a_leader_with_a_full_disk_lets_another_lead(make_cluster, small_disk):
     group.wait_complete()
     filler = Filler(small_disk / "file")
     filler.start()
-    long = "tcp://" + "n" * 110 + ":1"  # so that few registrations fill what it has
-
-    def registration(number):
-        """Of one node, which has started again: an entry of half a kilobyte."""
-        return "register", "shardd", {"store_id": b"s" * 16, "node_id": 0, "cluster": 0, "lanes": 1, "host": long,
-                                      "frames_address": long, "replication_address": long, "start": number.to_bytes(16, "big")}
-
-    numbers = itertools.count()
+    node = {"store_id": b"s" * 16, "node_id": 0, "cluster": 0, "lanes": 1, "host": "h", "frames_address": "tcp://h:1",
+            "replication_address": "tcp://h:2", "start": b"s" * 16}
+    _, identity = group.replicas.ask_metad("register", "shardd", node)
+    claims = [["claim", shard, 1] for shard in range(4096)]  # of shards that are not there: an entry of many kilobytes
+    changes = "change", identity["node_id"], identity["incarnation"], b"s" * 16, claims
     assert group.leader() is victim
     with Client(victim.flag("--listen"), timeout_ms=1000) as client:
         def is_full():
-            for _ in range(100):
-                try:
-                    client.ask(*registration(next(numbers)))
-                except pynng.exceptions.NNGException:
-                    break
+            with contextlib.suppress(pynng.exceptions.NNGException):
+                client.ask(*changes)
             return victim.said("event=disk_stalled")
         wait_for(is_full, "the disk is full")
     wait_for(lambda: victim.said("event=leader_hands_over"), "it lets another lead")
     for _ in range(5):
-        wait_for(lambda: group.replicas.demand(*registration(next(numbers))) is None, "the others go on")
+        wait_for(lambda: group.replicas.demand(*changes) is None, "the others go on")
     assert group.leader() is not victim
     if victim.has_died():  # a new term could not be stored, so that it must not go on
         assert victim.reap() == 1 and victim.said("not_stored"), victim.last_line()
@@ -265,7 +259,7 @@ def test_a_leader_with_a_full_disk_lets_another_lead(make_cluster, small_disk):
     else:
         wait_for(lambda: victim.said("event=disk_goes_on"), "it goes on where there is room")
     cluster.metads[1].kill()  # it counts again
-    wait_for(lambda: group.replicas.demand(*registration(next(numbers))) is None, "it and another are enough")
+    wait_for(lambda: group.replicas.demand(*changes) is None, "it and another are enough")
     cluster.kill_all()
 
 

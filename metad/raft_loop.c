@@ -74,6 +74,8 @@ struct raft_loop {
     /* libraft's own functions behind our wrappers. */
     int (*set_term)(struct raft_io *, raft_term);
     int (*set_vote)(struct raft_io *, raft_id);
+    int (*snapshot_put)(struct raft_io *, unsigned, struct raft_io_snapshot_put *, const struct raft_snapshot *,
+                        raft_io_snapshot_put_cb);
     int (*snapshot_get)(struct raft_io *, struct raft_io_snapshot_get *, raft_io_snapshot_get_cb);
     int (*send)(struct raft_io *, struct raft_io_send *, const struct raft_message *, raft_io_send_cb);
     int (*start)(struct raft_io *, unsigned, raft_io_tick_cb, raft_io_recv_cb);
@@ -194,6 +196,19 @@ static int snapshot_get_wrapped(struct raft_io *io, struct raft_io_snapshot_get 
     return code;
 }
 
+bool raft_loop_is_sound(const struct raft *raft, const struct raft_snapshot *snapshot, unsigned trailing) {
+    bool comes_from_leader = trailing == 0;
+    raft_index uncommitted = raft->configuration_uncommitted_index;
+    return comes_from_leader || uncommitted == 0 || uncommitted > snapshot->index;
+}
+
+static int snapshot_put_wrapped(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *request,
+                                const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb) {
+    struct raft_loop *loop = loop_of(io, io);
+    if (!raft_loop_is_sound(&loop->raft, snapshot, trailing)) return RAFT_BUSY;
+    return loop->snapshot_put(io, trailing, request, snapshot, cb);
+}
+
 /* As if there were no more yet: whoever gets too little says so, and the rest follows. */
 static void end_before_configuration(struct raft_append_entries *append) {
     for (unsigned i = 1; i < append->n_entries; i++) {
@@ -233,9 +248,54 @@ static int send_wrapped(struct raft_io *io, struct raft_io_send *request, const 
     return loop->send(io, request, &sent, cb);
 }
 
+static int copy_configuration(const struct raft_configuration *from, struct raft_configuration *to) {
+    int code = 0;
+    raft_configuration_init(to);
+    for (unsigned i = 0; i < from->n && code == 0; i++) {
+        const struct raft_server *server = &from->servers[i];
+        code = raft_configuration_add(to, server->id, server->address, server->role);
+    }
+    if (code != 0) raft_configuration_close(to);
+    return code;
+}
+
+/* Also while a snapshot comes in place of the log libraft has the old index. */
+static bool has_uncommitted_until(const struct raft *raft, raft_index index) {
+    raft_index uncommitted = raft->configuration_uncommitted_index;
+    return uncommitted != 0 && uncommitted <= index && !raft->snapshot.installing;
+}
+
+/* Of one that is followed by another: there is never more than one that is not committed (Raft dissertation, section 4.1), which is
+ * what libraft itself goes by when it starts. */
+static void commit_configuration(struct raft *raft) {
+    struct raft_configuration committed;
+    if (copy_configuration(&raft->configuration, &committed) != 0) return;
+    raft_configuration_close(&raft->configuration_committed);
+    raft->configuration_committed = committed;
+    raft->configuration_committed_index = raft->configuration_uncommitted_index;
+    raft->configuration_uncommitted_index = 0;
+}
+
+/* `message` may bring a configuration after one that is not known to be committed. Without its entries it says whether the leader
+ * has that one, too. */
+static void commit_earlier_configuration(struct raft *raft, const struct raft_message *message,
+                                         raft_io_recv_cb receive) {
+    const struct raft_append_entries *append = &message->append_entries;
+    if (append->n_entries == 0 || append->entries[0].type != RAFT_CHANGE) return;
+    if (!has_uncommitted_until(raft, append->prev_log_index)) return;
+    struct raft_message without = *message;
+    without.append_entries.entries = NULL;
+    without.append_entries.n_entries = 0;
+    receive(raft->io, &without);
+    bool same = raft->state == RAFT_FOLLOWER && raft->current_term == append->term &&
+                raft->follower_state.match >= append->prev_log_index;
+    if (same && has_uncommitted_until(raft, append->prev_log_index)) commit_configuration(raft);
+}
+
 /* Neither its configuration nor who leads changes by a request for a vote. */
 void raft_loop_receive(struct raft *raft, struct raft_message *message, raft_io_recv_cb receive) {
     struct raft_server *self = NULL;
+    if (message->type == RAFT_APPEND_ENTRIES) commit_earlier_configuration(raft, message, receive);
     for (unsigned i = 0; i < raft->configuration.n; i++) {
         if (raft->configuration.servers[i].id == raft->id) self = &raft->configuration.servers[i];
     }
@@ -251,6 +311,17 @@ void raft_loop_receive(struct raft *raft, struct raft_message *message, raft_io_
     receive(raft->io, message);
     self->role = role;
     raft->follower_state.current_leader.id = leader;
+}
+
+int raft_loop_begin_term(struct raft *raft) {
+    raft_term term = raft->current_term + 1;
+    if (raft->state != RAFT_LEADER) return 0;
+    int code = raft->io->set_term(raft->io, term);
+    if (code == 0) code = raft->io->set_vote(raft->io, raft->id);
+    if (code != 0) return code;
+    raft->current_term = term;
+    raft->voted_for = raft->id;
+    return 0;
 }
 
 static void received_cb(struct raft_io *io, struct raft_message *message) {
@@ -455,6 +526,8 @@ static int init_io(struct raft_loop *loop, char *text, size_t text_bytes) {
     loop->io.set_term = set_term_wrapped;
     loop->set_vote = loop->io.set_vote;
     loop->io.set_vote = set_vote_wrapped;
+    loop->snapshot_put = loop->io.snapshot_put;
+    loop->io.snapshot_put = snapshot_put_wrapped;
     loop->snapshot_get = loop->io.snapshot_get;
     loop->io.snapshot_get = snapshot_get_wrapped;
     loop->send = loop->io.send;
@@ -643,7 +716,10 @@ int raft_loop_start(struct raft_loop *loop, enum raft_loop_start how, struct raf
                        loop->options.directory);
         return SK_ECONFIG;
     }
-    return check_seen(loop, seen, text, text_bytes);
+    err = check_seen(loop, seen, text, text_bytes);
+    if (err == SK_OK)
+        (void)raft_loop_begin_term(&loop->raft); /* set_term_wrapped does not return with a failure */
+    return err;
 }
 
 void raft_loop_run(struct raft_loop *loop) { (void)uv_run(&loop->uv, UV_RUN_DEFAULT); }

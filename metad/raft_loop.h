@@ -153,12 +153,27 @@ struct raft_loop_loaded {
 void raft_loop_correct_message(const struct raft *raft, const struct raft_loop_loaded *loaded,
                                struct raft_message *message);
 
-/* Hands a message that has come on to libraft. 0.22 lets only those vote who are voters by their own configuration, and by that
- * none who still hears of a leader; but who is to vote need not know it yet (Raft dissertation, section 4.1: servers process
- * requests without consulting their current configuration). If the only voter made one of a server that did not hear of it,
- * neither would ever lead. A vote that is not needed is not counted. */
+/* Hands a message that has come on to libraft.
+ *
+ * 0.22 lets only those vote who are voters by their own configuration, and by that none who still hears of a leader; but who is
+ * to vote need not know it yet (Raft dissertation, section 4.1: servers process requests without consulting their current
+ * configuration). If the only voter made one of a server that did not hear of it, neither would ever lead. A vote that is not
+ * needed is not counted.
+ *
+ * 0.22 knows of one configuration that is not committed. If another comes before the follower hears that it is, it is
+ * forgotten: should the other not stand, the follower goes back to the one before both, and stays there. */
 void raft_loop_receive(struct raft *raft, struct raft_message *message, raft_io_recv_cb receive);
 
 /* The change that libraft 0.22 will never call back: when a server that is to vote is level, and the entry is refused
  * (RAFT_NOSPACE, RAFT_NOMEM), it keeps the request as long as it leads. It has it no longer then. NULL = there is none. */
 struct raft_change *raft_loop_take_forgotten(struct raft *raft);
+
+/* After raft_start. 0.22 has the only voter lead at once, in the term it was in: what it wrote in that before, and lost, others may
+ * have been sent, and take for what it writes there next. So it leads in a new one (Raft paper, section 5.2). 0, or what storing
+ * the term came to. */
+int raft_loop_begin_term(struct raft *raft);
+
+/* For snapshot_put functions of struct raft_io: whether the snapshot has the right configuration. When several are committed at one
+ * go (after a start all of them can be), 0.22 may take it in between, with an older one than it is of. Refused, it is taken again
+ * at the next event. */
+bool raft_loop_is_sound(const struct raft *raft, const struct raft_snapshot *snapshot, unsigned trailing);

@@ -1,6 +1,6 @@
 /* Whole groups of metad's state machine on libraft's fixture, in virtual time: commands of every kind go to whoever
  * leads, while servers are killed, started again and cut off from each other; snapshots are so frequent that whoever was
- * away gets one.
+ * away gets one. In half of the runs leaders also add, promote and remove servers.
  *
  * What was committed at an index is known from whoever applies it first; `oracle`, a catalog that was never in a snapshot,
  * gets the same bytes. All others must come to the same answer and the same encoding at the same index.
@@ -27,10 +27,12 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-#define SERVERS_MAX   5u
-#define SEEDS         120u /* of each size of group */
+#define SERVERS_MAX   RAFT_FIXTURE_MAX_SERVERS
+#define VOTERS_MAX    5u
+#define SEEDS         80u /* of each size of group */
 #define EVENTS        300u
 #define PROPOSALS_MAX 4096u
+#define CHANGES_MAX   64u
 #define INDEX_MAX     8192u
 #define WRITES_MAX    256u
 #define SHARDS        8u
@@ -41,7 +43,8 @@
 /* ---- the run ---- */
 
 static uint64_t seed, random_state;
-static unsigned server_count;
+static unsigned server_count, first_count; /* in the fixture; those of them that the group begins with */
+static bool members_change, calm;          /* calm: no faults any more */
 
 static void __attribute__((format(printf, 2, 3))) expect(bool holds, const char *format, ...) {
     if (holds) return;
@@ -50,7 +53,8 @@ static void __attribute__((format(printf, 2, 3))) expect(bool holds, const char 
     va_start(arguments, format);
     (void)vsnprintf(what, sizeof what, format, arguments);
     va_end(arguments);
-    fail_msg("SKERRY_GROUP_SEED=%" PRIu64 ", %u servers: %s", seed, server_count, what);
+    fail_msg("SKERRY_GROUP_SEED=%" PRIu64 ", %u servers%s: %s", seed, first_count,
+             members_change ? " at first" : "", what);
 }
 
 static uint32_t roll(uint32_t below) {
@@ -69,6 +73,8 @@ static struct {
     unsigned states[MAP_NODE_STATE_LAST + 1]; /* by COMMAND_CHANGE_NODE */
     unsigned loaded, installed;               /* snapshots, at a start and from a leader */
     unsigned acknowledged, not_leader, lost_and_committed, lost;
+    unsigned member_changes[RAFT_LOOP_REMOVE + 1], member_changes_failed;
+    unsigned voters[VOTERS_MAX + 1]; /* how many there were at the end */
 } seen;
 
 /* ---- what a server has written ----
@@ -83,6 +89,8 @@ struct disk {
     raft_index snapshot_index; /* 0 = there is none */
     raft_term snapshot_term;
     struct buffer snapshot;
+    raft_index configuration_index; /* of the snapshot */
+    struct raft_configuration configuration;
     raft_index first; /* of the entries; there may be none */
     unsigned count;
     struct raft_entry *entries; /* owned, as is what is in them */
@@ -93,6 +101,14 @@ static struct raft_entry copy_entry(const struct raft_entry *entry) {
     copy.buf = (struct raft_buffer){.base = raft_malloc(entry->buf.len), .len = entry->buf.len};
     memcpy(copy.buf.base, entry->buf.base, entry->buf.len);
     return copy;
+}
+
+static void copy_configuration(const struct raft_configuration *from, struct raft_configuration *to) {
+    raft_configuration_init(to);
+    for (unsigned i = 0; i < from->n; i++) {
+        const struct raft_server *server = &from->servers[i];
+        assert_int_equal(raft_configuration_add(to, server->id, server->address, server->role), 0);
+    }
 }
 
 static raft_index disk_last(const struct disk *disk) { return disk->first + disk->count - 1; }
@@ -122,6 +138,9 @@ static void disk_append(struct disk *disk, raft_index index, const struct raft_e
 static void disk_put(struct disk *disk, const struct raft_snapshot *snapshot, unsigned trailing) {
     disk->snapshot_index = snapshot->index;
     disk->snapshot_term = snapshot->term;
+    disk->configuration_index = snapshot->configuration_index;
+    raft_configuration_close(&disk->configuration);
+    copy_configuration(&snapshot->configuration, &disk->configuration);
     buffer_clear(&disk->snapshot, SIZE_MAX);
     for (unsigned i = 0; i < snapshot->n_bufs; i++) {
         buffer_append(&disk->snapshot, snapshot->bufs[i].base, snapshot->bufs[i].len);
@@ -138,10 +157,21 @@ static void disk_deinit(struct disk *disk) {
     disk_truncate(disk, 1);
     free(disk->entries);
     buffer_deinit(&disk->snapshot);
+    raft_configuration_close(&disk->configuration);
     *disk = (struct disk){0};
 }
 
 /* ---- a server ---- */
+
+/* A configuration. */
+struct members {
+    uint8_t role[SERVERS_MAX]; /* of each id, from 1 on; 0 = it is none of them, or 1 more than libraft's number */
+};
+
+struct configuration {
+    raft_index index; /* 0 = there is none */
+    struct members members;
+};
 
 struct server {
     struct fsm machine;
@@ -158,10 +188,21 @@ struct server {
     struct disk disk;
     raft_index last; /* of the entries that were given to be written */
     unsigned era;    /* a snapshot from the leader ends one: writes of the last one have no effect */
+    struct configuration changes[CHANGES_MAX]; /* those in its log, that of the snapshot before them */
+    unsigned change_count;
+    raft_index settled; /* the last that was known to be committed as another was behind it */
 
     bool alive;
     bool loses; /* the entries that were being written when it was killed */
     raft_time killed_ms;
+
+    bool invited; /* it is or was to be one of the group */
+    struct raft_barrier barrier;
+    bool barrier_runs;
+    raft_term ready_term; /* in which it has led and committed something */
+    struct raft_change change;
+    enum raft_loop_change change_kind;
+    raft_id change_id; /* 0 = none is under way */
 };
 
 static struct server servers[SERVERS_MAX];
@@ -174,6 +215,67 @@ static struct server *server_of_io(const struct raft_io *io) {
     struct server *server = servers;
     while (server->io != io) server++;
     return server;
+}
+
+/* ---- the configurations in its log ---- */
+
+static struct members members_of(const struct raft_configuration *configuration) {
+    struct members members = {{0}};
+    for (unsigned i = 0; i < configuration->n; i++) {
+        const struct raft_server *server = &configuration->servers[i];
+        members.role[server->id - 1] = (uint8_t)(1 + server->role);
+    }
+    return members;
+}
+
+static bool same_members(const struct members *one, const struct members *other) {
+    return memcmp(one, other, sizeof *one) == 0;
+}
+
+static bool votes(const struct members *members, unsigned server) {
+    return members->role[server] == 1 + RAFT_VOTER;
+}
+
+static unsigned count_voters(const struct members *members) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < SERVERS_MAX; i++) count += votes(members, i);
+    return count;
+}
+
+static void note_configuration(struct server *server, raft_index index,
+                               const struct raft_configuration *configuration) {
+    expect(server->change_count < CHANGES_MAX, "the log has more configurations than this test has room for");
+    if (server->change_count > 0) server->settled = server->changes[server->change_count - 1].index;
+    server->changes[server->change_count++] = (struct configuration){index, members_of(configuration)};
+}
+
+static void forget_configurations(struct server *server, raft_index from) {
+    while (server->change_count > 0 && server->changes[server->change_count - 1].index >= from)
+        server->change_count--;
+}
+
+static void note_entries(struct server *server, raft_index index, const struct raft_entry *entries,
+                         unsigned count) {
+    forget_configurations(server, index);
+    for (unsigned i = 0; i < count; i++) {
+        struct raft_configuration configuration;
+        if (entries[i].type != RAFT_CHANGE) continue;
+        assert_int_equal(raft_configuration_decode(&entries[i].buf, &configuration), 0);
+        note_configuration(server, index + i, &configuration);
+        raft_configuration_close(&configuration);
+    }
+}
+
+/* The leader that writes a configuration, or what it sends to whom it promotes; and when it will be disturbed. */
+static struct server *changer;
+static raft_time changer_ms;
+
+static void note_changer(struct server *server, const struct raft_entry *entry) {
+    const struct raft *raft = raft_of(server);
+    if (changer != NULL || raft->state != RAFT_LEADER) return;
+    if (entry->type != RAFT_CHANGE && raft->leader_state.promotee_id == 0) return;
+    changer = server;
+    changer_ms = raft_fixture_time(&fixture) + (roll(2) == 0 ? 0 : roll(30));
 }
 
 /* A write under way. */
@@ -235,12 +337,15 @@ static int append_wrapped(struct raft_io *io, struct raft_io_append *request, co
                                        .count = count,
                                        .append_cb = cb};
     server->last += count;
+    note_entries(server, server->last - count + 1, entries, count);
+    if (members_change) note_changer(server, &entries[0]);
     return server->own.append(io, request, entries, count, appended_cb);
 }
 
 static int truncate_wrapped(struct raft_io *io, raft_index index) {
     struct server *server = server_of_io(io);
     disk_truncate(&server->disk, index);
+    forget_configurations(server, index);
     if (server->last >= index) server->last = index - 1;
     return 0;
 }
@@ -257,11 +362,14 @@ static void put_cb(struct raft_io_snapshot_put *request, int status) {
 static int put_wrapped(struct raft_io *io, unsigned trailing, struct raft_io_snapshot_put *request,
                        const struct raft_snapshot *snapshot, raft_io_snapshot_put_cb cb) {
     struct server *server = server_of_io(io);
+    if (!raft_loop_is_sound(raft_of(server), snapshot, trailing)) return RAFT_BUSY;
     *find_write(NULL) = (struct write){
         .request = request, .server = server, .snapshot = snapshot, .trailing = trailing, .put_cb = cb};
     if (trailing == 0) {
         server->era++;
         server->last = snapshot->index;
+        server->change_count = 0;
+        note_configuration(server, snapshot->configuration_index, &snapshot->configuration);
     }
     return server->own.snapshot_put(io, 1, request, snapshot, put_cb); /* 1: leave the log alone, it is ours */
 }
@@ -282,10 +390,10 @@ static struct raft_snapshot *load_snapshot(const struct disk *disk) {
     struct raft_snapshot *snapshot = raft_malloc(sizeof *snapshot);
     *snapshot = (struct raft_snapshot){.index = disk->snapshot_index,
                                        .term = disk->snapshot_term,
-                                       .configuration_index = 1,
+                                       .configuration_index = disk->configuration_index,
                                        .bufs = raft_malloc(sizeof *snapshot->bufs),
                                        .n_bufs = 1};
-    (void)raft_fixture_configuration(&fixture, server_count, &snapshot->configuration);
+    copy_configuration(&disk->configuration, &snapshot->configuration);
     snapshot->bufs[0] = (struct raft_buffer){.base = raft_malloc(disk->snapshot.size), .len = disk->snapshot.size};
     memcpy(snapshot->bufs[0].base, disk->snapshot.data, disk->snapshot.size);
     return snapshot;
@@ -300,6 +408,10 @@ static int load_wrapped(struct raft_io *io, raft_term *term, raft_id *vote, stru
         disk->first = disk->snapshot_index + 1;
     }
     server->last = disk_last(disk);
+    server->change_count = 0;
+    server->settled = 0;
+    if (disk->snapshot_index != 0) note_configuration(server, disk->configuration_index, &disk->configuration);
+    note_entries(server, disk->first, disk->entries, disk->count);
     *term = disk->term;
     *vote = disk->vote;
     *snapshot = disk->snapshot_index == 0 ? NULL : load_snapshot(disk);
@@ -366,8 +478,9 @@ static void take_disk(struct server *server) {
     server->own = *io;
     assert_int_equal(io->load(io, &disk->term, &disk->vote, &none, &disk->first, &entries, &count), 0);
     buffer_init(&disk->snapshot);
+    raft_configuration_init(&disk->configuration);
     disk_append(disk, 1, entries, (unsigned)count);
-    raft_free(entries[0].batch);
+    if (count > 0) raft_free(entries[0].batch);
     raft_free(entries);
     io->load = load_wrapped;
     io->start = start_wrapped;
@@ -534,13 +647,59 @@ static int restore_wrapped(struct raft_fsm *fsm, struct raft_buffer *snapshot) {
     return code;
 }
 
-/* Only after the step libraft says to which index a restored catalog belongs. */
-static void stepped_cb(struct raft_fixture *f, struct raft_fixture_event *event) {
-    (void)f;
-    (void)event;
-    for (unsigned i = 0; i < server_count; i++) {
-        if (servers[i].restored) expect_level(&servers[i], raft_last_applied(raft_of(&servers[i])));
+/* ---- who is in the group ---- */
+
+static struct configuration agreed[CHANGES_MAX]; /* what was committed */
+static unsigned agreed_count;
+
+static const struct members *members_now(void) { return &agreed[agreed_count - 1].members; }
+
+static void agree(const struct configuration *committed) {
+    unsigned at = agreed_count;
+    while (at > 0 && agreed[at - 1].index >= committed->index) at--;
+    bool known = at < agreed_count && agreed[at].index == committed->index;
+    expect(known || at == agreed_count, "the configuration of %llu was not known to be committed",
+           committed->index);
+    if (known) {
+        expect(same_members(&agreed[at].members, &committed->members), "servers have different members at %llu",
+               committed->index);
+        return;
     }
+    expect(agreed_count < CHANGES_MAX, "more configurations than this test has room for");
+    agreed[agreed_count++] = *committed;
+}
+
+/* A configuration counts from when it is in the log (Raft dissertation, section 4.1); and if there is another after it, it has
+ * been committed. */
+static void check_configuration(const struct server *server) {
+    struct raft *raft = raft_of(server);
+    const struct configuration none = {0}, *last = &none, *committed = &none;
+    unsigned number = (unsigned)(server - servers);
+    if (raft->snapshot.installing) return;
+    if (server->change_count > 0) last = &server->changes[server->change_count - 1];
+    if (server->change_count > 1) committed = last - 1;
+    if (last->index <= raft_last_applied(raft) || last->index <= server->settled) committed = last;
+    struct members current = members_of(&raft->configuration);
+    expect(same_members(&current, &last->members), "server %u has other members than its log has at %llu", number,
+           last->index);
+    expect(raft->configuration_uncommitted_index == (last == committed ? 0 : last->index),
+           "server %u takes %llu for an uncommitted configuration", number, raft->configuration_uncommitted_index);
+    current = members_of(&raft->configuration_committed);
+    expect(raft->configuration_committed_index == committed->index && same_members(&current, &committed->members),
+           "server %u takes %llu for the committed configuration", number, raft->configuration_committed_index);
+    if (committed->index > 0) agree(committed);
+    for (unsigned i = agreed_count; i > 0 && agreed[i - 1].index > committed->index; i--) {
+        expect(agreed[i - 1].index > raft_last_applied(raft), "server %u has lost the configuration of %llu",
+               number, agreed[i - 1].index);
+    }
+}
+
+/* As the loop does on its ticks. */
+static void take_forgotten(struct server *server) {
+    struct raft_change *forgotten = raft_loop_take_forgotten(raft_of(server));
+    if (forgotten == NULL) return;
+    expect(forgotten == &server->change, "another's change is forgotten");
+    server->change_id = 0;
 }
 
 /* ---- starting, killing, cutting off ---- */
@@ -572,6 +731,7 @@ static void make_machine(struct server *server) {
     server->version = 0;
     server->alive = true;
     server->loses = false;
+    server->ready_term = 0;
 }
 
 static void set_options(struct raft *raft, unsigned threshold, unsigned trailing) {
@@ -609,6 +769,7 @@ static void start_again(unsigned i) {
     assert_int_equal(raft_init(raft, server->io, &server->machine.raft, i + 1, address), 0);
     set_options(raft, threshold, trailing);
     expect(raft_start(raft) == 0, "server %u does not start", i);
+    expect(raft_loop_begin_term(raft) == 0, "server %u does not start", i);
     if (server->restored) {
         seen.loaded++;
         expect_level(server, raft_last_applied(raft));
@@ -631,14 +792,26 @@ static void cut_off(unsigned i, enum link link) {
     set_links();
 }
 
+/* One of the group, mostly. */
+static unsigned any_server(void) {
+    unsigned server = roll(server_count);
+    for (int attempt = 0; attempt < 4 && members_now()->role[server] == 0; attempt++) server = roll(server_count);
+    return server;
+}
+
+static unsigned count_alive(void) {
+    unsigned alive = 0;
+    for (unsigned i = 0; i < server_count; i++) alive += servers[i].alive && votes(members_now(), i);
+    return alive;
+}
+
 static void disturb(void) {
-    unsigned i = roll(server_count), j = roll(server_count), alive = 0;
+    unsigned i = any_server(), j = any_server();
     enum link link = (enum link)(1 + roll(2));
-    for (unsigned k = 0; k < server_count; k++) alive += servers[k].alive;
     switch (roll(10)) {
     case 0:
     case 1:
-        if (servers[i].alive && (alive > server_count / 2 + 1 || roll(4) == 0)) kill_one(i);
+        if (servers[i].alive && (count_alive() > count_voters(members_now()) / 2 + 1 || roll(4) == 0)) kill_one(i);
         break;
     case 2:
     case 3:
@@ -663,6 +836,39 @@ static void disturb(void) {
             if (servers[k].alive && raft_state(raft_of(&servers[k])) == RAFT_LEADER) kill_one(k);
         }
     }
+}
+
+/* Before others have got what it has written, or before it is on its own disk. */
+static void disturb_change(void) {
+    struct server *leader = changer;
+    if (leader == NULL || raft_fixture_time(&fixture) < changer_ms) return;
+    changer = NULL;
+    if (calm || !leader->alive) return;
+    switch (roll(8)) {
+    case 0:
+    case 1:
+        cut_off((unsigned)(leader - servers), LINK_SILENT);
+        break;
+    case 2:
+        kill_one((unsigned)(leader - servers));
+        break;
+    default:
+        break;
+    }
+}
+
+/* Only after the step libraft says to which index a restored catalog belongs. */
+static void stepped_cb(struct raft_fixture *f, struct raft_fixture_event *event) {
+    (void)f;
+    (void)event;
+    for (unsigned i = 0; i < server_count; i++) {
+        struct server *server = &servers[i];
+        if (server->restored) expect_level(server, raft_last_applied(raft_of(server)));
+        if (!server->alive) continue;
+        check_configuration(server);
+        if (members_change) take_forgotten(server);
+    }
+    disturb_change();
 }
 
 /* ---- commands ---- */
@@ -871,16 +1077,132 @@ static void propose_some(void) {
     }
 }
 
+/* ---- changes of the group ---- */
+
+static void barrier_cb(struct raft_barrier *barrier, int status) {
+    struct server *server = barrier->data;
+    server->barrier_runs = false;
+    if (status == 0) server->ready_term = raft_current_term(raft_of(server));
+}
+
+/* Has it committed something in its term? Only then may it change the group (https://groups.google.com/g/raft-dev/c/t4xj6dJTP6E);
+ * metad/service.c sees to that. */
+static bool is_ready(struct server *server) {
+    struct raft *raft = raft_of(server);
+    if (server->ready_term == raft_current_term(raft)) return true;
+    server->barrier.data = server;
+    if (!server->barrier_runs) server->barrier_runs = raft_barrier(raft, &server->barrier, barrier_cb) == 0;
+    return false;
+}
+
+static void member_cb(struct raft_change *change, int status) {
+    struct server *server = change->data;
+    const struct members members = members_of(&raft_of(server)->configuration_committed);
+    static const uint8_t roles[] = {1 + RAFT_SPARE, 1 + RAFT_VOTER, 0};
+    raft_id id = server->change_id;
+    server->change_id = 0;
+    if (status != 0) {
+        expect(status == RAFT_LEADERSHIPLOST || status == RAFT_NOCONNECTION, "a change of the group ends with %d",
+               status);
+        seen.member_changes_failed++;
+        return;
+    }
+    seen.member_changes[server->change_kind]++;
+    expect(members.role[id - 1] == roles[server->change_kind], "a change of server %llu came to nothing", id - 1);
+}
+
+/* A server that there has not been yet: in place of one that was removed and comes back with an empty disk under a new id, as
+ * the fixture numbers leaders by its own ids. */
+static struct server *find_newcomer(void) {
+    for (unsigned i = 0; i < server_count; i++) {
+        if (!servers[i].invited) return &servers[i];
+    }
+    return NULL;
+}
+
+static void begin_change(struct server *leader, enum raft_loop_change kind, unsigned other) {
+    struct raft *raft = raft_of(leader);
+    char address[16];
+    int code = 0;
+    (void)snprintf(address, sizeof address, "%u", other + 1);
+    leader->change.data = leader;
+    leader->change_kind = kind;
+    leader->change_id = other + 1;
+    if (kind == RAFT_LOOP_ADD) {
+        servers[other].invited = true;
+        if (may_start(other) && roll(8) != 0) start_again(other);
+        code = raft_add(raft, &leader->change, other + 1, address, member_cb);
+    } else if (kind == RAFT_LOOP_PROMOTE) {
+        code = raft_assign(raft, &leader->change, other + 1, RAFT_VOTER, member_cb);
+    } else {
+        code = raft_remove(raft, &leader->change, other + 1, member_cb);
+    }
+    expect(code == 0 || code == RAFT_CANTCHANGE, "a change of the group is refused with %d", code);
+    if (code != 0) leader->change_id = 0;
+}
+
+/* Enough of those that vote are left without it, as metad/group.c wants it; and when no others can come, two stay until the last
+ * change of all. */
+static bool may_remove(const struct members *members, unsigned other) {
+    unsigned voters = 0, alive = 0, count = 0;
+    for (unsigned i = 0; i < server_count; i++) {
+        count += members->role[i] != 0;
+        if (i == other || !votes(members, i)) continue;
+        voters++;
+        alive += servers[i].alive;
+    }
+    return alive > voters / 2 && (count > 3 || calm || find_newcomer() != NULL);
+}
+
+static void change_members(struct server *leader) {
+    struct members members = members_of(&raft_of(leader)->configuration);
+    struct server *newcomer = find_newcomer();
+    unsigned other = roll(server_count), self = (unsigned)(leader - servers);
+    if (leader->change_id != 0 || !is_ready(leader)) return;
+    while (members.role[other] == 0) other = roll(server_count);
+    bool grows = count_voters(&members) < VOTERS_MAX;
+    if (newcomer != NULL && grows && roll(3) == 0) {
+        begin_change(leader, RAFT_LOOP_ADD, (unsigned)(newcomer - servers));
+    } else if (other != self && !votes(&members, other) && grows && roll(8) != 0) {
+        begin_change(leader, RAFT_LOOP_PROMOTE, other);
+    } else if (other != self && may_remove(&members, other)) {
+        begin_change(leader, RAFT_LOOP_REMOVE, other);
+    }
+}
+
+static void change_some(void) {
+    struct server *leader = any_leader();
+    if (leader != NULL && roll(6) == 0) change_members(leader);
+}
+
 /* ---- a run from beginning to end ---- */
 
-static void set_up(void) {
+static void bootstrap(void) {
     struct raft_configuration configuration;
+    raft_configuration_init(&configuration);
+    for (unsigned i = 0; i < first_count; i++) {
+        char address[16];
+        (void)snprintf(address, sizeof address, "%u", i + 1);
+        assert_int_equal(raft_configuration_add(&configuration, i + 1, address, RAFT_VOTER), 0);
+        servers[i].invited = true;
+    }
+    for (unsigned i = 0; i < first_count; i++) {
+        assert_int_equal(raft_bootstrap(raft_fixture_get(&fixture, i), &configuration), 0);
+    }
+    agreed[0] = (struct configuration){1, members_of(&configuration)};
+    agreed_count = 1;
+    raft_configuration_close(&configuration);
+}
+
+static void set_up(void) {
     memset(&fixture, 0, sizeof fixture); /* raft_fixture_init leaves the last leader in it */
     memset(links, 0, sizeof links);
-    random_state = seed * 0x9e3779b97f4a7c15u + server_count;
+    random_state = seed * 0x9e3779b97f4a7c15u + first_count + (members_change ? SERVERS_MAX : 0);
     threshold = 8 + roll(40);
     trailing =
         40 + roll(40); /* more than comes in one message, or libraft 0.22 takes what it has forgotten for new */
+    calm = false;
+    changer = NULL;
     last_recorded = 0;
     proposal_count = 0;
     memset(records, 0, sizeof records);
@@ -897,12 +1219,12 @@ static void set_up(void) {
         raft_fixture_set_network_latency(&fixture, i, 1 + roll(20));
         raft_fixture_set_disk_latency(&fixture, i, 1 + roll(20));
     }
-    assert_int_equal(raft_fixture_configuration(&fixture, server_count, &configuration), 0);
-    assert_int_equal(raft_fixture_bootstrap(&fixture, &configuration), 0);
-    raft_configuration_close(&configuration);
+    bootstrap();
     for (unsigned i = 0; i < server_count; i++) take_disk(&servers[i]);
     shuffle_timeouts();
     assert_int_equal(raft_fixture_start(&fixture), 0);
+    for (unsigned i = 0; i < first_count; i++) assert_int_equal(raft_loop_begin_term(raft_of(&servers[i])), 0);
+    for (unsigned i = first_count; i < server_count; i++) kill_one(i);
     raft_fixture_hook(&fixture, stepped_cb);
 }
 
@@ -933,13 +1255,15 @@ static void tear_down(void) {
     catalog_deinit(&oracle);
 }
 
-/* All is whole again, but a minority may stay dead. */
+/* All is whole again, but of a group that does not change a minority may stay dead; and of any those that are not in it. */
 static void calm_down(void) {
-    unsigned dead = 0, may_be_dead = roll((server_count - 1) / 2 + 1);
+    calm = true;
+    unsigned dead = 0, may_be_dead = members_change ? 0 : roll((first_count - 1) / 2 + 1);
     raft_fixture_step_until_elapsed(&fixture, START_MS);
     mend();
     for (unsigned i = 0; i < server_count; i++) {
-        if (servers[i].alive) continue;
+        bool is_member = members_now()->role[i] != 0;
+        if (servers[i].alive || !servers[i].invited || (!is_member && roll(2) == 0)) continue;
         if (dead < may_be_dead) {
             dead++;
         } else {
@@ -950,12 +1274,15 @@ static void calm_down(void) {
 
 static bool all_are_level(raft_index index) {
     for (unsigned i = 0; i < server_count; i++) {
-        if (servers[i].alive && raft_last_applied(raft_of(&servers[i])) != index) return false;
+        struct raft *raft = raft_of(&servers[i]);
+        if (!servers[i].alive || !votes(members_now(), i)) continue;
+        if (raft_last_applied(raft) < index || raft->configuration_uncommitted_index != 0) return false;
+        if (raft->configuration_committed_index != agreed[agreed_count - 1].index) return false;
     }
     return true;
 }
 
-/* One more command is committed, and everybody has it. The last index. */
+/* One more command is committed, and all that vote have it. The last index. */
 static raft_index settle(void) {
     struct proposal *last = NULL;
     raft_time shuffled_ms = raft_fixture_time(&fixture), end_ms = shuffled_ms + 60000;
@@ -990,20 +1317,49 @@ static void expect_same_snapshot(struct server *server) {
     raft_free(parts);
 }
 
+static void expect_all_level(raft_index last) {
+    for (unsigned i = 0; i < server_count; i++) {
+        if (!servers[i].alive || !votes(members_now(), i)) continue;
+        expect_level(&servers[i], last);
+        expect_same_snapshot(&servers[i]);
+    }
+}
+
+static unsigned count_changes(void) {
+    unsigned count = 0;
+    for (unsigned i = 0; i <= RAFT_LOOP_REMOVE; i++) count += seen.member_changes[i];
+    return count;
+}
+
+/* The group is whole, so it can be changed. */
+static void expect_a_change(void) {
+    unsigned before = count_changes();
+    raft_time end_ms = raft_fixture_time(&fixture) + 60000;
+    while (count_changes() == before && raft_fixture_time(&fixture) < end_ms) {
+        struct server *leader = any_leader();
+        if (leader != NULL) change_members(leader);
+        (void)raft_fixture_step(&fixture);
+    }
+    expect(count_changes() > before, "the group cannot be changed any more");
+}
+
 /* The digest says what was committed, and when the run ended. */
 static uint64_t run(void) {
     set_up();
     for (unsigned event = 0; event < EVENTS; event++) {
         if (roll(3) == 0) disturb();
         propose_some();
+        if (members_change) change_some();
         raft_fixture_step_until_elapsed(&fixture, 1 + roll(roll(8) == 0 ? 1500 : 150));
     }
     calm_down();
     raft_index last = settle();
-    for (unsigned i = 0; i < server_count; i++) {
-        if (!servers[i].alive) continue;
-        expect_level(&servers[i], last);
-        expect_same_snapshot(&servers[i]);
+    expect_all_level(last);
+    if (members_change) {
+        expect_a_change();
+        last = settle();
+        expect_all_level(last);
+        seen.voters[count_voters(members_now())]++;
     }
     uint64_t digest = raft_fixture_time(&fixture);
     for (raft_index i = 1; i <= last; i++) {
@@ -1028,40 +1384,71 @@ static void expect_much_seen(void) {
     assert_true(seen.lost > least && seen.lost_and_committed > least);
 }
 
-static void run_seeds(unsigned servers_of_group) {
+static void expect_many_changes(void) {
+    for (unsigned i = 0; i <= RAFT_LOOP_REMOVE; i++) assert_true(seen.member_changes[i] > SEEDS / 2);
+    for (unsigned i = 1; i < VOTERS_MAX; i++) assert_true(seen.voters[i] > 0);
+    assert_true(seen.member_changes_failed > SEEDS / 2);
+}
+
+static void choose_group(unsigned voters, bool changing) {
+    server_count = changing ? SERVERS_MAX : voters;
+    first_count = voters;
+    members_change = changing;
+}
+
+static void run_seeds(unsigned voters, bool changing) {
     const char *text = getenv("SKERRY_GROUP_SEED");
     uint64_t first = text == NULL ? 1 : strtoull(text, NULL, 10), last = text == NULL ? SEEDS : first;
     memset(&seen, 0, sizeof seen);
-    server_count = servers_of_group;
+    choose_group(voters, changing);
     for (seed = first; seed <= last; seed++) (void)run();
-    if (text == NULL) expect_much_seen();
+    if (text != NULL) return;
+    expect_much_seen();
+    if (changing) expect_many_changes();
 }
 
 static void three_servers_agree_whatever_happens(void **state) {
     (void)state;
-    run_seeds(3);
+    run_seeds(3, false);
 }
 
 static void five_servers_agree_whatever_happens(void **state) {
     (void)state;
-    run_seeds(5);
+    run_seeds(5, false);
+}
+
+static void a_group_that_grows_from_one_agrees(void **state) {
+    (void)state;
+    run_seeds(1, true);
+}
+
+static void a_group_that_begins_with_three_and_changes_agrees(void **state) {
+    (void)state;
+    run_seeds(3, true);
+}
+
+static void a_group_that_begins_with_five_and_changes_agrees(void **state) {
+    (void)state;
+    run_seeds(5, true);
 }
 
 static void a_seed_repeats_itself(void **state) {
     (void)state;
-    server_count = 3;
-    seed = 7;
-    uint64_t first = run();
-    assert_true(run() == first);
-    seed = 8;
-    assert_true(run() != first);
+    for (unsigned changing = 0; changing < 2; changing++) {
+        choose_group(3, changing != 0);
+        seed = 7;
+        uint64_t first = run();
+        assert_true(run() == first);
+        seed = 8;
+        assert_true(run() != first);
+    }
 }
 
 /* ---- stories ---- */
 
 static void begin_story(void) {
     seed = 1;
-    server_count = 3;
+    choose_group(3, false);
     set_up();
 }
 
@@ -1157,7 +1544,7 @@ static void a_configuration_that_comes_among_others_is_known_by_its_index(void *
     struct raft_change change = {.data = &changed};
     cut_off(late, LINK_SILENT);
     for (int i = 0; i < 3; i++) commit_one(leader);
-    assert_int_equal(raft_add(raft_of(&servers[leader]), &change, 9, "9", changed_cb), 0);
+    assert_int_equal(raft_add(raft_of(&servers[leader]), &change, 4, "4", changed_cb), 0);
     expect_changed(&changed);
     for (int i = 0; i < 3; i++) commit_one(leader);
     mend();
@@ -1170,13 +1557,6 @@ static void a_configuration_that_comes_among_others_is_known_by_its_index(void *
                          raft_of(&servers[leader])->configuration_committed_index);
     }
     tear_down();
-}
-
-static unsigned count_voters(const struct raft *raft) {
-    unsigned count = 0;
-    for (unsigned i = 0; i < raft->configuration.n; i++)
-        count += raft->configuration.servers[i].role == RAFT_VOTER;
-    return count;
 }
 
 /* A leader that is the only voter makes one of another server, and cannot do without it from then on; if that has not heard of
@@ -1196,12 +1576,97 @@ static void whoever_has_been_made_a_voter_votes(void **state) {
     kill_one(gone);
     raft_fixture_step_until_elapsed(&fixture, START_MS);
     assert_int_equal(raft_assign(raft, &promoted, other + 1, RAFT_VOTER, lost_cb), 0);
-    while (count_voters(raft) < 2) (void)raft_fixture_step(&fixture);
+    struct members members = members_of(&raft->configuration);
+    while (count_voters(&members) < 2) {
+        (void)raft_fixture_step(&fixture);
+        members = members_of(&raft->configuration);
+    }
     cut_off(leader, LINK_SILENT);
     while (leads(&servers[leader])) (void)raft_fixture_step(&fixture);
     mend();
     (void)wait_for_leader();
     commit_one(leader);
+    tear_down();
+}
+
+static void add_one(unsigned leader, unsigned other) {
+    struct raft *raft = raft_of(&servers[leader]);
+    bool changed = false;
+    struct raft_change change = {.data = &changed};
+    char address[16];
+    (void)snprintf(address, sizeof address, "%u", other + 1);
+    assert_int_equal(raft_add(raft, &change, other + 1, address, changed_cb), 0);
+    expect_changed(&changed);
+}
+
+/* libraft 0.22 knows of one configuration that is not committed, and would go back to that before both. */
+static void a_configuration_after_another_commits_that(void **state) {
+    (void)state;
+    begin_story();
+    unsigned leader = wait_for_leader(), other = (leader + 1) % 3;
+    const struct raft *follower = raft_of(&servers[other]);
+    add_one(leader, 3);
+    raft_index first = raft_of(&servers[leader])->configuration_committed_index;
+    assert_true(follower->configuration_uncommitted_index == first);
+    bool changed = false;
+    struct raft_change change = {.data = &changed};
+    assert_int_equal(raft_add(raft_of(&servers[leader]), &change, 5, "5", changed_cb), 0);
+    while (follower->configuration_uncommitted_index <= first) (void)raft_fixture_step(&fixture);
+    assert_true(follower->configuration_committed_index == first);
+    assert_int_equal(follower->configuration_committed.n, 4);
+    expect_changed(&changed);
+    (void)settle();
+    tear_down();
+}
+
+/* Who starts hears that all its log is committed; libraft 0.22 would take the snapshot between the two configurations in it. */
+static void a_snapshot_has_the_last_configuration(void **state) {
+    (void)state;
+    begin_story();
+    limit_snapshots(4096, 4096);
+    unsigned leader = wait_for_leader(), other = (leader + 1) % 3;
+    add_one(leader, 3);
+    add_one(leader, 4);
+    (void)settle();
+    kill_one(other);
+    limit_snapshots(4, 4096);
+    raft_fixture_step_until_elapsed(&fixture, START_MS);
+    start_again(other);
+    const struct disk *disk = &servers[other].disk;
+    while (disk->snapshot_index == 0) (void)raft_fixture_step(&fixture);
+    assert_true(disk->configuration_index == raft_of(&servers[leader])->configuration_committed_index);
+    assert_int_equal(disk->configuration.n, 5);
+    tear_down();
+}
+
+/* What the only voter had sent to a newcomer, and not on its own disk, is not what it writes there next. */
+static void whoever_leads_alone_begins_a_term(void **state) {
+    (void)state;
+    seed = 1;
+    choose_group(1, true);
+    set_up();
+    calm = true;
+    limit_snapshots(4096, 4096);
+    raft_fixture_step_until_elapsed(&fixture, START_MS);
+    start_again(1);
+    for (int i = 0; i < 3; i++) commit_one(0);
+    add_one(0, 1);
+    begin_change(&servers[0], RAFT_LOOP_PROMOTE, 1);
+    raft_fixture_set_disk_latency(&fixture, 0, 500);
+    (void)propose(&servers[0]);
+    raft_index lost = raft_last_index(raft_of(&servers[0]));
+    while (disk_last(&servers[1].disk) < lost) (void)raft_fixture_step(&fixture);
+    assert_true(disk_last(&servers[0].disk) < lost);
+    kill_one(0);
+    servers[0].loses = true;
+    raft_fixture_step_until_elapsed(&fixture, 1000);
+    start_again(0);
+    raft_fixture_set_disk_latency(&fixture, 0, 10);
+    for (int i = 0; i < 3; i++) commit_one(0);
+    begin_change(&servers[0], RAFT_LOOP_PROMOTE, 1);
+    while (servers[0].change_id != 0) (void)raft_fixture_step(&fixture);
+    assert_int_equal(count_voters(members_now()), 2);
+    (void)settle();
     tear_down();
 }
 
@@ -1247,12 +1712,18 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_servers_agree_whatever_happens),
         cmocka_unit_test(five_servers_agree_whatever_happens),
+        cmocka_unit_test(a_group_that_grows_from_one_agrees),
+        cmocka_unit_test(a_group_that_begins_with_three_and_changes_agrees),
+        cmocka_unit_test(a_group_that_begins_with_five_and_changes_agrees),
         cmocka_unit_test(a_seed_repeats_itself),
         cmocka_unit_test(whoever_has_the_longest_log_hears_of_newer_terms),
         cmocka_unit_test(a_newer_snapshot_than_was_wanted_has_its_own_term),
         cmocka_unit_test(a_configuration_that_comes_among_others_is_known_by_its_index),
         cmocka_unit_test(whoever_has_been_made_a_voter_votes),
         cmocka_unit_test(a_change_that_is_forgotten_is_given_back),
+        cmocka_unit_test(a_configuration_after_another_commits_that),
+        cmocka_unit_test(a_snapshot_has_the_last_configuration),
+        cmocka_unit_test(whoever_leads_alone_begins_a_term),
     };
     if (argc == 2) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);

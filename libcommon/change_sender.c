@@ -191,17 +191,18 @@ static void note_answer(struct change_sender *sender, uint32_t count, int rc, co
 /* Until metad has decided, while there is time: a new leader of its group may be there in a moment, and whoever asked waits. A
  * change holds for one version of the record, so one that was done and is asked for again is refused. */
 static int ask_metad(struct change_sender *sender, char *text, size_t text_bytes) {
-    uint64_t deadline_ms = clock_boottime_ms() + CALL_MS;
     int rc = sender->params.failed ? SK_ENOMEM : connect_client(sender);
-    for (uint64_t now_ms; rc == SK_OK && (now_ms = clock_boottime_ms()) < deadline_ms;) {
+    if (rc != SK_OK) return rc;
+    uint64_t now_ms = clock_boottime_ms(), deadline_ms = now_ms + CALL_MS;
+    for (;;) {
         rc = metad_client_call(sender->client, "change", buffer_slice(&sender->params),
                                (uint32_t)(deadline_ms - now_ms), &sender->result, text, text_bytes);
         bool may_pass = rc == SK_ETIMEDOUT || rc == SK_ENET || rc == SK_RETRY || rc == SK_NOT_LEADER;
-        if (!may_pass || is_closing(sender) || clock_boottime_ms() + AGAIN_MS >= deadline_ms) break;
+        if (!may_pass || is_closing(sender)) return rc;
         usleep(AGAIN_MS * 1000);
-        rc = SK_OK;
+        now_ms = clock_boottime_ms();
+        if (now_ms >= deadline_ms) return rc;
     }
-    return rc;
 }
 
 static void send_some(struct change_sender *sender, const struct shard_change *changes, uint32_t count) {

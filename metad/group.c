@@ -95,17 +95,22 @@ void group_met(struct group *group, const struct handshake_server *server) {
     (void)snprintf(known->name, sizeof known->name, "%s", server->name);
 }
 
+static const struct raft_loop_server *find_id(const struct raft_loop_server *servers, uint32_t count,
+                                              uint64_t id) {
+    for (uint32_t i = 0; i < count; i++) {
+        if (servers[i].id == id) return &servers[i];
+    }
+    return NULL;
+}
+
 const char *group_name_of(const struct group *group, uint64_t id) {
     struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
     if (id == group->options.id) return group->name;
     for (uint32_t i = 0; i < group->known_count; i++) {
         if (group->known[i].id == id) return group->known[i].name;
     }
-    uint32_t count = raft_loop_servers(group->loop, servers);
-    for (uint32_t i = 0; i < count; i++) {
-        if (servers[i].id == id) return servers[i].name;
-    }
-    return NULL;
+    const struct raft_loop_server *server = find_id(servers, raft_loop_servers(group->loop, servers), id);
+    return server != NULL ? server->name : NULL;
 }
 
 static void raft_address(const char *name, char address[TRANSPORT_ADDRESS_BYTES]) {
@@ -267,14 +272,6 @@ static const struct raft_loop_server *find_named(const struct group *group, cons
     for (uint32_t i = 0; i < count; i++) {
         const char *known = group_name_of(group, servers[i].id);
         if (strcmp(known, name) == 0) return &servers[i];
-    }
-    return NULL;
-}
-
-static const struct raft_loop_server *find_id(const struct raft_loop_server *servers, uint32_t count,
-                                              uint64_t id) {
-    for (uint32_t i = 0; i < count; i++) {
-        if (servers[i].id == id) return &servers[i];
     }
     return NULL;
 }

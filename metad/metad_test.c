@@ -1271,17 +1271,22 @@ static void a_killed_server_keeps_what_it_answered(void **state) {
     client_close(&client);
 }
 
-/* libraft takes damage in its newest segment for a torn tail and drops what follows; we must not. */
-static void damage_at_the_end_is_noticed(void **state) {
-    (void)state;
-    char path[512];
+/* Registrations in the log of a server that was killed; `path`: the segment they are in. */
+static void fill_and_kill(char *path, size_t bytes) {
     struct client client;
     client_open(&client, servers[0].listen);
     pid_t child = spawn();
     for (uint8_t store = 3; store < 20; store++) (void)register_node(&client, (struct node){.store = store});
     kill_9(child);
     client_close(&client);
-    find_raft_file("open-1", path, sizeof path);
+    find_raft_file("open-1", path, bytes);
+}
+
+/* libraft takes damage in its newest segment for a torn tail and drops what follows; we must not. */
+static void damage_at_the_end_is_noticed(void **state) {
+    (void)state;
+    char path[512];
+    fill_and_kill(path, sizeof path);
     int fd = open(path, O_RDWR);
     assert_true(fd >= 0);
     uint8_t byte;
@@ -1297,13 +1302,7 @@ static void damage_at_the_end_is_noticed(void **state) {
 static void a_log_that_was_cut_off_is_refused(void **state) {
     (void)state;
     char path[512];
-    struct client client;
-    client_open(&client, servers[0].listen);
-    pid_t child = spawn();
-    for (uint8_t store = 3; store < 20; store++) (void)register_node(&client, (struct node){.store = store});
-    kill_9(child);
-    client_close(&client);
-    find_raft_file("open-1", path, sizeof path);
+    fill_and_kill(path, sizeof path);
     assert_int_equal(truncate(path, 2000), 0);
     assert_int_equal(server_new(0), SK_ECORRUPT);
     assert_non_null(strstr(text, path));

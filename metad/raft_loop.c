@@ -143,6 +143,14 @@ static bool is_heard(const struct raft_loop *loop, uint64_t id) {
     return id == loop->options.server_id;
 }
 
+/* In the latest configuration; NULL = it is no member. */
+static struct raft_server *find_server(const struct raft *raft, raft_id id) {
+    for (unsigned i = 0; i < raft->configuration.n; i++) {
+        if (raft->configuration.servers[i].id == id) return &raft->configuration.servers[i];
+    }
+    return NULL;
+}
+
 /* ---- wrapped functions of libraft ---- */
 
 /* The package is built without assertions, and a failed write of term or vote is only asserted: to go on could be to vote twice in
@@ -232,10 +240,8 @@ void raft_loop_correct_message(const struct raft *raft, const struct raft_loop_l
 /* libraft connects anew to a server whose address differs from that of the message before, and takes it from its configuration
  * or, in answers, from what the server calls itself: they may differ. Our transport goes by the id. */
 static const char *one_address(const struct raft *raft, raft_id id, const char *otherwise) {
-    for (unsigned i = 0; i < raft->configuration.n; i++) {
-        if (raft->configuration.servers[i].id == id) return raft->configuration.servers[i].address;
-    }
-    return otherwise;
+    const struct raft_server *server = find_server(raft, id);
+    return server != NULL ? server->address : otherwise;
 }
 
 /* libraft's TCP encodes the message before it returns. */
@@ -294,11 +300,8 @@ static void commit_earlier_configuration(struct raft *raft, const struct raft_me
 
 /* Neither its configuration nor who leads changes by a request for a vote. */
 void raft_loop_receive(struct raft *raft, struct raft_message *message, raft_io_recv_cb receive) {
-    struct raft_server *self = NULL;
     if (message->type == RAFT_APPEND_ENTRIES) commit_earlier_configuration(raft, message, receive);
-    for (unsigned i = 0; i < raft->configuration.n; i++) {
-        if (raft->configuration.servers[i].id == raft->id) self = &raft->configuration.servers[i];
-    }
+    struct raft_server *self = find_server(raft, raft->id);
     if (message->type != RAFT_REQUEST_VOTE || raft->state != RAFT_FOLLOWER || self == NULL ||
         self->role == RAFT_VOTER) {
         receive(raft->io, message);
@@ -379,14 +382,7 @@ static void self_cb(void *arg, struct handshake_server *self) {
     loop->options.self_cb(loop->options.arg, self);
 }
 
-static bool is_member(const struct raft_loop *loop, uint64_t id) {
-    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
-    uint32_t count = raft_loop_servers(loop, servers);
-    for (uint32_t i = 0; i < count; i++) {
-        if (servers[i].id == id) return true;
-    }
-    return false;
-}
+static bool is_member(const struct raft_loop *loop, uint64_t id) { return find_server(&loop->raft, id) != NULL; }
 
 /* 0.22 knows no membership: whoever connects is heard. One that has been removed gets no word from those that have a leader. Who
  * hears of none hears everybody: it has no configuration yet, or one from before those came who lead now. */

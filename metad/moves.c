@@ -220,12 +220,23 @@ static uint32_t find_taker(const struct catalog *catalog, const struct loads *lo
     return best;
 }
 
+/* It was started anew on an empty directory, and what is there now has a replica of the shard already: nobody will take this
+ * one over (placement_replacements). */
+static bool is_left_over(const struct catalog *catalog, const struct map_shard *shard,
+                         const struct map_node *node) {
+    if (node->alive) return false;
+    uint32_t heir = placement_heir(catalog, node);
+    return heir != 0 && map_find_replica(shard, heir) != NULL;
+}
+
 /* The replica that has to go first: one that is lost if `lost`, else one that is drained. 0 = none. */
 static uint32_t find_leaver(const struct moves *moves, const struct catalog *catalog,
                             const struct map_shard *shard, bool lost, uint64_t now_ms) {
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         const struct map_node *node = node_of(catalog, shard->replicas[i].node);
-        if (lost ? is_lost(moves, node, now_ms) : node->state != MAP_NODE_MEMBER) return node->id;
+        bool goes = lost ? is_lost(moves, node, now_ms) || is_left_over(catalog, shard, node)
+                         : node->state != MAP_NODE_MEMBER;
+        if (goes) return node->id;
     }
     return 0;
 }

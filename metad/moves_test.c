@@ -316,6 +316,30 @@ static void r13_an_heir_waits_for_what_it_inherits(void **state) {
     assert_quiet(60000);
 }
 
+/* It got one of a shard before metad knew that its predecessor, which has one too, is dead: that one will not be taken over,
+ * and goes at once. */
+static void r13_what_an_heir_cannot_take_over_goes_to_others(void **state) {
+    (void)state;
+    make_cluster(4, 4, 16, 3, 3);
+    uint32_t had = count_replicas(3), taken = 0;
+    start_node_at(5, 3);
+    change_node(4, COMMAND_NODE_DRAIN);
+    (void)settle(100);
+    declare(3, false);
+    let_nodes_act();
+    for (uint32_t i = 0; i < catalog.shard_count; i++) {
+        taken +=
+            map_find_replica(&catalog.shards[i], 3) == NULL || map_find_replica(&catalog.shards[i], 5) == NULL;
+    }
+    assert_in_range(taken, 1, 15);
+    (void)settle(100);
+    assert_int_equal(count_replicas(3), had - (16 - taken)); /* the others are its heir's, by another way */
+    for (uint32_t i = 0; i < catalog.shard_count; i++) {
+        const struct map_shard *shard = &catalog.shards[i];
+        assert_true(map_find_replica(shard, 3) == NULL || map_find_replica(shard, 5) == NULL);
+    }
+}
+
 static void a_node_that_is_dead_for_long_loses_its_replicas(void **state) {
     (void)state;
     make_cluster(4, 4, 16, 3, 3);
@@ -1017,6 +1041,7 @@ int main(void) {
         cmocka_unit_test(followers_stay_spread),
         cmocka_unit_test(a_shard_gets_the_replicas_that_are_wanted),
         cmocka_unit_test(r13_an_heir_waits_for_what_it_inherits),
+        cmocka_unit_test(r13_what_an_heir_cannot_take_over_goes_to_others),
         cmocka_unit_test(a_node_that_is_dead_for_long_loses_its_replicas),
         cmocka_unit_test(r21_nobody_is_dead_for_long_before_that_was_seen),
         cmocka_unit_test(a_dead_node_that_is_removed_loses_its_replicas_at_once),

@@ -42,8 +42,7 @@ bool placement_inherits(const struct catalog *catalog, uint32_t node) {
     return false;
 }
 
-/* The node that has come where `dead` was, 0 = none. */
-static uint32_t find_heir(const struct catalog *catalog, const struct map_node *dead) {
+uint32_t placement_heir(const struct catalog *catalog, const struct map_node *dead) {
     for (uint32_t id = catalog->node_count; id > dead->id; id--) {
         const struct map_node *node = &catalog_find_node(catalog, id)->map;
         if (node->alive && node->state == MAP_NODE_MEMBER && catalog_same_place(node, dead)) return id;
@@ -56,7 +55,7 @@ static bool find_heirs(const struct catalog *catalog, uint32_t heirs[MAP_NODES_M
     bool any = false;
     for (uint32_t id = 1; id <= catalog->node_count; id++) {
         const struct map_node *node = &catalog_find_node(catalog, id)->map;
-        heirs[id] = node->alive ? 0 : find_heir(catalog, node);
+        heirs[id] = node->alive ? 0 : placement_heir(catalog, node);
         any = any || heirs[id] != 0;
     }
     return any;

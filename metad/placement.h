@@ -28,6 +28,10 @@ struct placement_replacement {
 /* Whether an older node that still has replicas was where this one is: they are to come to it (R13). */
 bool placement_inherits(const struct catalog *catalog, uint32_t node);
 
+/* Who has come where the dead node was, and is alive and a member: that one has an empty directory, so what the dead one
+ * had is gone, or will not be started again. 0 = nobody. */
+uint32_t placement_heir(const struct catalog *catalog, const struct map_node *dead);
+
 /* R13: where a node is dead and a newer one has come under its address, somebody has started it on an empty directory. Its
  * replicas go to the new one, except those whose data may be needed: they stay until the shard's leader does without
  * them. Fills `replacements` with up to `most` and answers how many. */

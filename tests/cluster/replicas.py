@@ -109,7 +109,20 @@ class Replicas:
         def look():
             status = self.status()
             return status if status and self.is_settled(status) else None
-        return wait_for(look, "every node has its share", SETTLING_S_MAX)
+        try:
+            return wait_for(look, "every node has its share", SETTLING_S_MAX)
+        except AssertionError as never:
+            raise AssertionError(f"{never}: {self.unsettled(self.status())}") from never
+
+    def unsettled(self, status):
+        """What is_settled is missing, in words."""
+        if status is None:
+            return "metad does not answer"
+        nodes = [f"node {node['id']} state={node['state']} alive={node['alive']} holds={self.held(status, node['id'])}"
+                 for node in status["map"]["nodes"]]
+        shards = [f"shard {number} {shard}" for number, shard in enumerate(status["map"]["shards"])
+                  if "move_to" in shard or len(shard["isr"]) != len(shard["replicas"])]
+        return "; ".join(nodes + shards)
 
     def wait_in_sync(self):
         def look():

@@ -40,6 +40,8 @@ void metrics_merge(struct metrics_histogram *to, const struct metrics_histogram 
 
 /* ---- a page of them ---- */
 
+#define METRICS_MEDIA_TYPE "text/plain; version=0.0.4; charset=utf-8"
+
 enum metrics_type { METRICS_COUNTER, METRICS_GAUGE, METRICS_HISTOGRAM };
 
 /* Opens a family: all of its samples follow. `name` and `help` are plain text of ours. */

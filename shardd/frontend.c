@@ -4,6 +4,7 @@
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "libcommon/metrics.h"
 #include "libcommon/pipeline.h"
 
 #include <nng/nng.h>
@@ -62,11 +63,13 @@ struct frontend {
     nng_socket socket;
     nng_aio *receive;
     uint64_t cluster, incarnation;
-    uint64_t rejected; /* receive callback only */
+    metrics_counter frames, commands, refused; /* written by the receive callback only */
+    atomic_ullong answer_frames, answers;
 
     pthread_mutex_t lock; /* guards what follows */
     struct link *links[LINKS_MAX];
     size_t link_count;
+    uint64_t dropped_before; /* answers to gateways that have no link any more */
 };
 
 /* ---- counted things ---- */
@@ -134,6 +137,8 @@ static void link_send_next(struct link *link) {
         return;
     }
     link->sending = true;
+    atomic_fetch_add_explicit(&link->frontend->answer_frames, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&link->frontend->answers, outgoing->count, memory_order_relaxed);
     if (link->number == link->seen) link->moved_us = clock_boottime_us();
     link->number++;
     link->told = link->taken;
@@ -307,6 +312,7 @@ static void link_tick(struct link *link) {
 static struct link *table_remove(struct frontend *frontend, size_t at) {
     struct link *link = frontend->links[at];
     frontend->links[at] = frontend->links[--frontend->link_count];
+    frontend->dropped_before += atomic_load(&link->dropped);
     return link;
 }
 
@@ -379,6 +385,9 @@ static int make_frame(struct frontend *frontend, nng_msg *message, struct frame 
     frame->header = header;
     frame->items = items;
     frame->message = message;
+    frame->received_us = clock_boottime_us();
+    metrics_add(&frontend->frames, 1);
+    metrics_add(&frontend->commands, header.item_count);
     *made = frame;
     return SK_OK;
 }
@@ -420,9 +429,11 @@ static void received_cb(void *arg) {
             frontend->options.frame_cb(frontend->options.arg, frame);
         } else {
             nng_msg_free(message);
-            if (frontend->rejected++ % 1000 == 0) {
+            metrics_add(&frontend->refused, 1);
+            uint64_t refused = metrics_get(&frontend->refused);
+            if (refused % 1000 == 1) {
                 log_event(LOG_WARNING, "frame_refused", "reason=%s refused=%llu", error_name(err),
-                          (unsigned long long)frontend->rejected);
+                          (unsigned long long)refused);
             }
         }
     }
@@ -473,6 +484,26 @@ void frontend_stop_receiving(struct frontend *frontend) {
 void frontend_tick(struct frontend *frontend) {
     pthread_mutex_lock(&frontend->lock);
     for (size_t i = 0; i < frontend->link_count; i++) link_tick(frontend->links[i]);
+    pthread_mutex_unlock(&frontend->lock);
+}
+
+void frontend_stats(struct frontend *frontend, struct frontend_stats *stats) {
+    *stats = (struct frontend_stats){
+        .frames = metrics_get(&frontend->frames),
+        .commands = metrics_get(&frontend->commands),
+        .refused_frames = metrics_get(&frontend->refused),
+        .answer_frames = atomic_load_explicit(&frontend->answer_frames, memory_order_relaxed),
+        .answers = atomic_load_explicit(&frontend->answers, memory_order_relaxed),
+    };
+    pthread_mutex_lock(&frontend->lock);
+    stats->answers_dropped = frontend->dropped_before;
+    for (size_t i = 0; i < frontend->link_count; i++) {
+        struct link *link = frontend->links[i];
+        pthread_mutex_lock(&link->lock);
+        stats->gateways += link->connected;
+        pthread_mutex_unlock(&link->lock);
+        stats->answers_dropped += atomic_load(&link->dropped);
+    }
     pthread_mutex_unlock(&frontend->lock);
 }
 

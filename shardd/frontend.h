@@ -21,8 +21,9 @@ struct frame {
     atomic_uint refs;           /* private */
     struct frame_header header; /* return_address points into the message */
     struct slice items;
-    struct link *link; /* owned reference */
-    void *message;     /* owned, nng's */
+    struct link *link;    /* owned reference */
+    void *message;        /* owned, nng's */
+    uint64_t received_us; /* when, by CLOCK_BOOTTIME */
 };
 
 struct frame *frame_ref(struct frame *frame);
@@ -70,6 +71,17 @@ void frontend_answer(struct link *link, struct slice items, uint32_t count);
 /* Any thread, now and then: tells gateways which of their frames have been taken where no answer did, and dials those again
  * whose connection was lost. */
 void frontend_tick(struct frontend *frontend);
+
+struct frontend_stats {
+    uint64_t frames, commands;       /* that have come */
+    uint64_t refused_frames;         /* malformed, of another cluster, or for another start of this node */
+    uint64_t answer_frames, answers; /* handed to the network */
+    uint64_t answers_dropped;
+    uint32_t gateways; /* connected */
+};
+
+/* Any thread. */
+void frontend_stats(struct frontend *frontend, struct frontend_stats *stats);
 
 /* Stops receiving (drain); answers still go out. */
 void frontend_stop_receiving(struct frontend *frontend);

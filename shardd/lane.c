@@ -65,41 +65,10 @@ static void on_synced(struct lane *lane) {
 
 /* ---- ticks ---- */
 
-static void publish_stats(struct lane *lane) {
-    struct lane_stats stats = {.reads = lane->reads,
-                               .follower_reads = lane->follower_reads,
-                               .writes = lane->writes,
-                               .syncs = lane->syncs,
-                               .snapshot_bytes = lane->snapshot_bytes,
-                               .log_bytes = wal_disk_bytes(lane->wal),
-                               .store_bytes = store_disk_bytes(lane->store),
-                               .memtable_bytes = store_memtable_bytes(lane->store),
-                               .disk_full = lane->disk_full,
-                               .failed = lane->failed};
-    for (uint32_t i = 0; i < lane->shards.slot_count; i++) {
-        const struct shard *shard = lane->shards.slots[i];
-        if (shard == NULL) continue;
-        stats.shards++;
-        stats.leading += shard->replica.role == REPLICA_LEADER;
-        stats.applied += shard->replica.applied_index;
-        stats.unapplied += shard->replica.last_index - shard->replica.applied_index;
-        stats.behind += replica_behind(&shard->replica);
-        stats.keys += shard->exec.counters.keys;
-        stats.expires += shard->exec.counters.expires;
-        stats.key_bytes += shard->exec.counters.key_bytes;
-        stats.value_bytes += shard->exec.counters.value_bytes;
-        stats.ids += dedup_id_count(shard->dedup);
-    }
-    pthread_mutex_lock(&lane->stats_lock);
-    lane->stats = stats;
-    lane_fill_verify_stats(lane, &lane->verify_stats);
-    pthread_mutex_unlock(&lane->stats_lock);
-}
-
 static void tick(struct lane *lane) {
     if (!lane->map_applied) lane_apply_map(lane);
     lane_tick_shards(lane);
-    publish_stats(lane);
+    lane_publish_stats(lane);
     if (lane->options.number == 0) frontend_tick(lane->options.frontend);
     lane->next_tick_us = lane->now_us + TICK_US;
 }
@@ -382,6 +351,7 @@ static void lane_free(struct lane *lane) {
     }
     mailbox_free(lane->mailbox);
     pthread_mutex_destroy(&lane->stats_lock);
+    free(lane->shard_stats);
     free(lane->directory);
     free(lane);
 }
@@ -467,18 +437,6 @@ void lane_post_peer_frame(struct lane *lane, struct peer_frame *frame) {
 void lane_post_peer(struct lane *lane, uint32_t node, enum lane_peer_news news) {
     static const enum lane_mail_kind kinds[] = {MAIL_PEER_UP, MAIL_PEER_DOWN, MAIL_PEER_ROOM};
     (void)post(lane, (struct lane_mail){.kind = kinds[news], .node = node}, true);
-}
-
-void lane_stats(struct lane *lane, struct lane_stats *stats) {
-    pthread_mutex_lock(&lane->stats_lock);
-    *stats = lane->stats;
-    pthread_mutex_unlock(&lane->stats_lock);
-}
-
-void lane_verify_stats(struct lane *lane, struct verify_stats *stats) {
-    pthread_mutex_lock(&lane->stats_lock);
-    *stats = lane->verify_stats;
-    pthread_mutex_unlock(&lane->stats_lock);
 }
 
 void lane_close(struct lane *lane) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "libcommon/map.h"
+#include "libcommon/metrics.h"
 #include "shardd/frontend.h"
 #include "shardd/peers.h"
 #include "shardd/replica.h"
@@ -52,6 +53,32 @@ struct lane_stats {
     bool disk_full, failed;
 };
 
+/* What one of its shards is doing. */
+struct lane_shard_stats {
+    uint32_t shard;
+    enum replica_role role;
+    uint64_t epoch, commit_index, applied_index, last_index;
+    uint64_t behind;         /* entries that followers lack, if it leads */
+    uint32_t replicas, isr;  /* how many, by metad's record */
+    bool in_sync;            /* this replica is one of these */
+    bool alone;              /* leads, and nobody else could: it needs no lease */
+    int64_t lease_margin_us; /* leads: so long it may still serve reads without hearing of the others */
+};
+
+/* The way of a write through the lane. */
+enum lane_stage {
+    LANE_STAGE_QUEUE,     /* its frame has come, until it is appended */
+    LANE_STAGE_LOG,       /* until it is synced here */
+    LANE_STAGE_REPLICATE, /* until every replica in sync has it, too */
+    LANE_STAGE_EXECUTE,   /* until it is executed and answered */
+    LANE_STAGES,
+};
+
+struct lane_metrics {
+    struct metrics_histogram write[LANE_STAGES];
+    struct metrics_histogram read; /* its frame has come, until it is executed */
+};
+
 /* Opens store and log, replays, and starts the thread; commands are refused with NOT_LEADER until the lane has been
  * identified and a map says that it leads. On an error `text` names file, offset and what is wrong; codes as store_open
  * and wal_open. */
@@ -76,6 +103,15 @@ void lane_stats(struct lane *lane, struct lane_stats *stats);
 
 /* Any thread. */
 void lane_verify_stats(struct lane *lane, struct verify_stats *stats);
+
+/* Any thread. Of its shards, into `stats`, at most `most`; how many. They are at most 20 ms old if the lane works. */
+size_t lane_shard_stats(struct lane *lane, struct lane_shard_stats *stats, size_t most);
+
+/* Any thread, until lane_close. */
+const struct lane_metrics *lane_metrics(const struct lane *lane);
+
+/* Any thread. When the lane's thread was last seen to work, by CLOCK_BOOTTIME. */
+uint64_t lane_seen_us(const struct lane *lane);
 
 /* Finishes what is in the log's buffers, answers it, stops the thread, closes log and store. */
 void lane_close(struct lane *lane);

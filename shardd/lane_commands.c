@@ -56,7 +56,10 @@ void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pend
     struct lane *lane = arg;
     lane->pending_bytes -= pending->payload_bytes;
     if (pending->type == WAL_VERIFY) lane_on_marker_executed(lane, shard, pending);
-    if (pending->frame != NULL) answer_write(lane, shard, pending, err, body);
+    if (pending->frame != NULL) {
+        answer_write(lane, shard, pending, err, body);
+        lane_observe_write(lane, pending);
+    }
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
         take_read(lane, shard, read->frame, &read->item);
         lane->after_reads--;
@@ -200,6 +203,7 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     }
     buffer_clear(&lane->result, 1u << 20);
     int err = exec_read(&shard->exec, item->body, effects->time_us, &lane->result);
+    lane_observe_read(lane, frame);
     lane->reads++;
     lane->follower_reads += !replica_leads(&shard->replica);
     if (err == SK_ECORRUPT) shard->verify.is_suspected = true; /* R24 */

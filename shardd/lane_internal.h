@@ -1,6 +1,6 @@
 /* What the parts of a lane share. lane.c: the thread, its steps, opening. lane_commands.c: what gateways ask.
- * lane_replicas.c: the shell of the replication core. lane_verify.c: replicas are compared. lane_checkpoint.c: what goes to the store and leaves the log. All of
- * it runs on the lane's thread. */
+ * lane_replicas.c: the shell of the replication core. lane_verify.c: replicas are compared. lane_checkpoint.c: what goes to the store and leaves the log.
+ * lane_stats.c: what others may know of it. All of it runs on the lane's thread, but for what lane.h says. */
 #pragma once
 
 #include "shardd/lane.h"
@@ -152,9 +152,14 @@ struct lane {
     uint64_t reads, follower_reads, writes, syncs;
     uint64_t snapshot_bytes; /* received */
 
+    struct lane_metrics metrics; /* written by the lane's thread, read by any */
+    metrics_counter seen_us;
+
     pthread_mutex_t stats_lock; /* guards what follows */
     struct lane_stats stats;
     struct verify_stats verify_stats;
+    struct lane_shard_stats *shard_stats; /* owned */
+    size_t shard_stats_count, shard_stats_capacity;
 };
 
 /* ---- lane.c ---- */
@@ -163,6 +168,14 @@ struct lane {
 _Noreturn void lane_die(const struct lane *lane, const struct shard *shard, int err, const char *what);
 /* A read met a record that cannot be trusted, or no memory. The store says where. */
 void lane_log_read_fault(const struct lane *lane, const struct shard *shard, int err);
+
+/* ---- lane_stats.c ---- */
+
+void lane_publish_stats(struct lane *lane);
+/* Notes when entries up to the commit index were committed. */
+void lane_note_committed(const struct lane *lane, struct shard *shard);
+void lane_observe_write(struct lane *lane, const struct pending *pending);
+void lane_observe_read(struct lane *lane, const struct frame *frame);
 
 /* ---- lane_commands.c ---- */
 

@@ -46,6 +46,7 @@ int lane_append_entry(struct lane *lane, struct shard *shard, const struct wal_e
         return err == SK_ENOMEM ? SK_BUSY : err;
     }
     pending->number = number;
+    pending->appended_us = lane->now_us;
     if (frame != NULL) pending->frame = frame_ref(frame);
     if (shard_add_pending(shard, pending) != SK_OK) lane_die(lane, shard, SK_ENOMEM, "add_pending");
     lane->pending_bytes += pending->payload_bytes;
@@ -114,6 +115,8 @@ void lane_note_durable(struct lane *lane) {
                                       .epoch = record.epoch,
                                       .time_us = record.time_us};
         lane_step_inner(lane, shard, &event);
+        struct pending *pending = record.is_entry ? shard_find_pending(shard, record.index) : NULL;
+        if (pending != NULL) pending->durable_us = lane->now_us;
         if (!record.is_entry) shard->changed = true; /* R1: its epoch outlives this record of the log */
         lane_mark_dirty(lane, shard);
     }
@@ -247,6 +250,7 @@ void lane_execute_shards(struct lane *lane) {
         int err = SK_OK;
         bool starting = shard->replica.role == REPLICA_STARTING;
         shard->is_dirty = false;
+        lane_note_committed(lane, shard);
         while (left > 0 && may_execute(shard) &&
                (err = shard_execute_next(shard, &lane->result, lane_executed_cb, lane)) == SK_OK)
             left--;

@@ -30,6 +30,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "where gateways push their requests"},
         {"replication-listen", CONFIG_TEXT, &shardd->replication_listen, "tcp://0.0.0.0:7210", 0, 0, NULL,
          "where other nodes push what they replicate"},
+        {"http-listen", CONFIG_TEXT, &shardd->http_listen, "http://0.0.0.0:7280", 0, 0, NULL,
+         "where /healthz, /readyz and /metrics are; none: nowhere"},
         {"advertise", CONFIG_TEXT, &shardd->advertise, host, 0, 0, NULL, "host that others reach this node by"},
         {"lanes", CONFIG_UINT, &settings->lanes, "0", 0, 64, NULL,
          "threads with a log and a store each; fixed with the data directory; 0: half the cores"},

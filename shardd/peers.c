@@ -4,6 +4,7 @@
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "libcommon/metrics.h"
 #include "libcommon/pipeline.h"
 #include "shardd/peer_intake.h"
 
@@ -54,7 +55,8 @@ struct peers {
     nng_aio *receive, *tick;
     uint64_t cluster, incarnation; /* set before anything is received, then constant */
     uint32_t node;
-    uint64_t refused;     /* receive callback only */
+    metrics_counter frames_in, bytes_in, refused; /* written by the receive callback only */
+    atomic_ullong frames_out, bytes_out;
     uint64_t map_version; /* the thread of peers_set_map only */
     atomic_uint_least64_t streams;
 
@@ -103,7 +105,12 @@ static void send_frame(struct peer_link *link, const struct peer_cut *cut, uint6
     link->told_taken = header.heard_taken;
     peer_queue_fill(&link->queue, cut, &header, nng_msg_body(message), now_us);
     link->sending = pipeline_send(link->pipeline, message) == SK_OK;
-    if (!link->sending) nng_msg_free(message); /* the connection has ended, and its end will be told */
+    if (!link->sending) { /* the connection has ended, and its end will be told */
+        nng_msg_free(message);
+        return;
+    }
+    atomic_fetch_add_explicit(&link->peers->frames_out, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&link->peers->bytes_out, bytes, memory_order_relaxed);
 }
 
 static bool may_send(const struct peer_link *link) { return link->connected && !link->sending; }
@@ -401,9 +408,11 @@ static int make_frame(struct peers *peers, struct peer_frame *frame) {
 }
 
 static void log_refused(struct peers *peers, const struct peer_frame *frame, int err) {
-    if (peers->refused++ % REFUSED_LOGGED != 0) return;
+    metrics_add(&peers->refused, 1);
+    uint64_t refused = metrics_get(&peers->refused);
+    if (refused % REFUSED_LOGGED != 1) return;
     log_event(LOG_WARNING, "peer_frame_refused", "node=%u reason=%s refused=%llu", frame->header.from,
-              error_name(err), (unsigned long long)peers->refused);
+              error_name(err), (unsigned long long)refused);
 }
 
 static void on_message(struct peers *peers, nng_msg *message) {
@@ -412,6 +421,8 @@ static void on_message(struct peers *peers, nng_msg *message) {
         nng_msg_free(message);
         return;
     }
+    metrics_add(&peers->frames_in, 1);
+    metrics_add(&peers->bytes_in, nng_msg_len(message));
     atomic_init(&frame->refs, 1);
     frame->message = message;
     int err = make_frame(peers, frame);
@@ -429,6 +440,23 @@ static void received_cb(void *arg) {
     if (rc == NNG_ECLOSED || rc == NNG_ECANCELED) return;
     if (rc == 0) on_message(peers, nng_aio_get_msg(peers->receive));
     nng_recv_aio(peers->socket, peers->receive);
+}
+
+void peers_stats(struct peers *peers, struct peers_stats *stats) {
+    *stats = (struct peers_stats){
+        .frames_in = metrics_get(&peers->frames_in),
+        .bytes_in = metrics_get(&peers->bytes_in),
+        .refused_frames = metrics_get(&peers->refused),
+        .frames_out = atomic_load_explicit(&peers->frames_out, memory_order_relaxed),
+        .bytes_out = atomic_load_explicit(&peers->bytes_out, memory_order_relaxed),
+    };
+    struct peer_link *link;
+    for (size_t i = 0; (link = link_at(peers, i)) != NULL; i++) {
+        pthread_mutex_lock(&link->lock);
+        stats->known += link->address[0] != '\0';
+        stats->connected += link->address[0] != '\0' && link->connected;
+        pthread_mutex_unlock(&link->lock);
+    }
 }
 
 /* ---- life ---- */

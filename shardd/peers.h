@@ -70,6 +70,15 @@ size_t peers_room(struct peers *peers, uint32_t node);
 /* Names an item that is sent in chunks. Any thread. */
 uint64_t peers_next_stream(struct peers *peers);
 
+struct peers_stats {
+    uint64_t frames_in, bytes_in, refused_frames;
+    uint64_t frames_out, bytes_out; /* handed to the network */
+    uint32_t connected, known;      /* other nodes of the map */
+};
+
+/* Any thread. */
+void peers_stats(struct peers *peers, struct peers_stats *stats);
+
 /* Stops receiving: no frame_cb runs afterwards. What is sent still goes out. */
 void peers_stop_receiving(struct peers *peers);
 

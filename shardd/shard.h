@@ -24,7 +24,8 @@ struct pending {
     struct entry entry;  /* slices point into the payload */
     struct frame *frame; /* owned reference: who asked; NULL: nobody (replay, a peer, the lane itself) */
     uint64_t number;     /* of the request, with frame */
-    struct after_read *reads, *last_read; /* owned; oldest first */
+    uint64_t appended_us, durable_us, committed_us; /* when, as seen here */
+    struct after_read *reads, *last_read;           /* owned; oldest first */
     size_t payload_bytes;
     uint8_t payload[]; /* as in the log, and as followers get it */
 };
@@ -52,7 +53,8 @@ struct shard {
 
     /* the lane's */
     struct verification verify;
-    bool is_dirty; /* in the list of shards that have something to do at the end of a step */
+    uint64_t committed_noted; /* of entries up to here it is noted when they were committed */
+    bool is_dirty;            /* in the list of shards that have something to do at the end of a step */
     struct shard *next_dirty;
     struct shard *next_ended; /* in the list of those whose stay is over, */
     wal_position dropped_at;  /* by the record here */

@@ -9,6 +9,7 @@
 #include "shardd/lane.h"
 #include "shardd/peers.h"
 #include "shardd/replica_change.h"
+#include "shardd/report.h"
 
 #include <limits.h>
 #include <pthread.h>
@@ -34,6 +35,8 @@ struct shardd {
     struct peers *peers;
     struct lane *lanes[LANES_MAX];
     uint32_t lane_count;
+    struct report report;
+    struct http *http;
     pthread_mutex_t
         calls_lock; /* held by lanes that call the member and by peers that call lanes: guards the next two */
     struct member *member;
@@ -176,6 +179,7 @@ static void registered_cb(void *arg, const struct member_identity *member) {
     frontend_start(shardd->frontend, member->cluster, member->incarnation);
     peers_start(shardd->peers, member->cluster, member->node_id, member->incarnation);
     shardd->joined = true;
+    atomic_store(&shardd->report.node, member->node_id);
     log_event(LOG_INFO, "registered", "node=%u incarnation=%llu", member->node_id,
               (unsigned long long)member->incarnation);
 }
@@ -188,6 +192,8 @@ static void map_cb(void *arg, const struct map *map) {
         int err = lane_set_map(shardd->lanes[i], map);
         if (err != SK_OK) log_event(LOG_ERROR, "map_dropped", "lane=%u error=%s", i, error_name(err));
     }
+    atomic_store(&shardd->report.shard_count, map->shard_count);
+    atomic_store(&shardd->report.map_version, map->version);
 }
 
 static void write_stat(struct buffer *buffer, const char *name, uint64_t value) {
@@ -398,6 +404,23 @@ static int open_peers(struct shardd *shardd, char *text, size_t text_bytes) {
     return SK_OK;
 }
 
+/* Before the lanes, which may take long to replay their logs: it is alive meanwhile, and says what it waits for. */
+static int open_http(struct shardd *shardd, char *text, size_t text_bytes) {
+    struct http_options options = {.listen = shardd->options.http_listen,
+                                   .pages = report_pages,
+                                   .page_count = report_page_count,
+                                   .arg = &shardd->report};
+    shardd->report.frontend = shardd->frontend;
+    shardd->report.peers = shardd->peers;
+    return http_open(&shardd->http, &options, text, text_bytes);
+}
+
+static void report_lanes(struct shardd *shardd) {
+    shardd->report.lanes = shardd->lanes;
+    shardd->report.lane_count = shardd->lane_count;
+    atomic_store(&shardd->report.opened, true);
+}
+
 int shardd_open(struct shardd **made, const struct shardd_options *options, char *text, size_t text_bytes) {
     struct shardd *shardd = calloc(1, sizeof *shardd);
     if (shardd == NULL) return SK_ENOMEM;
@@ -412,8 +435,10 @@ int shardd_open(struct shardd **made, const struct shardd_options *options, char
     int err = open_identity(shardd, text, text_bytes);
     if (err == SK_OK) err = open_frontend(shardd, text, text_bytes);
     if (err == SK_OK) err = open_peers(shardd, text, text_bytes);
+    if (err == SK_OK) err = open_http(shardd, text, text_bytes);
     if (err == SK_OK) err = open_lanes(shardd, text, text_bytes);
     shardd->lanes_open = err == SK_OK;
+    if (err == SK_OK) report_lanes(shardd);
     if (err == SK_OK) err = open_member(shardd, text, text_bytes);
     if (err != SK_OK) {
         shardd_close(shardd);
@@ -445,6 +470,7 @@ void shardd_close(struct shardd *shardd) {
     shardd->lanes_open = false;
     pthread_mutex_unlock(&shardd->calls_lock);
     if (member != NULL) member_close(member);
+    http_close(shardd->http);
     if (shardd->frontend != NULL) frontend_stop_receiving(shardd->frontend);
     if (shardd->peers != NULL) peers_stop_receiving(shardd->peers);
     for (uint32_t i = 0; i < shardd->lane_count; i++) lane_close(shardd->lanes[i]);

@@ -11,6 +11,7 @@ struct shardd_options {
     const char *metad_addresses, *publish_addresses;
     const char *frames_listen;
     const char *replication_listen;
+    const char *http_listen;   /* see libcommon/http.h */
     const char *advertise;     /* host that others reach this node by */
     uint32_t lanes;            /* 0: half the cores this process may use, at least 1 */
     uint32_t sync_interval_ms; /* 0: durable before acknowledged */

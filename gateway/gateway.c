@@ -4,6 +4,7 @@
 #include "gateway/door_nng.h"
 #include "gateway/node_client.h"
 #include "gateway/post.h"
+#include "gateway/report.h"
 #include "gateway/request.h"
 #include "gateway/router.h"
 #include "gateway/timer.h"
@@ -46,6 +47,10 @@ struct gateway {
     struct door *door;
     struct door_frames *door_frames;
     struct member *member;
+    struct http *http;
+
+    struct tally tally; /* the loop writes, anybody reads, as the next */
+    struct report report;
 
     /* the loop thread */
     struct timer_wheel timers;
@@ -61,7 +66,7 @@ struct gateway {
     int exit_code;
 
     /* told to the heartbeat thread */
-    atomic_ullong requests_seen, commands_seen, requests_in_flight, map_version;
+    atomic_ullong requests_seen, commands_seen;
 
     struct post stop_post;
     atomic_bool stopping;
@@ -127,6 +132,7 @@ static void open_node(struct gateway *gateway, const struct map *map, const stru
         .return_address = gateway->return_address,
         .cluster = map->cluster,
         .session = gateway->session,
+        .tally = &gateway->tally,
         .handler = {.arg = gateway, .fill_cb = fill_cb, .lost_cb = lost_cb, .connected_cb = connected_cb},
     };
     struct node *node = &gateway->nodes[record->id];
@@ -173,6 +179,8 @@ static void frame_cb(void *arg, struct slice frame, int pipe) {
     if (!node_client_on_answers(node->client, &header, clock_boottime_ms())) return;
     uint32_t id = node_client_node(node->client);
     int err;
+    metrics_add(&gateway->tally.answer_frames, 1);
+    metrics_add(&gateway->tally.answers, header.item_count);
     while ((err = frame_read_answer(&rest, &item)) == SK_OK) requests_on_answer(gateway->requests, id, &item);
     if (err != SK_NOT_FOUND) refuse_frame("a malformed item");
 }
@@ -284,11 +292,11 @@ static void stats_cb(void *arg, struct buffer *stats) {
     mp_write_text(stats, "commands");
     mp_write_uint(stats, atomic_load(&gateway->commands_seen));
     mp_write_text(stats, "in_flight");
-    mp_write_uint(stats, atomic_load(&gateway->requests_in_flight));
+    mp_write_uint(stats, atomic_load(&gateway->report.requests_in_flight));
     mp_write_text(stats, "connections");
     mp_write_uint(stats, door_connections(gateway->door));
     mp_write_text(stats, "map_version");
-    mp_write_uint(stats, atomic_load(&gateway->map_version));
+    mp_write_uint(stats, atomic_load(&gateway->report.map_version));
 }
 
 static void refused_cb(void *arg, int err, const char *text) {
@@ -326,6 +334,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
     struct requests_options for_requests = {
         .timers = &gateway->timers,
         .router = &gateway->router,
+        .tally = &gateway->tally,
         .timeout_ms = (uint32_t)options->timeout_ms,
         .arg = gateway,
         .node_cb = node_cb,
@@ -384,6 +393,15 @@ static int open_member(struct gateway *gateway, char *text, size_t text_bytes) {
     return err;
 }
 
+static int open_http(struct gateway *gateway, char *text, size_t text_bytes) {
+    struct http_options options = {.listen = gateway->options.http_listen,
+                                   .pages = report_pages,
+                                   .page_count = report_page_count,
+                                   .arg = &gateway->report};
+    gateway->report.tally = &gateway->tally;
+    return options.listen == NULL ? SK_OK : http_open(&gateway->http, &options, text, text_bytes);
+}
+
 int gateway_open(struct gateway **out, const struct gateway_options *options, char *text, size_t text_bytes) {
     struct gateway *gateway = calloc(1, sizeof *gateway);
     (void)snprintf(text, text_bytes, "%s", error_text(SK_ENOMEM));
@@ -404,6 +422,7 @@ int gateway_open(struct gateway **out, const struct gateway_options *options, ch
     }
     if (err == SK_OK) err = open_parts(gateway, text, text_bytes);
     if (err == SK_OK) err = open_member(gateway, text, text_bytes);
+    if (err == SK_OK) err = open_http(gateway, text, text_bytes);
     if (err != SK_OK) {
         gateway_free(gateway);
         return err;
@@ -461,13 +480,26 @@ static void flush(struct gateway *gateway, uint64_t now_ms) {
     }
 }
 
-static void tell_stats(struct gateway *gateway) {
+static void tell_stats(struct gateway *gateway, uint64_t now_ms) {
+    const struct map *map = gateway->router.map;
+    struct report *report = &gateway->report;
+    uint32_t connected = 0;
+    for (uint32_t id = 0; id < gateway->node_limit; id++) {
+        struct node *node = find_node(gateway, id);
+        connected += node != NULL && node_client_connected(node->client);
+    }
     atomic_store_explicit(&gateway->requests_seen, requests_seen(gateway->requests), memory_order_relaxed);
     atomic_store_explicit(&gateway->commands_seen, requests_commands_seen(gateway->requests),
                           memory_order_relaxed);
-    atomic_store_explicit(&gateway->requests_in_flight, requests_in_flight(gateway->requests),
+    atomic_store_explicit(&report->requests_in_flight, requests_in_flight(gateway->requests),
                           memory_order_relaxed);
-    atomic_store_explicit(&gateway->map_version, router_map_version(&gateway->router), memory_order_relaxed);
+    atomic_store_explicit(&report->map_version, router_map_version(&gateway->router), memory_order_relaxed);
+    atomic_store_explicit(&report->shards, map == NULL ? 0 : map->shard_count, memory_order_relaxed);
+    atomic_store_explicit(&report->nodes, map == NULL ? 0 : map->node_count, memory_order_relaxed);
+    atomic_store_explicit(&report->nodes_connected, connected, memory_order_relaxed);
+    atomic_store_explicit(&report->connections, door_connections(gateway->door), memory_order_relaxed);
+    atomic_store_explicit(&report->leaving, gateway->drain_ms != 0, memory_order_relaxed);
+    atomic_store_explicit(&report->ticked_ms, now_ms, memory_order_relaxed);
 }
 
 static bool drained(struct gateway *gateway, uint64_t now_ms) {
@@ -494,7 +526,7 @@ int gateway_run(struct gateway *gateway) {
         now_ms = clock_boottime_ms();
         tick(gateway, now_ms);
         flush(gateway, now_ms);
-        tell_stats(gateway);
+        tell_stats(gateway, now_ms);
     }
     log_event(LOG_INFO, "gateway_stopped", "requests=%llu", (unsigned long long)requests_seen(gateway->requests));
     return gateway->exit_code;
@@ -502,6 +534,7 @@ int gateway_run(struct gateway *gateway) {
 
 void gateway_free(struct gateway *gateway) {
     if (gateway == NULL) return;
+    http_close(gateway->http);
     if (gateway->member != NULL) member_close(gateway->member);
     gateway->member = NULL;
     gateway->ended = true;

@@ -11,6 +11,7 @@ struct gateway;
 struct gateway_options {
     const char *listen;        /* nng URL for clients */
     const char *frames_listen; /* nng URL for the answers of shardds */
+    const char *http_listen;   /* see libcommon/http.h; NULL: none */
     const char *metad, *metad_publish;
     const char *
         advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */

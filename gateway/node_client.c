@@ -26,6 +26,7 @@ struct connection {
 struct node_client {
     struct node_client_handler handler;
     struct mailbox *mailbox; /* borrowed */
+    struct tally *tally;     /* borrowed */
     const char *return_address;
     uint64_t cluster, session;
     uint32_t node;
@@ -111,6 +112,7 @@ int node_client_open(struct node_client **out, const struct node_client_options 
     if (client == NULL) return SK_ENOMEM;
     client->handler = options->handler;
     client->mailbox = options->mailbox;
+    client->tally = options->tally;
     client->return_address = options->return_address;
     client->cluster = options->cluster;
     client->session = options->session;
@@ -319,7 +321,12 @@ void node_client_flush(struct node_client *client, uint64_t now_ms) {
     nng_msg *message = build_frame(client, count, bytes, now_ms);
     if (message == NULL) return; /* the next round tries again */
     client->sending = pipeline_send(client->connection->pipeline, message) == SK_OK;
-    if (!client->sending) nng_msg_free(message); /* the connection has ended, and that gives its parts back */
+    if (!client->sending) { /* the connection has ended, and that gives its parts back */
+        nng_msg_free(message);
+        return;
+    }
+    metrics_add(&client->tally->frames, 1);
+    metrics_add(&client->tally->frame_commands, count);
 }
 
 static void on_sent(struct post *post) {

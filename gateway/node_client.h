@@ -5,6 +5,7 @@
 #pragma once
 
 #include "gateway/message.h"
+#include "gateway/tally.h"
 #include "libcommon/mailbox.h"
 #include "libcommon/wire.h"
 
@@ -29,6 +30,7 @@ struct node_client_options {
     const char *frames_address; /* copied */
     const char *return_address; /* borrowed until close */
     uint64_t cluster, session;
+    struct tally *tally; /* borrowed: frames are counted there */
     struct node_client_handler handler;
 };
 

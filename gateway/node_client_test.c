@@ -40,7 +40,9 @@ static void connected_cb(void *arg, struct node_client *client) {
 }
 
 static int open_client(struct fixture *fixture, const char *address) {
+    static struct tally tally;
     struct node_client_options options = {
+        .tally = &tally,
         .mailbox = fixture->mailbox,
         .node = 3,
         .frames_address = address,

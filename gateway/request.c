@@ -24,7 +24,7 @@ struct request {
     struct slice bytes; /* borrowed until the reply */
     struct message message;
     uint32_t subs_left; /* and one while the message is being started */
-    uint64_t deadline_ms;
+    uint64_t came_us, deadline_ms;
     uint32_t turn;          /* which in-sync replica serves its reads that may be stale */
     uint64_t result_bytes;  /* of the answers so far */
     uint64_t charged_bytes; /* of the arena, without what joining answers takes */
@@ -126,6 +126,8 @@ static void request_free(struct request *request) {
     requests->spare_count++;
 }
 
+static bool is_write(const struct part *part) { return (part->flags & REQUEST_WRITE) != 0; }
+
 /* --- replies ------------------------------------------------------------------------------------------------- */
 
 static void write_error(struct buffer *reply, int err, struct slice text) {
@@ -155,16 +157,34 @@ static void write_answer(struct buffer *reply, int err, struct slice result) {
 /* The whole message is answered with one error. */
 static void reply_error(struct requests *requests, void *client, uint64_t msgid, int err, struct slice text) {
     struct buffer *reply = &requests->reply;
+    tally_refusal(requests->options.tally, err);
     buffer_clear(reply, REPLY_KEPT_BYTES);
     write_reply_head(reply, msgid);
     write_answer(reply, err, text);
     requests->options.reply_cb(requests->options.arg, client, buffer_slice(reply));
 }
 
+/* What came of each command, and how long the message took. */
+static void count_answers(const struct request *request) {
+    struct tally *tally = request->owner->options.tally;
+    const struct message *message = &request->message;
+    enum tally_class class = TALLY_LOCAL;
+    for (uint32_t i = 0; i < message->sub_count; i++) {
+        const struct sub *sub = &message->subs[i];
+        int command = sub->command == NULL ? TALLY_INVALID : (int)sub->command->id;
+        tally_command(tally, message->atomic ? TALLY_ATOMIC : command, sub->err);
+        if (sub->part_count == 0) continue;
+        if (is_write(&sub->parts[0])) class = TALLY_WRITE;
+        else if (class == TALLY_LOCAL) class = TALLY_READ;
+    }
+    metrics_observe(&tally->durations[class], clock_boottime_us() - request->came_us, 1);
+}
+
 static void finish(struct request *request) {
     struct requests *requests = request->owner;
     const struct message *message = &request->message;
     struct buffer *reply = &requests->reply;
+    count_answers(request);
     buffer_clear(reply, REPLY_KEPT_BYTES);
     write_reply_head(reply, message->msgid);
     if (!message->batch || message->atomic) {
@@ -193,8 +213,6 @@ static void finish(struct request *request) {
 }
 
 /* --- answers of parts ---------------------------------------------------------------------------------------- */
-
-static bool is_write(const struct part *part) { return (part->flags & REQUEST_WRITE) != 0; }
 
 /* R17: until an attempt has failed; then it is a read like others, and the leader's. */
 static bool may_be_stale(const struct part *part) { return part->flags == REQUEST_STALE; }
@@ -282,6 +300,7 @@ static void part_done(struct part *part, int err, struct slice result) {
 static void part_wait(struct requests *requests, struct part *part, uint64_t now_ms) {
     part->state = PART_WAITING;
     part->node = NULL;
+    metrics_add(&requests->options.tally->retries, 1);
     part->backoff_ms = part->backoff_ms == 0 ? BACKOFF_MS_FIRST : (uint16_t)(part->backoff_ms * 2u);
     if (part->backoff_ms > BACKOFF_MS_MAX) part->backoff_ms = BACKOFF_MS_MAX;
     part->retry_at_ms = now_ms + part->backoff_ms;
@@ -714,6 +733,7 @@ static uint64_t peek_msgid(struct slice bytes) {
 
 void requests_take(struct requests *requests, void *client, struct slice bytes, int err, uint64_t now_ms) {
     requests->seen++;
+    metrics_add(&requests->options.tally->requests, 1);
     if (requests->draining) {
         reply_error(requests, client, peek_msgid(bytes), SK_UNAVAILABLE, slice_of_text("the gateway is stopping"));
         return;
@@ -725,6 +745,7 @@ void requests_take(struct requests *requests, void *client, struct slice bytes, 
     }
     request->client = client;
     request->bytes = bytes;
+    request->came_us = clock_boottime_us();
     start(request, now_ms);
 }
 

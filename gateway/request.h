@@ -16,6 +16,7 @@
 #include "gateway/join.h"
 #include "gateway/node_client.h"
 #include "gateway/router.h"
+#include "gateway/tally.h"
 #include "gateway/timer.h"
 
 struct requests;
@@ -23,6 +24,7 @@ struct requests;
 struct requests_options {
     struct timer_wheel *timers;  /* borrowed */
     const struct router *router; /* borrowed */
+    struct tally *tally;         /* borrowed */
     uint32_t timeout_ms;         /* of messages that do not say one */
     void *arg;
     /* The connection to a node; NULL: none is known. */

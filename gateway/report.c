@@ -1,0 +1,44 @@
+#include "gateway/report.h"
+
+#include "libcommon/clock.h"
+
+#define LOOP_SILENT_MS 10000u /* a loop that has not come round for so long does not work */
+
+static void health(void *arg, struct http_answer *answer) {
+    const struct report *report = arg;
+    uint64_t ticked_ms = atomic_load(&report->ticked_ms);
+    bool silent = ticked_ms != 0 && clock_boottime_ms() > ticked_ms + LOOP_SILENT_MS;
+    http_answer_health(answer, silent ? "the loop has not come round for 10 s" : "");
+}
+
+/* A shard without a leader is no reason: others would wait, too. */
+static const char *waits_for(const struct report *report) {
+    if (atomic_load(&report->leaving)) return "it is ending";
+    if (atomic_load(&report->map_version) == 0) return "metad has not sent a map yet";
+    if (atomic_load(&report->shards) == 0) return "the cluster's shards are not created yet";
+    if (atomic_load(&report->nodes_connected) == 0) return "no node is connected";
+    return "";
+}
+
+static void ready(void *arg, struct http_answer *answer) { http_answer_health(answer, waits_for(arg)); }
+
+static void metrics(void *arg, struct http_answer *answer) {
+    const struct report *report = arg;
+    struct buffer *page = &answer->body;
+    answer->type = METRICS_MEDIA_TYPE;
+    metrics_process(page, "gateway");
+    metrics_one(page, "skerry_ready", METRICS_GAUGE, waits_for(report)[0] == '\0', "1: /readyz says so.");
+    metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
+                "Version of the map that it goes by.");
+    metrics_one(page, "skerry_client_connections", METRICS_GAUGE, atomic_load(&report->connections),
+                "Clients connected.");
+    metrics_one(page, "skerry_requests_in_flight", METRICS_GAUGE, atomic_load(&report->requests_in_flight),
+                "Messages that are not answered yet.");
+    metrics_one(page, "skerry_nodes", METRICS_GAUGE, atomic_load(&report->nodes), "Nodes of the map.");
+    metrics_one(page, "skerry_node_connections", METRICS_GAUGE, atomic_load(&report->nodes_connected),
+                "Of them, those that are connected.");
+    tally_write(report->tally, page);
+}
+
+const struct http_page report_pages[] = {{"/healthz", health}, {"/readyz", ready}, {"/metrics", metrics}};
+const size_t report_page_count = sizeof report_pages / sizeof *report_pages;

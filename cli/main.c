@@ -3,6 +3,7 @@
 #include "admin_node.h"
 #include "admin_server.h"
 #include "bench.h"
+#include "health.h"
 #include "help.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
@@ -100,6 +101,20 @@ static int run_status(struct globals *globals, int argc, char **argv, int at) {
     status.json = globals->json;
     status.timeout_ms = (uint32_t)globals->timeout_ms;
     return status_run(&status);
+}
+
+static int run_health(struct globals *globals, int argc, char **argv, int at) {
+    const char *url = HEALTH_URL_DEFAULT;
+    const struct option options[] = {COMMON_OPTIONS(globals)};
+    static const char synopsis[] =
+        "skerry health [URL]\n"
+        "Whether a daemon's page http://HOST:PORT/readyz or /healthz says that it is well "
+        "(" HEALTH_URL_DEFAULT ").";
+    int code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, true);
+    if (code >= 0) return code;
+    if (at < argc) url = argv[at++];
+    code = parse(options, COUNT(options), globals, synopsis, argc, argv, &at, false);
+    return code >= 0 ? code : health_run(url, (uint32_t)globals->timeout_ms);
 }
 
 static int run_up(struct globals *globals, int argc, char **argv, int at) {
@@ -225,6 +240,7 @@ static int run_admin(struct globals *globals, int argc, char **argv, int at) {
         "       skerry admin force-leader SHARD NODE --yes-lose-data   NODE leads, and what it lacks is lost\n"
         "       skerry admin add NODE                                  NODE gets its share again: ends drain and "
         "remove\n"
+        "       skerry health [URL]                       would the gateway, or the daemon at URL, serve now?\n"
         "       skerry admin drain NODE                                what NODE has goes to others\n"
         "       skerry admin remove NODE                               NODE, drained or dead, goes for ever\n"
         "       skerry admin metad add|remove HOST:PORT                which servers metad consists of\n"
@@ -362,6 +378,7 @@ static void print_help(const struct option *options, size_t count) {
         "       skerry [options]                          a prompt; commands from stdin when that is no terminal\n"
         "       skerry [options] batch [--atomic]         commands from stdin, many in a request\n"
         "       skerry status [--wait SECONDS] [--shards] nodes, shards, leaders, sizes\n"
+        "       skerry health [URL]                       would the gateway, or the daemon at URL, serve now?\n"
         "       skerry admin drain NODE                   empties a node (skerry admin --help: add, remove, "
         "handover, "
         "force-leader, verify)\n"
@@ -379,6 +396,7 @@ static void print_help(const struct option *options, size_t count) {
 static int run_named(struct globals *globals, int argc, char **argv, int at) {
     const char *name = argv[at];
     if (strcmp(name, "status") == 0) return run_status(globals, argc, argv, at + 1);
+    if (strcmp(name, "health") == 0) return run_health(globals, argc, argv, at + 1);
     if (strcmp(name, "up") == 0) return run_up(globals, argc, argv, at + 1);
     if (strcmp(name, "bench") == 0) return run_bench(globals, argc, argv, at + 1);
     if (strcmp(name, "batch") == 0) return run_batch(globals, argc, argv, at + 1);

@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define METAD_PORT      7100
-#define SHARDD_PORT     7200
-#define PORT_STEP       1000 /* between processes of a kind */
-#define PORTS_OF_A_KIND 80   /* the highest is HTTP's: 7280 beside 7200 */
+#define METAD_PORT  7100
+#define SHARDD_PORT 7200
+#define PORT_STEP   1000 /* between processes of a kind */
+#define HTTP_OFFSET 80   /* above a process's first port, and its highest: 7280 beside 7200 */
 
 const char *plan_kind_name(enum plan_kind kind) {
     static const char *const names[] = {"metad", "shardd", "gateway"};
@@ -69,6 +69,11 @@ static void add_flag_tcp(struct builder *builder, const char *name, uint64_t por
     add_arg(builder, format_text(builder, "tcp://127.0.0.1:%" PRIu64, port));
 }
 
+static void add_flag_http(struct builder *builder, uint64_t first_port) {
+    add_arg(builder, strdup("--http-listen"));
+    add_arg(builder, format_text(builder, "http://127.0.0.1:%" PRIu64, first_port + HTTP_OFFSET));
+}
+
 /* One list for metad's servers and for those who ask them. */
 static void write_metads(const struct plan_options *options, char list[PLAN_METADS_BYTES]) {
     int size = 0;
@@ -100,6 +105,7 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
     switch (builder->process->kind) {
     case PLAN_METAD:
         add_flag_tcp(builder, "--listen", METAD_PORT + offset);
+        add_flag_http(builder, METAD_PORT + offset);
         if (options->metads > 1) {
             add_flag(builder, "--peers", metads);
             add_arg(builder, strdup("--secret-file"));
@@ -111,6 +117,7 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
     case PLAN_SHARDD:
         add_flag_tcp(builder, "--frames-listen", SHARDD_PORT + offset);
         add_flag_tcp(builder, "--replication-listen", SHARDD_PORT + 10 + offset);
+        add_flag_http(builder, SHARDD_PORT + offset);
         add_flag_number(builder, "--lanes", options->lanes);
         if (options->durability != NULL) add_flag(builder, "--durability", options->durability);
         add_flag(builder, "--metad", metads);
@@ -118,6 +125,7 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
     case PLAN_GATEWAY:
         add_flag_tcp(builder, "--listen", options->gateway_port + offset);
         add_flag_tcp(builder, "--frames-listen", options->gateway_port + 10 + offset);
+        add_flag_http(builder, options->gateway_port + offset);
         add_flag(builder, "--metad", metads);
         return;
     case PLAN_KINDS:
@@ -147,7 +155,7 @@ static uint64_t highest_port(const struct plan_options *options) {
     uint64_t metad = METAD_PORT + (options->metads - 1) * PORT_STEP;
     uint64_t highest = shardd > options->gateway_port ? shardd : options->gateway_port;
     if (metad > highest) highest = metad;
-    return highest + PORTS_OF_A_KIND + options->port_offset;
+    return highest + HTTP_OFFSET + options->port_offset;
 }
 
 int plan_make(struct plan *plan, const struct plan_options *options, char *text, size_t text_bytes) {

@@ -44,16 +44,18 @@ static void three_nodes(void **state) {
     assert_string_equal(plan.metad, "tcp://127.0.0.1:7100");
     assert_string_equal(words_of(&plan.processes[0]),
                         "/p/metad --data-dir d/metad-1 --advertise 127.0.0.1 --listen tcp://127.0.0.1:7100"
-                        " --shards 64 --expect-nodes 3");
+                        " --http-listen http://127.0.0.1:7180 --shards 64 --expect-nodes 3");
     assert_string_equal(
         words_of(&plan.processes[1]),
         "/p/shardd --data-dir d/shardd-1 --advertise 127.0.0.1 --frames-listen tcp://127.0.0.1:7200"
-        " --replication-listen tcp://127.0.0.1:7210 --lanes 2 --metad tcp://127.0.0.1:7100");
+        " --replication-listen tcp://127.0.0.1:7210 --http-listen http://127.0.0.1:7280 --lanes 2 --metad "
+        "tcp://127.0.0.1:7100");
     assert_non_null(strstr(words_of(&plan.processes[2]), "--frames-listen tcp://127.0.0.1:8200 "));
     assert_non_null(strstr(words_of(&plan.processes[3]), "--frames-listen tcp://127.0.0.1:9200 "));
-    assert_string_equal(words_of(&plan.processes[4]),
-                        "/p/gateway --advertise 127.0.0.1 --listen tcp://127.0.0.1:7400"
-                        " --frames-listen tcp://127.0.0.1:7410 --metad tcp://127.0.0.1:7100");
+    assert_string_equal(
+        words_of(&plan.processes[4]),
+        "/p/gateway --advertise 127.0.0.1 --listen tcp://127.0.0.1:7400"
+        " --frames-listen tcp://127.0.0.1:7410 --http-listen http://127.0.0.1:7480 --metad tcp://127.0.0.1:7100");
     assert_string_equal(plan.processes[3].name, "shardd-3");
     assert_string_equal(plan.processes[3].log, "d/log/shardd-3.log");
     assert_string_equal(plan.processes[3].data, "d/shardd-3");
@@ -72,7 +74,8 @@ static void three_metads(void **state) {
     assert_string_equal(plan.metad, "tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100");
     assert_string_equal(words_of(&plan.processes[2]),
                         "/p/metad --data-dir d/metad-3 --advertise 127.0.0.1 --listen tcp://127.0.0.1:9100"
-                        " --peers tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100"
+                        " --http-listen http://127.0.0.1:9180 --peers "
+                        "tcp://127.0.0.1:7100,tcp://127.0.0.1:8100,tcp://127.0.0.1:9100"
                         " --secret-file d/secret --shards 64 --expect-nodes 3");
     assert_string_equal(plan.processes[3].name, "shardd-1");
     assert_non_null(strstr(words_of(&plan.processes[3]),

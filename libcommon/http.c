@@ -164,7 +164,7 @@ int http_open(struct http **made, const struct http_options *options, char *text
     int err = parse(options->listen, host, port, text, text_bytes);
     if (err != SK_OK) return err;
     int fd = open_socket(options->listen, host, port, text, text_bytes);
-    if (fd < 0) return SK_EUNEXPECTED;
+    if (fd < 0) return SK_ECONFIG;
 
     struct http *http = calloc(1, sizeof *http);
     (void)snprintf(text, text_bytes, "out of memory");
@@ -183,7 +183,7 @@ int http_open(struct http **made, const struct http_options *options, char *text
         (void)snprintf(text, text_bytes, "--http-listen: %s: the server does not start", options->listen);
         close(fd);
         free(http);
-        return SK_EUNEXPECTED;
+        return SK_ECONFIG;
     }
     log_event(LOG_INFO, "http_opened", "listen=%s port=%d", options->listen, http->port);
     *made = http;

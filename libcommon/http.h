@@ -35,7 +35,7 @@ struct http_options {
     void *arg;         /* for the handlers */
 };
 
-/* Starts to listen. SK_ECONFIG (not such an address), SK_EUNEXPECTED (the system refuses), SK_ENOMEM, with one line in `text`
+/* Starts to listen. SK_ECONFIG (not such an address, or it is in use), SK_ENOMEM, with one line in `text`
  * that says what and where. With HTTP_NONE `http` becomes NULL. */
 int http_open(struct http **http, const struct http_options *options, char *text, size_t text_bytes);
 

@@ -118,10 +118,12 @@ static void addresses_are_checked(void **state) {
     http_close(http);
     assert_int_equal(open_at(&http, "http://127.0.0.1:0", "", text), SK_OK);
     (void)snprintf(taken, sizeof taken, "http://127.0.0.1:%d", http_port(http));
-    assert_int_equal(open_at(&second, taken, "", text), SK_EUNEXPECTED);
+    assert_int_equal(open_at(&second, taken, "", text), SK_ECONFIG);
     assert_non_null(strstr(text, "in use"));
     http_close(http);
-    assert_int_not_equal(open_at(&http, "http://[::1]:0", "", text), SK_ECONFIG); /* if there is IPv6 */
+    if (open_at(&http, "http://[::1]:0", "", text) != SK_OK) { /* no IPv6 here */
+        assert_null(strstr(text, "not an address"));
+    }
     http_close(http);
 }
 

@@ -1,6 +1,6 @@
 /* An even spread of leaders: placement gives each node the first place of its share of the shards, and after a failover the
  * leaders go back there. metad asks for it (a wish in the record, R20) when the one that should lead has been there for a
- * while, or at once where a move waits for the leader to go (R19), a few shards at a time, and backs off where a leader does
+ * while, or at once where a move waits for the leader to go (R19) or its process is about to end, a few shards at a time, and backs off where a leader does
  * not hand over (R18). What is seen is noted by
  * balance_watch, what follows is answered by balance_choose; both are functions of the catalog and of the time, in
  * milliseconds of CLOCK_BOOTTIME, that come in. One thread. */
@@ -9,11 +9,12 @@
 #include "libcommon/limits.h"
 #include "metad/catalog.h"
 
-#define BALANCE_READY_MS   5000u  /* alive and in sync for so long, before it is to lead */
-#define BALANCE_WISH_MS    5000u  /* a wish that was not fulfilled by then is withdrawn */
-#define BALANCE_ALONE_MS   30000u /* and the shard is left alone for this long */
-#define BALANCE_STALL_MS   1000u  /* not watched for so long, what was seen before proves nothing */
-#define BALANCE_WISHES_MAX 2u     /* open at once */
+#define BALANCE_READY_MS    5000u  /* alive and in sync for so long, before it is to lead */
+#define BALANCE_WISH_MS     5000u  /* a wish that was not fulfilled by then is withdrawn */
+#define BALANCE_ALONE_MS    30000u /* and the shard is left alone for this long */
+#define BALANCE_STALL_MS    1000u  /* not watched for so long, what was seen before proves nothing */
+#define BALANCE_WISHES_MAX  2u     /* open at once */
+#define BALANCE_LEAVING_MAX 8u     /* the same, while a leader is about to end */
 
 struct balance_shard {
     uint32_t first;          /* node: the first replica that is alive, if it is in sync; 0 = it is not */
@@ -26,7 +27,8 @@ struct balance_shard {
 
 /* Embedded; fields are private. */
 struct balance {
-    uint64_t watched_ms; /* the last time */
+    uint64_t watched_ms;                 /* the last time */
+    uint64_t leaving[MAP_NODES_MAX + 1]; /* by node id: the incarnation that is about to end; 0 = none is */
     struct balance_shard shards[SHARD_COUNT_MAX];
 };
 
@@ -39,6 +41,9 @@ struct balance_wish {
 
 /* Nothing has been seen yet: a new leader of metad begins here. */
 void balance_init(struct balance *balance, uint64_t now_ms);
+
+/* The node's process says that it is about to end: what it leads others are to lead. */
+void balance_note_leaving(struct balance *balance, uint32_t node, uint64_t incarnation);
 
 /* Notes what every shard looks like. Call it more often than BALANCE_STALL_MS. */
 void balance_watch(struct balance *balance, const struct catalog *catalog, uint64_t now_ms);

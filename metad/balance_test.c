@@ -320,6 +320,56 @@ static void r19_anybody_is_better_than_who_has_to_go(void **state) {
     assert_true(wish.node == 2 || wish.node == 4);
 }
 
+static uint64_t incarnation_of(uint32_t node) { return catalog_find_node(&catalog, node)->map.incarnation; }
+
+static uint32_t count_led(uint32_t node) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < SHARDS; i++) count += catalog.shards[i].leader == node;
+    return count;
+}
+
+/* All that it leads at once, some at a time, and to none that is about to end as well. */
+static void a_node_that_ends_hands_over_what_it_leads(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    uint32_t open = 0;
+    pass(STEP);
+    balance_note_leaving(&balance, 1, incarnation_of(1));
+    balance_note_leaving(&balance, 2, incarnation_of(2) + 1); /* of another start: nothing to it */
+    pass(STEP);
+    while (act(&wish)) {
+        assert_int_equal(catalog.shards[wish.shard].leader, 1);
+        assert_int_not_equal(wish.node, 1);
+        open++;
+    }
+    assert_int_equal(open, count_led(1) < BALANCE_LEAVING_MAX ? count_led(1) : BALANCE_LEAVING_MAX);
+    for (uint32_t i = 0; i < SHARDS; i++) {
+        if (catalog.shards[i].wanted_leader != 0) hand_over(i);
+    }
+    pass(STEP);
+    assert_int_equal(count_led(1), 0);
+    assert_quiet(BALANCE_READY_MS + STEP); /* they do not come back to it */
+    balance_note_leaving(&balance, 2, incarnation_of(2));
+    pass(STEP);
+    while (act(&wish)) {
+        assert_int_equal(wish.node, 3);
+        hand_over(wish.shard);
+        pass(STEP);
+    }
+    assert_int_equal(count_led(3), SHARDS);
+    balance_note_leaving(&balance, 3, incarnation_of(3)); /* and now there is nobody */
+    assert_quiet(BALANCE_READY_MS + STEP);
+}
+
+static void a_node_that_has_started_again_is_not_about_to_end(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    balance_note_leaving(&balance, 1, incarnation_of(1));
+    start_node(1);
+    pass(STEP);
+    assert_false(act(&wish));
+}
+
 static void any_open_wish_ends(void **state) {
     (void)state;
     struct balance_wish wish;
@@ -359,6 +409,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_next_alive_one_stands_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(r19_a_leader_that_is_to_go_hands_over_at_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(r19_anybody_is_better_than_who_has_to_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_that_ends_hands_over_what_it_leads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_node_that_has_started_again_is_not_about_to_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(any_open_wish_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_wish_is_about_the_record_as_it_is, set_up, tear_down),
     };

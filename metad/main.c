@@ -23,7 +23,7 @@
 #define SECRET_BYTES_MAX 4096
 
 struct settings {
-    const char *data_dir, *listen, *peers, *secret_file, *advertise, *log_level;
+    const char *data_dir, *listen, *peers, *secret_file, *http_listen, *advertise, *log_level;
     uint64_t shards, expect_nodes, replicas, node_timeout_ms, node_dead_after_ms, moves_max;
 };
 
@@ -61,6 +61,11 @@ static enum config_result load_settings(struct settings *settings, struct config
          .target = &settings->secret_file,
          .fallback = "",
          .help = "a file with what all metad servers know and nobody else; lets other servers in"},
+        {.name = "http-listen",
+         .type = CONFIG_TEXT,
+         .target = &settings->http_listen,
+         .fallback = "http://0.0.0.0:7180",
+         .help = "where /healthz, /readyz and /metrics are; none: nowhere"},
         {.name = "advertise",
          .type = CONFIG_TEXT,
          .target = &settings->advertise,
@@ -264,6 +269,7 @@ static int run(const struct settings *settings) {
         .listen = settings->listen,
         .publish_listen = addresses.publish,
         .raft_listen = addresses.raft,
+        .http_listen = settings->http_listen,
         .name = addresses.name,
         .peers = addresses.peers,
         .peer_count = addresses.peer_count,

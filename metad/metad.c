@@ -6,6 +6,7 @@
 #include "libcommon/log.h"
 #include "metad/datadir.h"
 #include "metad/group.h"
+#include "metad/report.h"
 #include "metad/rpc.h"
 #include "metad/service.h"
 
@@ -14,6 +15,7 @@
 #include <stdlib.h>
 
 #define DRAIN_MS 1000u
+#define TELL_MS  100u /* between two reports */
 
 struct metad {
     struct datadir *datadir; /* owned, as all below: opened in this order */
@@ -21,6 +23,9 @@ struct metad {
     struct rpc *rpc;
     struct group *group;
     struct raft_loop *loop;
+    struct http *http;
+    struct report report;
+    uint64_t told_ms;
     int fault; /* SK_OK as long as there is none */
     char fault_text[METAD_TEXT_BYTES];
     bool started; /* the loop takes part in the group */
@@ -43,11 +48,20 @@ static void begin_drain(struct metad *metad) {
     service_drain(metad->service);
 }
 
+static void tell(struct metad *metad, uint64_t now_ms) {
+    struct report_facts facts;
+    if (now_ms - metad->told_ms < TELL_MS) return;
+    metad->told_ms = now_ms;
+    service_tell(metad->service, &facts);
+    report_tell(&metad->report, &facts, now_ms);
+}
+
 static void tick_cb(void *arg) {
     struct metad *metad = arg;
     service_on_tick(metad->service);
     group_on_tick(metad->group, service_is_ready(metad->service));
     begin_drain(metad);
+    tell(metad, clock_boottime_ms());
     if (!metad->draining) return;
     if (service_is_idle(metad->service) || clock_boottime_ms() >= metad->drain_deadline_ms) {
         raft_loop_stop(metad->loop);
@@ -200,12 +214,21 @@ static int start_loop(struct metad *metad, char text[METAD_TEXT_BYTES]) {
     return err;
 }
 
+static int open_http(struct metad *metad, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
+    struct http_options http = {.listen = options->http_listen,
+                                .pages = report_pages,
+                                .page_count = report_page_count,
+                                .arg = &metad->report};
+    return http.listen == NULL ? SK_OK : http_open(&metad->http, &http, text, METAD_TEXT_BYTES);
+}
+
 int metad_new(struct metad **out, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
     struct metad *metad = calloc(1, sizeof *metad);
     if (metad == NULL) {
         (void)snprintf(text, METAD_TEXT_BYTES, "out of memory");
         return SK_ENOMEM;
     }
+    report_init(&metad->report);
     int err = datadir_open(&metad->datadir, options->data_dir, text, METAD_TEXT_BYTES);
     if (err == SK_OK) err = open_service(metad, options, text);
     if (err == SK_OK) err = open_rpc(metad, options, text);
@@ -216,6 +239,7 @@ int metad_new(struct metad **out, const struct metad_options *options, char text
         service_attach(metad->service, metad->loop, metad->group, metad->rpc);
         err = start_loop(metad, text);
     }
+    if (err == SK_OK) err = open_http(metad, options, text);
     if (err != SK_OK) {
         metad_free(metad);
         return err;
@@ -242,12 +266,14 @@ void metad_stop(struct metad *metad) {
 
 void metad_free(struct metad *metad) {
     if (metad == NULL) return;
-    rpc_close(metad->rpc); /* first: nobody may wake a loop that is gone */
+    http_close(metad->http);
+    rpc_close(metad->rpc); /* nobody may wake a loop that is gone */
     metad->rpc = NULL;     /* and the loop goes round once more as it closes */
     if (metad->service != NULL) service_detach(metad->service);
     raft_loop_close(metad->loop);
     group_free(metad->group);
     service_free(metad->service);
     datadir_close(metad->datadir);
+    report_deinit(&metad->report);
     free(metad);
 }

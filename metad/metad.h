@@ -11,6 +11,7 @@ struct metad_options {
     const char *data_dir;
     const char *listen, *publish_listen; /* nng URLs */
     const char *raft_listen;             /* "host:port"; used with a secret */
+    const char *http_listen;             /* see libcommon/http.h; NULL: none */
     const char *name;                    /* "host:port" where clients find this server (libcommon/metad_names.h) */
     char (*peers)[METAD_NAME_BYTES];     /* the names that all servers of the group are started with */
     uint32_t peer_count;                 /* 0 = none were given: this server is alone until others are added */

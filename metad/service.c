@@ -92,6 +92,7 @@ struct service {
     struct reader *waiting; /* owned; for the next barrier */
     struct reader *reading; /* owned; for the running one */
     uint32_t server_wishes; /* under way */
+    uint64_t calls;
 
     uint64_t cluster; /* as noted in the data directory */
     uint64_t published_version;
@@ -451,10 +452,10 @@ static void propose_move(struct service *service, uint64_t now_ms) {
 }
 
 static void balance_load(struct service *service, uint64_t now_ms) {
+    propose_wish(service, now_ms); /* each time: whoever is about to end waits for it */
     if (now_ms - service->balanced_ms < BALANCE_PERIOD_MS) return;
     service->balanced_ms = now_ms;
     balance_watch(&service->balance, &service->fsm.catalog, now_ms);
-    propose_wish(service, now_ms);
     moves_watch(&service->moves, &service->fsm.catalog, now_ms);
     propose_move(service, now_ms);
 }
@@ -855,28 +856,32 @@ static void refuse_unknown(const struct service *service, struct rpc_call *call,
     }
 }
 
-/* What a move to the node waits for (metad/moves). */
-static void note_received(struct service *service, uint32_t node, struct slice stats) {
-    struct mp_reader reader = mp_reader_of(stats);
+/* What a move to the node waits for (metad/moves), and that it is about to end (metad/balance). */
+static void note_stats(struct service *service, const struct request_heartbeat *heartbeat) {
+    struct mp_reader reader = mp_reader_of(heartbeat->stats);
     uint32_t count;
     if (mp_read_map(&reader, &count) != SK_OK) return;
     for (uint32_t i = 0; i < count; i++) {
         struct slice name;
         uint64_t bytes;
+        bool leaving;
         if (mp_read_bytes(&reader, &name) != SK_OK) return;
-        bool wanted = slice_equal(name, slice_of_text("snapshot_bytes"));
-        if (wanted && mp_read_uint(&reader, &bytes) == SK_OK) {
-            moves_note_received(&service->moves, node, bytes, clock_boottime_ms());
+        if (slice_equal(name, slice_of_text("snapshot_bytes"))) {
+            if (mp_read_uint(&reader, &bytes) != SK_OK) return;
+            moves_note_received(&service->moves, heartbeat->node_id, bytes, clock_boottime_ms());
+        } else if (slice_equal(name, slice_of_text("leaving"))) {
+            if (mp_read_bool(&reader, &leaving) != SK_OK) return;
+            if (leaving) balance_note_leaving(&service->balance, heartbeat->node_id, heartbeat->incarnation);
+        } else if (mp_skip(&reader, NULL) != SK_OK) {
             return;
         }
-        if (wanted || mp_skip(&reader, NULL) != SK_OK) return;
     }
 }
 
 static bool hear_shardd(struct service *service, const struct request_heartbeat *heartbeat) {
     if (hear_node(service, heartbeat->node_id, heartbeat->incarnation, heartbeat->store_id) == NULL) return false;
     keep_stats(&service->stats[heartbeat->node_id], heartbeat->stats);
-    note_received(service, heartbeat->node_id, heartbeat->stats);
+    note_stats(service, heartbeat);
     return true;
 }
 
@@ -999,8 +1004,11 @@ static void refuse_not_leader(struct service *service, struct rpc_call *call) {
 }
 
 void service_on_call(struct service *service, struct rpc_call *call, const struct request *request) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    service->calls++;
     if (service->draining) {
-        rpc_refuse(call, SK_UNAVAILABLE, "metad is stopping");
+        bool others = raft_loop_servers(service->loop, servers) > 1;
+        rpc_refuse(call, others ? SK_RETRY : SK_UNAVAILABLE, "metad is stopping");
     } else if (!raft_loop_leads(service->loop)) {
         refuse_not_leader(service, call);
     } else if (!service->ready) {
@@ -1089,14 +1097,57 @@ bool service_is_ready(const struct service *service) { return service->ready && 
 
 uint64_t service_cluster(const struct service *service) { return service->cluster; }
 
+static void tell_nodes(const struct catalog *catalog, struct report_facts *facts) {
+    for (uint32_t i = 0; i < catalog->node_count; i++) {
+        const struct map_node *node = &catalog->nodes[i].map;
+        if (node->state == MAP_NODE_REMOVED) continue;
+        facts->nodes_alive += node->alive;
+        facts->nodes_dead += !node->alive;
+        facts->nodes_draining += node->state != MAP_NODE_MEMBER;
+    }
+}
+
+static void tell_shards(const struct catalog *catalog, struct report_facts *facts) {
+    facts->shards = catalog->shard_count;
+    for (uint32_t i = 0; i < catalog->shard_count; i++) {
+        const struct map_shard *shard = &catalog->shards[i];
+        facts->shards_leaderless += shard->leader == 0 || !catalog_find_node(catalog, shard->leader)->map.alive;
+        facts->shards_unwritable += shard->isr_count < shard->min_isr;
+        facts->shards_degraded += shard->isr_count < shard->replica_count;
+        facts->shards_moving += shard->move_to != 0;
+        facts->data_losses += shard->data_loss_generation;
+    }
+}
+
+void service_tell(const struct service *service, struct report_facts *facts) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    *facts = (struct report_facts){
+        .leads = raft_loop_leads(service->loop),
+        .ready = service->ready,
+        .leaving = service->draining,
+        .leader_known = raft_loop_leader(service->loop) != 0,
+        .term = raft_loop_term(service->loop),
+        .commit_index = raft_loop_commit_index(service->loop),
+        .last_index = raft_loop_last_index(service->loop),
+        .calls = service->calls,
+        .disk_waits_ms = raft_loop_disk_waits_ms(service->loop),
+        .servers = raft_loop_servers(service->loop, servers),
+        .map_version = service->fsm.catalog.version,
+    };
+    for (uint32_t i = 0; i < facts->servers; i++) facts->voters += servers[i].votes;
+    tell_nodes(&service->fsm.catalog, facts);
+    tell_shards(&service->fsm.catalog, facts);
+}
+
 void service_drain(struct service *service) {
     service->draining = true;
     group_give_up(service->group);
+    if (raft_loop_leads(service->loop)) hand_over(service, "it is stopping");
 }
 
 bool service_is_idle(const struct service *service) {
     return service->proposals == NULL && service->waiting == NULL && service->reading == NULL &&
-           service->server_wishes == 0;
+           service->server_wishes == 0 && !service->handing_over;
 }
 
 void service_detach(struct service *service) {

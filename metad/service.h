@@ -8,6 +8,7 @@
 #include "metad/fsm.h"
 #include "metad/group.h"
 #include "metad/raft_loop.h"
+#include "metad/report.h"
 #include "metad/rpc.h"
 
 #define SERVICE_GATEWAYS_MAX      256u
@@ -49,7 +50,10 @@ void service_on_role(struct service *service);
 void service_on_tick(struct service *service);
 void service_on_call(struct service *service, struct rpc_call *call, const struct request *request);
 
-/* Refuses new requests from now on; those under way go on. */
+/* What it knows of itself and the cluster, for the report. */
+void service_tell(const struct service *service, struct report_facts *facts);
+
+/* Refuses new requests from now on; those under way go on. If it leads, another server is to. */
 void service_drain(struct service *service);
 bool service_is_idle(const struct service *service); /* nothing is under way */
 

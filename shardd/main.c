@@ -47,6 +47,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "size of a log segment; fixed with the data directory; bounds the largest write"},
         {"log-keep", CONFIG_BYTES, &shardd->log_keep_bytes, "512MiB", 0, 0, NULL,
          "log kept per lane for replicas that lag; beyond it they get a snapshot"},
+        {"drain-timeout", CONFIG_DURATION_MS, &shardd->drain_ms, "10s", 0, 3600000, NULL,
+         "at SIGTERM: so long others may take over what is led here; 0s: not at all"},
         {"verify-interval", CONFIG_DURATION_MS, &shardd->verify_interval_ms, "60m", 0, 0, NULL,
          "how often a leader compares the content of its replicas, slowly; 0s: only when a person wants it"},
         {"id-window", CONFIG_DURATION_MS, &settings->id_window_ms, "10m", 1, 7ull * 24 * 3600 * 1000, NULL,
@@ -86,7 +88,7 @@ static int run(const struct settings *settings) {
         return EXIT_BAD_CONFIG;
     }
     int code = shardd_run(shardd);
-    ending_guard(30, code); /* time to answer what is in flight and to finish a checkpoint */
+    ending_guard(30, code); /* after the hand-over: time to answer what is in flight and to finish a checkpoint */
     shardd_close(shardd);
     return code;
 }

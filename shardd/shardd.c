@@ -1,5 +1,6 @@
 #include "shardd/shardd.h"
 
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/member.h"
@@ -25,6 +26,8 @@
 #define LANES_MAX      64u
 #define HEARTBEAT_MS   200u
 #define FLUSH_MS       1000u
+#define DRAIN_IDLE_MS  1500u /* metad hears of it within a heartbeat, and a hand-over takes some 20 ms */
+#define DRAIN_LOOK_MS  20u
 
 struct shardd {
     struct shardd_options options;
@@ -233,7 +236,7 @@ static void stats_cb(void *arg, struct buffer *buffer) {
         lane_verify_stats(shardd->lanes[i], &more);
         verify_stats_add(&verify, &more);
     }
-    mp_write_map(buffer, 25);
+    mp_write_map(buffer, 26);
     write_stat(buffer, "shards", sum.shards);
     write_stat(buffer, "leading", sum.leading);
     write_stat(buffer, "applied", sum.applied);
@@ -260,6 +263,8 @@ static void stats_cb(void *arg, struct buffer *buffer) {
     write_stat(buffer, "differing", verify.differing);
     write_stat(buffer, "damaged", verify.damaged);
     write_stat(buffer, "undecided", verify.undecided);
+    mp_write_text(buffer, "leaving");
+    mp_write_bool(buffer, atomic_load(&shardd->report.leaving));
     mp_write_text(buffer, "verify");
     verify_stats_encode(&verify, buffer);
 }
@@ -450,6 +455,45 @@ int shardd_open(struct shardd **made, const struct shardd_options *options, char
     return SK_OK;
 }
 
+/* ---- the end ---- */
+
+/* Shards that are led here and that another replica could lead. */
+static uint32_t count_to_hand_over(struct shardd *shardd) {
+    size_t most = atomic_load(&shardd->report.shard_count);
+    struct lane_shard_stats *stats = most > 0 ? calloc(most, sizeof *stats) : NULL;
+    uint32_t count = 0;
+    for (uint32_t i = 0; stats != NULL && i < shardd->lane_count; i++) {
+        size_t shards = lane_shard_stats(shardd->lanes[i], stats, most);
+        for (size_t j = 0; j < shards; j++) count += stats[j].role == REPLICA_LEADER && stats[j].isr > 1;
+    }
+    free(stats);
+    return count;
+}
+
+/* Whether the process was told to end once more. */
+static bool is_told_again(const sigset_t *signals, uint64_t wait_ms) {
+    struct timespec wait = {.tv_sec = (time_t)(wait_ms / 1000), .tv_nsec = (long)(wait_ms % 1000) * 1000000};
+    return sigtimedwait(signals, NULL, &wait) > 0;
+}
+
+/* Tells metad that this process is about to end, and waits until others lead what it leads: then clients notice nothing of
+ * its end. Gives up at the limit, when nothing moves for a while (metad or the others may be ending, too), or when told
+ * to end once more. */
+static void hand_over(struct shardd *shardd, const sigset_t *signals) {
+    uint64_t begin_ms = clock_boottime_ms(), moved_ms = begin_ms, now_ms = begin_ms;
+    uint32_t led = count_to_hand_over(shardd), left = led;
+    atomic_store(&shardd->report.leaving, true);
+    while (left > 0 && now_ms - begin_ms < shardd->options.drain_ms && now_ms - moved_ms < DRAIN_IDLE_MS) {
+        if (is_told_again(signals, DRAIN_LOOK_MS)) break;
+        uint32_t before = left;
+        left = count_to_hand_over(shardd);
+        now_ms = clock_boottime_ms();
+        if (left < before) moved_ms = now_ms;
+    }
+    log_event(LOG_INFO, "handed_over", "shards=%u left=%u took_ms=%llu", led - left, left,
+              (unsigned long long)(now_ms - begin_ms));
+}
+
 int shardd_run(struct shardd *shardd) {
     sigset_t signals;
     int number;
@@ -459,6 +503,7 @@ int shardd_run(struct shardd *shardd) {
     sigwait(&signals, &number);
     int code = atomic_load(&shardd->exit_code);
     log_event(LOG_INFO, "stopping", "reason=%s", code < 0 ? strsignal(number) : "fault");
+    if (code < 0) hand_over(shardd, &signals);
     return code < 0 ? 0 : code;
 }
 

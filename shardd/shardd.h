@@ -19,6 +19,7 @@ struct shardd_options {
     uint32_t id_window_ms;
     uint64_t ids_max;
     uint64_t log_keep_bytes;
+    uint64_t drain_ms;           /* so long shardd_run hands over what is led here, at a signal */
     uint64_t verify_interval_ms; /* 0: only when a person wants it */
     int accept_suspect;          /* open a store on which an fsync has failed */
 };
@@ -27,8 +28,8 @@ struct shardd_options {
  * what it was given: `text` says in one line what and where; the daemon exits with 2. */
 int shardd_open(struct shardd **shardd, const struct shardd_options *options, char *text, size_t text_bytes);
 
-/* Waits for a signal to end (SIGTERM, SIGINT, blocked in all threads before shardd_open) or for a fault. Returns the
- * exit code. */
+/* Waits for a signal to end (SIGTERM, SIGINT, blocked in all threads before shardd_open) or for a fault. After a signal what
+ * is led here is handed over. Returns the exit code. */
 int shardd_run(struct shardd *shardd);
 
 /* Drains: answers what is in flight, then closes everything. */

@@ -12,6 +12,8 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import msgpack
 import pynng
@@ -223,6 +225,23 @@ class Daemon:
         """Of an address among the flags, as text."""
         return self.flag(flag).rsplit(":", 1)[1]
 
+    def page(self, path):
+        """Of its HTTP door: (status, text); status 0: nobody answers."""
+        try:
+            with urllib.request.urlopen(self.flag("--http-listen") + path, timeout=PATIENCE_S) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+        except OSError:
+            return 0, ""
+
+    def metrics(self):
+        """By name with labels, as in the page."""
+        status, text = self.page("/metrics")
+        assert status == 200, text
+        return {name: float(value) for name, value in
+                (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))}
+
     def said(self, text):
         return self.count_said(text) > 0
 
@@ -239,7 +258,7 @@ class Cluster:
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
-        self.ports = iter(free_ports(metads + 2 * (nodes + SPARES) + 2 * gateways))  # all unlike, also where hosts are
+        self.ports = iter(free_ports(2 * metads + 3 * (nodes + SPARES) + 3 * gateways))  # all unlike, also where hosts are
         self.metad_addresses = [self.listen_at(name) for name in self.metad_names(metads)]
         self.metad_address = ",".join(self.metad_addresses)
         metad = ["--metad", self.metad_address]
@@ -249,7 +268,7 @@ class Cluster:
             secret.write_text("what only metad's servers know\n")
             group = ["--peers", self.metad_address, "--secret-file", str(secret)]
         self.metads = [Daemon(self, "metad", name, [
-            "--data-dir", str(self.directory / name), *self.advertise(name), "--listen", address, *group,
+            "--data-dir", str(self.directory / name), *self.advertise(name), "--listen", address, *self.http_at(name), *group,
             "--shards", str(shards), "--expect-nodes", str(nodes), *metad_flags])
             for name, address in zip(self.metad_names(metads), self.metad_addresses)]
         self.metad = self.metads[0]
@@ -260,12 +279,12 @@ class Cluster:
             return Daemon(self, "shardd", name, [
                 "--data-dir", str(data), *self.advertise(name), *metad,
                 "--lanes", str(lanes[i % len(lanes)]), "--frames-listen", self.listen_at(name),
-                "--replication-listen", self.listen_at(name), *shardd_flags])
+                "--replication-listen", self.listen_at(name), *self.http_at(name), *shardd_flags])
         made = [make_node(i) for i in range(nodes + SPARES)]
         self.nodes, self.spares = made[:nodes], made[nodes:]
         self.gateways = [Daemon(self, "gateway", name, [
             *self.advertise(name), *metad, "--listen", self.listen_at(name),
-            "--frames-listen", self.listen_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
+            "--frames-listen", self.listen_at(name), *self.http_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
         self.addresses = [gateway.flag("--listen") for gateway in self.gateways]
         self.address, self.gateway = self.addresses[0], self.gateways[0]
 
@@ -297,6 +316,9 @@ class Cluster:
 
     def listen_at(self, name):
         return f"tcp://{self.hosts.address(name)}:{next(self.ports)}"
+
+    def http_at(self, name):
+        return ["--http-listen", self.listen_at(name).replace("tcp:", "http:")]
 
     def advertise(self, name):
         return ["--advertise", self.hosts.address(name)]

@@ -99,6 +99,18 @@ def test_nobody_notices_that_its_leader_is_gone(cluster, counters, metad_tries, 
     group.replicas.wait_in_sync()
 
 
+def test_a_leader_that_is_told_to_end_hands_over(cluster, counters):
+    """Another leads before it has ended, so that nobody waits for an election."""
+    group = Group(cluster)
+    group.wait_complete()
+    leader = group.leader()
+    assert leader.stop() == 0
+    said = leader.log.read_text(errors="replace").rsplit('event=leader_hands_over text="it is stopping"', 1)
+    assert len(said) == 2 and "event=leader_lost" in said[1]
+    leader.start()
+    group.wait_complete()
+
+
 def test_a_shard_fails_over_while_metad_does(cluster, counters):
     group = Group(cluster)
     group.wait_complete()

@@ -612,28 +612,65 @@ static int form(struct raft_loop *loop, char *text, size_t text_bytes) {
     return open_failed(code, loop->options.directory, raft_errmsg(&loop->raft), text, text_bytes);
 }
 
-/* Of an open segment, which begins with eight bytes of its own. A batch: two checksums of four bytes; the number of its
- * entries; for each of them sixteen bytes, of which the last four are its size; the entries. All is little-endian. */
-static bool ends_with_a_batch(int fd, off_t size) {
-    off_t at = 8;
-    while (at < size) {
-        uint64_t count;
-        uint32_t bytes;
-        if (pread(fd, &count, sizeof count, at + 8) != sizeof count) return false;
-        count = le64toh(count);
-        if (count == 0 || count > SEGMENT_BYTES / 16) return false;
-        off_t end = at + 16 + (off_t)(16 * count);
-        for (uint64_t i = 0; i < count; i++) {
-            if (pread(fd, &bytes, sizeof bytes, at + 28 + (off_t)(16 * i)) != sizeof bytes) return false;
-            end += le32toh(bytes);
-        }
-        at = end;
+/* libraft's checksum of a batch's header: CRC-32 by its polynomial, highest bit first, from 0, as its files show. */
+static uint32_t add_to_checksum(uint32_t sum, const uint8_t *bytes, size_t size) {
+    for (size_t i = 0; i < size; i++) {
+        sum ^= (uint32_t)bytes[i] << 24;
+        for (int bit = 0; bit < 8; bit++) sum = sum << 1 ^ ((sum & 0x80000000u) != 0 ? 0x04c11db7u : 0);
     }
-    return at == size;
+    return sum;
 }
 
-/* 0.22 frees entries twice when an open segment ends within a batch of them. It makes these files with their full size, and cuts
- * them to what is in them before it gives them the name of a closed one. */
+/* A batch of entries in an open segment, which begins with eight bytes of its own. All is little-endian: */
+struct batch {
+    uint32_t checksum; /* of what follows the next, up to the entries */
+    uint64_t
+        count; /* behind four bytes more; then for each entry sixteen bytes, of which the last four are its size */
+    off_t end; /* behind the entries */
+    bool sound; /* its header is what was written */
+};
+
+enum batch_result { BATCH_READ, BATCH_NONE, BATCH_NONSENSE };
+
+/* NONSENSE: libraft would not survive what it says, or the file ends within it. */
+static enum batch_result read_batch(int fd, off_t at, off_t size, struct batch *batch) {
+    uint8_t head[16], entry[16];
+    if (at + (off_t)sizeof head > size || pread(fd, head, sizeof head, at) != sizeof head) return BATCH_NONSENSE;
+    memcpy(&batch->checksum, head, sizeof batch->checksum);
+    memcpy(&batch->count, head + 8, sizeof batch->count);
+    batch->count = le64toh(batch->count);
+    if (batch->count == 0) return BATCH_NONE;
+    if (batch->count > SEGMENT_BYTES / sizeof entry) return BATCH_NONSENSE;
+    uint32_t sum = add_to_checksum(0, head + 8, 8);
+    batch->end = at + (off_t)(sizeof head + sizeof entry * batch->count);
+    for (uint64_t i = 0; i < batch->count; i++) {
+        uint32_t bytes;
+        off_t from = at + (off_t)(sizeof head + sizeof entry * i);
+        if (pread(fd, entry, sizeof entry, from) != sizeof entry) return BATCH_NONSENSE;
+        memcpy(&bytes, entry + 12, sizeof bytes);
+        batch->end += le32toh(bytes);
+        sum = add_to_checksum(sum, entry, sizeof entry);
+    }
+    batch->sound = sum == le32toh(batch->checksum);
+    return batch->end > size ? BATCH_NONSENSE : BATCH_READ;
+}
+
+/* 0.22 believes a batch's header before it has looked at its checksum: it allocates and reads as much as that says, and dies of
+ * nonsense. It also frees entries twice when an open segment ends within a batch of them; it makes these files with their full
+ * size, and cuts them to what is in them before it gives them the name of a closed one. Where a write was torn it does what
+ * it should, and so it does where the entries are damaged: it drops them, which check_seen notices. */
+static bool is_readable(int fd, off_t size) {
+    struct batch batch;
+    bool whole = size >= (off_t)SEGMENT_BYTES;
+    for (off_t at = 8; whole || at < size; at = batch.end) {
+        if (whole && at + 16 > size) return true;
+        enum batch_result result = read_batch(fd, at, size, &batch);
+        if (result != BATCH_READ) return result == BATCH_NONE && whole;
+        if (!batch.sound && whole) return true; /* it goes no further either */
+    }
+    return true;
+}
+
 static int check_open_segment(const struct raft_loop *loop, const char *name, char *text, size_t text_bytes) {
     char path[PATH_MAX];
     uint64_t format = 0;
@@ -642,12 +679,10 @@ static int check_open_segment(const struct raft_loop *loop, const char *name, ch
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) return SK_OK; /* libraft says what is wrong with it */
     bool begun = pread(fd, &format, sizeof format, 0) == sizeof format && format != 0;
-    bool whole =
-        fstat(fd, &status) != 0 || status.st_size >= (off_t)SEGMENT_BYTES || ends_with_a_batch(fd, status.st_size);
+    bool readable = fstat(fd, &status) != 0 || is_readable(fd, status.st_size);
     (void)close(fd);
-    if (!begun || whole) return SK_OK;
-    (void)snprintf(text, text_bytes, "%s: damaged: it has %lld bytes of %zu", path, (long long)status.st_size,
-                   SEGMENT_BYTES);
+    if (!begun || readable) return SK_OK;
+    (void)snprintf(text, text_bytes, "%s: damaged: what it says of a batch of entries cannot be", path);
     return SK_ECORRUPT;
 }
 

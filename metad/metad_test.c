@@ -25,6 +25,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -1385,13 +1386,24 @@ static bool is_free(unsigned port) {
     return free;
 }
 
+/* No other run of these tests takes it before we listen on it; until this process ends. */
+static bool is_ours(unsigned port) {
+    char path[64];
+    (void)snprintf(path, sizeof path, "/tmp/skerry-test-port-%u", port);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+    if (fd >= 0) assert_int_equal(close(fd), 0);
+    return false;
+}
+
 /* Three ports that are free now, below those that the kernel gives to connections, and beyond those of the tests before. */
 static unsigned next_port(void) {
     static unsigned port;
-    if (port == 0) port = 11000 + (unsigned)getpid() % 15000;
+    if (port == 0) port = 11000 + (unsigned)getpid() % 750 * 20;
     do {
         port += 20;
-    } while (!is_free(port) || !is_free(port + METAD_PUBLISH_OFFSET) || !is_free(port + METAD_RAFT_OFFSET));
+    } while (!is_ours(port) || !is_free(port) || !is_free(port + METAD_PUBLISH_OFFSET) ||
+             !is_free(port + METAD_RAFT_OFFSET));
     return port;
 }
 

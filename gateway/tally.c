@@ -44,6 +44,20 @@ static void write_commands(const struct tally *tally, struct buffer *page) {
     }
 }
 
+/* Summed over commands, and each outcome is there from the start, so that a first error shows as a rise. */
+static void write_outcomes(const struct tally *tally, struct buffer *page) {
+    static const char name[] = "skerry_command_outcomes_total";
+    char room[32];
+    metrics_family(page, name, METRICS_COUNTER, "Commands answered, by what came of them, whichever they were.");
+    for (int outcome = 0; outcome < (int)TALLY_OUTCOMES; outcome++) {
+        uint64_t sum = 0;
+        for (int command = 0; command < TALLY_COMMANDS; command++) {
+            sum += metrics_get(&tally->commands[command][outcome]);
+        }
+        metrics_uint(page, name, sum, "outcome=\"%s\"", outcome_name(outcome, room));
+    }
+}
+
 /* Every code is there from the start, so that a first error shows as a rise. */
 static void write_refusals(const struct tally *tally, struct buffer *page) {
     static const char name[] = "skerry_requests_refused_total";
@@ -70,6 +84,7 @@ void tally_write(const struct tally *tally, struct buffer *page) {
                 "Messages from clients.");
     write_refusals(tally, page);
     write_commands(tally, page);
+    write_outcomes(tally, page);
     write_durations(tally, page);
     metrics_one(
         page, "skerry_command_retries_total", METRICS_COUNTER, metrics_get(&tally->retries),

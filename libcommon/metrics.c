@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LINE_BYTES   512u
@@ -160,6 +162,12 @@ static uint64_t count_open_files(void) {
     return count < 3 ? 0 : count - 3; /* ".", ".." and the directory itself */
 }
 
+static int64_t wall_clock_us(void) {
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
 void metrics_process(struct buffer *page, const char *daemon) {
     enum { THREADS = 20, STARTED = 22, VIRTUAL_BYTES = 23, RESIDENT_PAGES = 24 };
     struct rusage usage = {0};
@@ -186,4 +194,17 @@ void metrics_process(struct buffer *page, const char *daemon) {
     metrics_one(page, "process_threads", METRICS_GAUGE, read_stat(THREADS), "Threads.");
     metrics_one(page, "process_major_page_faults_total", METRICS_COUNTER, (uint64_t)usage.ru_majflt,
                 "Pages that had to come from disk.");
+    metrics_family(page, "skerry_clock_seconds", METRICS_GAUGE, "The host's clock, since 1970.");
+    metrics_seconds(page, "skerry_clock_seconds", wall_clock_us(), "%s", "");
+}
+
+/* ---- the disk ---- */
+
+void metrics_disk(struct buffer *page, const char *directory) {
+    struct statvfs disk;
+    if (statvfs(directory, &disk) != 0) return;
+    metrics_one(page, "skerry_disk_size_bytes", METRICS_GAUGE, (uint64_t)disk.f_blocks * disk.f_frsize,
+                "Size of the file system that has the data directory.");
+    metrics_one(page, "skerry_disk_available_bytes", METRICS_GAUGE, (uint64_t)disk.f_bavail * disk.f_frsize,
+                "What is still free of it.");
 }

@@ -68,6 +68,14 @@ static void a_line_that_does_not_fit_spoils_the_page(void **state) {
     assert_true(page.failed);
 }
 
+static double figure(const char *all, const char *name) {
+    char begin[100];
+    (void)snprintf(begin, sizeof begin, "\n%s ", name);
+    const char *at = strstr(all, begin);
+    assert_non_null(at);
+    return strtod(at + strlen(begin), NULL);
+}
+
 /* Every figure of the process is there and not nothing. */
 static void the_process_is_told_of(void **state) {
     (void)state;
@@ -78,15 +86,20 @@ static void the_process_is_told_of(void **state) {
                                         "process_virtual_memory_bytes",
                                         "process_open_fds",
                                         "process_max_fds",
-                                        "process_threads"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char begin[100];
-        (void)snprintf(begin, sizeof begin, "\n%s ", names[i]);
-        const char *at = strstr(all, begin);
-        assert_non_null(at);
-        assert_true(strtod(at + strlen(begin), NULL) > 0);
-    }
+                                        "process_threads",
+                                        "skerry_clock_seconds"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) assert_true(figure(all, names[i]) > 0);
     assert_non_null(strstr(all, "skerry_build_info{daemon=\"test\",version=\"" SKERRY_VERSION "\"} 1\n"));
+}
+
+static void the_disk_is_told_of(void **state) {
+    (void)state;
+    metrics_disk(&page, "/nowhere/at/all");
+    assert_int_equal(page.size, 0);
+    metrics_disk(&page, ".");
+    const char *all = text();
+    assert_true(figure(all, "skerry_disk_size_bytes") > 0);
+    assert_true(figure(all, "skerry_disk_available_bytes") <= figure(all, "skerry_disk_size_bytes"));
 }
 
 int main(void) {
@@ -96,6 +109,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(labels_from_outside_cannot_end_the_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_line_that_does_not_fit_spoils_the_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_process_is_told_of, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_disk_is_told_of, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -219,6 +219,7 @@ static int open_http(struct metad *metad, const struct metad_options *options, c
                                 .pages = report_pages,
                                 .page_count = report_page_count,
                                 .arg = &metad->report};
+    metad->report.data_dir = options->data_dir;
     return http.listen == NULL ? SK_OK : http_open(&metad->http, &http, text, METAD_TEXT_BYTES);
 }
 

@@ -78,7 +78,7 @@ static void write_cluster(const struct report_facts *facts, struct buffer *page)
     metrics_one(page, "skerry_cluster_shards_leaderless", METRICS_GAUGE, facts->shards_leaderless,
                 "Shards whose leader is not alive.");
     metrics_one(page, "skerry_cluster_shards_unwritable", METRICS_GAUGE, facts->shards_unwritable,
-                "Shards with fewer replicas in sync than a write needs.");
+                "Shards with fewer replicas in sync and alive than a write needs.");
     metrics_one(page, "skerry_cluster_shards_degraded", METRICS_GAUGE, facts->shards_degraded,
                 "Shards with a replica that is not in sync.");
     metrics_one(page, "skerry_cluster_shards_moving", METRICS_GAUGE, facts->shards_moving,
@@ -88,10 +88,12 @@ static void write_cluster(const struct report_facts *facts, struct buffer *page)
 }
 
 static void metrics(void *arg, struct http_answer *answer) {
+    struct report *report = arg;
     struct report_facts facts;
-    (void)read_facts(arg, &facts);
+    (void)read_facts(report, &facts);
     answer->type = METRICS_MEDIA_TYPE;
     metrics_process(&answer->body, "metad");
+    metrics_disk(&answer->body, report->data_dir);
     write_server(&facts, &answer->body);
     write_cluster(&facts, &answer->body);
 }

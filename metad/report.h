@@ -23,7 +23,7 @@ struct report_facts {
     uint32_t nodes_draining;
     uint32_t shards;
     uint32_t shards_leaderless; /* led by nobody who is alive */
-    uint32_t shards_unwritable; /* fewer in sync than a write needs */
+    uint32_t shards_unwritable; /* fewer in sync and alive than a write needs */
     uint32_t shards_degraded;   /* fewer in sync than there are replicas */
     uint32_t shards_moving;
     uint64_t data_losses; /* times that a person forced a leader, over all shards */
@@ -31,6 +31,7 @@ struct report_facts {
 
 /* Embedded. */
 struct report {
+    const char *data_dir; /* borrowed, as long as the pages may be asked for; before http_open */
     pthread_mutex_t lock; /* guards what follows */
     struct report_facts facts;
     uint64_t told_ms; /* CLOCK_BOOTTIME; 0: never */

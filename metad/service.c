@@ -1107,12 +1107,21 @@ static void tell_nodes(const struct catalog *catalog, struct report_facts *facts
     }
 }
 
+/* Of the in-sync set, which no leader takes below min_isr (R22): the dead may still be counted in it. */
+static uint32_t count_alive_in_isr(const struct catalog *catalog, const struct map_shard *shard) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < shard->isr_count; i++) {
+        count += catalog_find_node(catalog, shard->isr[i])->map.alive;
+    }
+    return count;
+}
+
 static void tell_shards(const struct catalog *catalog, struct report_facts *facts) {
     facts->shards = catalog->shard_count;
     for (uint32_t i = 0; i < catalog->shard_count; i++) {
         const struct map_shard *shard = &catalog->shards[i];
         facts->shards_leaderless += shard->leader == 0 || !catalog_find_node(catalog, shard->leader)->map.alive;
-        facts->shards_unwritable += shard->isr_count < shard->min_isr;
+        facts->shards_unwritable += count_alive_in_isr(catalog, shard) < shard->min_isr;
         facts->shards_degraded += shard->isr_count < shard->replica_count;
         facts->shards_moving += shard->move_to != 0;
         facts->data_losses += shard->data_loss_generation;

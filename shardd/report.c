@@ -100,6 +100,8 @@ static void write_lanes(const struct report *report, struct buffer *page) {
     LANE_FAMILY(page, "skerry_snapshot_received_bytes_total", METRICS_COUNTER, "Of snapshots, received.",
                 stats.snapshot_bytes);
     LANE_FAMILY(page, "skerry_log_bytes", METRICS_GAUGE, "Size of the log on disk.", stats.log_bytes);
+    metrics_one(page, "skerry_log_keep_bytes", METRICS_GAUGE, report->log_keep_bytes,
+                "So much of each lane's log is kept for replicas that lag (--log-keep).");
     LANE_FAMILY(page, "skerry_store_bytes", METRICS_GAUGE, "Size of LMDB's file.", stats.store_bytes);
     LANE_FAMILY(page, "skerry_memtable_bytes", METRICS_GAUGE, "Changes in memory that are not in LMDB yet.",
                 stats.memtable_bytes);
@@ -236,6 +238,7 @@ static void metrics(void *arg, struct http_answer *answer) {
     metrics_one(page, "skerry_node_id", METRICS_GAUGE, atomic_load(&report->node), "The node's number.");
     metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
                 "Version of the map that it goes by.");
+    metrics_disk(page, report->data_dir);
     if (!atomic_load(&report->opened)) return;
     write_lanes(report, page);
     write_latencies(report, page);

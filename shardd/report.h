@@ -9,6 +9,8 @@ struct report {
     /* before http_open */
     struct frontend *frontend;
     struct peers *peers;
+    const char *data_dir; /* borrowed, as long as the pages may be asked for */
+    uint64_t log_keep_bytes;
 
     /* once, before `opened` */
     struct lane *const *lanes;

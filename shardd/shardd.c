@@ -417,6 +417,8 @@ static int open_http(struct shardd *shardd, char *text, size_t text_bytes) {
                                    .arg = &shardd->report};
     shardd->report.frontend = shardd->frontend;
     shardd->report.peers = shardd->peers;
+    shardd->report.data_dir = shardd->options.data_dir;
+    shardd->report.log_keep_bytes = shardd->options.log_keep_bytes;
     return http_open(&shardd->http, &options, text, text_bytes);
 }
 

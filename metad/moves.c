@@ -41,6 +41,8 @@ void moves_note_received(struct moves *moves, uint32_t node, uint64_t bytes, uin
     moves->received[node] = bytes;
 }
 
+void moves_note_wish(struct moves *moves, uint64_t now_ms) { moves->wished_ms = now_ms; }
+
 void moves_watch(struct moves *moves, const struct catalog *catalog, uint64_t now_ms) {
     bool stalled = now_ms - moves->watched_ms > MOVES_STALL_MS;
     moves->watched_ms = now_ms;
@@ -417,10 +419,11 @@ bool moves_choose(const struct moves *moves, const struct catalog *catalog, uint
     }
     if (open >= moves->open_max) return false;
     struct loads loads;
+    bool may_wish_on = moves->wished_ms != 0 && now_ms - moves->wished_ms < MOVES_WISHED_MS;
     count_loads(catalog, &loads);
     return start_away(moves, catalog, &loads, true, now_ms, step) ||
            start_away(moves, catalog, &loads, false, now_ms, step) ||
            start_growth(moves, catalog, &loads, now_ms, step) ||
            start_even(moves, catalog, &loads, now_ms, step) ||
-           (wishes < BALANCE_WISHES_MAX && pass_first_place(catalog, &loads, step));
+           (wishes < BALANCE_WISHES_MAX && !may_wish_on && pass_first_place(catalog, &loads, step));
 }

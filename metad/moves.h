@@ -18,6 +18,7 @@
 #define MOVES_ALONE_MS  30000u /* after which the shard is left alone for this long */
 #define MOVES_SETTLE_MS 10000u /* a replica that is to go waits so long until the others are in sync */
 #define MOVES_STALL_MS  1000u  /* not watched for so long, what was seen before proves nothing (R21) */
+#define MOVES_WISHED_MS 30000u /* after a person's wish who leads what is left as it is for so long */
 
 struct moves_shard {
     uint32_t to;        /* move_to as seen last */
@@ -31,6 +32,7 @@ struct moves {
     uint32_t open_max;
     uint64_t dead_after_ms;                    /* a node that is dead for so long loses its replicas */
     uint64_t watched_ms;                       /* the last time */
+    uint64_t wished_ms;                        /* when a person has wished for a leader last; 0 = never */
     uint64_t received[MAP_NODES_MAX + 1];      /* by node id, of snapshots, as told last */
     uint64_t received_ms[MAP_NODES_MAX + 1];   /* when that was another figure than before; 0 = never */
     uint64_t dead_since_ms[MAP_NODES_MAX + 1]; /* by node id, as seen here; 0 = it is alive */
@@ -57,6 +59,9 @@ void moves_init(struct moves *moves, uint32_t open_max, uint64_t dead_after_ms, 
 
 /* How many bytes of snapshots the node says that it has received: while that changes, what it waits for makes progress. */
 void moves_note_received(struct moves *moves, uint32_t node, uint64_t bytes, uint64_t now_ms);
+
+/* A person wishes for a leader, and maybe for the next in a moment: it is not undone under their hands. */
+void moves_note_wish(struct moves *moves, uint64_t now_ms);
 
 /* Notes who is dead and what moves. Call it more often than MOVES_STALL_MS. */
 void moves_watch(struct moves *moves, const struct catalog *catalog, uint64_t now_ms);

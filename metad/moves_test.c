@@ -340,6 +340,26 @@ static void r13_what_an_heir_cannot_take_over_goes_to_others(void **state) {
     }
 }
 
+/* However uneven it is what a person makes of it, they get to its end; then it becomes even again. */
+static void what_a_person_wishes_stands_for_a_while(void **state) {
+    (void)state;
+    make_cluster(3, 3, 16, 3, 3);
+    (void)settle(100);
+    for (uint32_t shard = 0; shard < 16; shard++) {
+        if (catalog.shards[shard].replicas[0].node == 1) continue;
+        moves_note_wish(&moves, now_ms);
+        struct log_command wish = {.kind = COMMAND_WISH_LEADER,
+                                   .wish_leader = {shard, catalog.shards[shard].config_version, 1, true}};
+        assert_int_equal(apply(wish), SK_OK);
+        let_nodes_act();
+        assert_quiet(MOVES_WISHED_MS - 2 * WATCH_MS);
+    }
+    assert_int_equal(count_firsts(1), 16);
+    pass(2 * WATCH_MS);
+    (void)settle(100);
+    assert_settled(3);
+}
+
 static void a_node_that_is_dead_for_long_loses_its_replicas(void **state) {
     (void)state;
     make_cluster(4, 4, 16, 3, 3);
@@ -1042,6 +1062,7 @@ int main(void) {
         cmocka_unit_test(a_shard_gets_the_replicas_that_are_wanted),
         cmocka_unit_test(r13_an_heir_waits_for_what_it_inherits),
         cmocka_unit_test(r13_what_an_heir_cannot_take_over_goes_to_others),
+        cmocka_unit_test(what_a_person_wishes_stands_for_a_while),
         cmocka_unit_test(a_node_that_is_dead_for_long_loses_its_replicas),
         cmocka_unit_test(r21_nobody_is_dead_for_long_before_that_was_seen),
         cmocka_unit_test(a_dead_node_that_is_removed_loses_its_replicas_at_once),

@@ -934,6 +934,7 @@ static void on_change(struct service *service, struct rpc_call *call, const stru
 /* A person's: about the record as it is now. */
 static void on_handover(struct service *service, struct rpc_call *call, const struct request_leader *request) {
     const struct map_shard *shard = catalog_find_shard(&service->fsm.catalog, request->shard);
+    moves_note_wish(&service->moves, clock_boottime_ms());
     struct log_command command = {.kind = COMMAND_WISH_LEADER,
                                   .wish_leader = {.shard = request->shard,
                                                   .config_version = shard == NULL ? 0 : shard->config_version,

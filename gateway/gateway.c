@@ -411,6 +411,7 @@ static int open_http(struct gateway *gateway, char *text, size_t text_bytes) {
     gateway->report.history = &gateway->history;
     gateway->report.watch = gateway->watch;
     gateway->report.host = gateway->host;
+    gateway->report.address = gateway->return_address;
     gateway->report.started_ms = gateway->started_ms;
     return http_open(&gateway->http, &options, text, text_bytes);
 }

@@ -22,6 +22,7 @@ void page_icon(void *arg, struct http_answer *answer) {
 static void write_gateway(struct json *json, const struct report *report, uint64_t now_ms) {
     json_begin_object(json, "gateway");
     json_text(json, "host", slice_of_text(report->host));
+    json_text(json, "address", slice_of_text(report->address));
     json_uint(json, "uptime_ms", now_ms - report->started_ms);
     json_text(json, "waits_for", slice_of_text(report_waits_for(report)));
     json_uint(json, "in_flight", atomic_load(&report->requests_in_flight));

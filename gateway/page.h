@@ -8,7 +8,7 @@
 void page_html(void *arg, struct http_answer *answer);
 void page_icon(void *arg, struct http_answer *answer);
 
-/* {"version", "gateway": {"host", "uptime_ms", "waits_for", "in_flight", "connections", "nodes", "nodes_connected", "map_version"},
+/* {"version", "gateway": {"host", "address", "uptime_ms", "waits_for", "in_flight", "connections", "nodes", "nodes_connected", "map_version"},
  *  "metad": {"state": "asking", "answers" or "silent", "text"}, "cluster": null or cluster_json.h's, "cluster_age_ms",
  *  "cluster_of_map", "history": {"age_ms": […], value: […]}} with the samples of gateway/history.h, oldest first. */
 void page_status(void *arg, struct http_answer *answer);

@@ -11,8 +11,8 @@ struct report {
     const struct tally *tally;
     const struct history *history;
     struct watch *watch;
-    const char *host;    /* of this gateway, for people */
-    uint64_t started_ms; /* CLOCK_BOOTTIME */
+    const char *host, *address; /* of this gateway, as metad knows it */
+    uint64_t started_ms;        /* CLOCK_BOOTTIME */
 
     /* by the loop, at any time */
     atomic_ullong ticked_ms; /* CLOCK_BOOTTIME, when the loop came round last; 0: it has not begun */

@@ -18,7 +18,9 @@
 struct watch {
     struct metad_client *client; /* the thread's; others only cancel it */
     pthread_t thread;
-    struct buffer answer, fresh; /* the thread's: what comes, and JSON in the making */
+    struct status last; /* the thread's, as the next: metad's last answer; no map: it has never answered */
+    uint64_t last_ms;   /* when it came */
+    struct buffer answer, fresh; /* what comes, and JSON in the making */
 
     /* under the lock, which is held for moves and copies of memory only */
     pthread_mutex_t lock;
@@ -58,13 +60,16 @@ static void show(struct watch *watch, const struct status *status, bool of_map, 
 /* The gateway's own map may know more than metad's last answer. */
 static void show_map(struct watch *watch) {
     pthread_mutex_lock(&watch->map_lock);
-    struct status status = {.map = watch->map == NULL ? NULL : map_ref(watch->map)};
-    uint64_t came_ms = watch->map_ms;
+    struct map *map = watch->map == NULL ? NULL : map_ref(watch->map);
+    uint64_t map_ms = watch->map_ms;
     pthread_mutex_unlock(&watch->map_lock);
     /* Only this thread changes these two. */
-    bool newer = status.map != NULL && (watch->cluster.size == 0 || status.map->version > watch->version);
-    if (newer) show(watch, &status, true, came_ms);
-    status_deinit(&status);
+    if (map != NULL && (watch->cluster.size == 0 || map->version > watch->version)) {
+        struct status status = watch->last; /* what the daemons told goes with it, as old as it is */
+        status.map = map;
+        show(watch, &status, true, watch->last.map == NULL ? map_ms : watch->last_ms);
+    }
+    map_unref(map);
 }
 
 static void note(struct watch *watch, enum watch_state state, const char *text) {
@@ -86,9 +91,11 @@ static void ask(struct watch *watch) {
         note(watch, WATCH_SILENT, text[0] != '\0' ? text : error_text(err));
         return;
     }
-    show(watch, &status, false, clock_boottime_ms());
+    status_deinit(&watch->last);
+    watch->last = status;
+    watch->last_ms = clock_boottime_ms();
+    show(watch, &status, false, watch->last_ms);
     note(watch, WATCH_ANSWERS, "");
-    status_deinit(&status);
 }
 
 /* ---- the thread ---- */
@@ -166,6 +173,7 @@ void watch_look(struct watch *watch, struct watch_view *view, struct buffer *clu
 
 static void free_watch(struct watch *watch) {
     metad_client_free(watch->client);
+    status_deinit(&watch->last);
     buffer_deinit(&watch->answer);
     buffer_deinit(&watch->fresh);
     buffer_deinit(&watch->cluster);

@@ -57,7 +57,13 @@ static int answer(void *arg, struct slice method, struct slice params, struct bu
         return answers;
     }
     struct map *map = make_map(20);
+    mp_write_map(result, 2);
+    mp_write_text(result, "stats");
     mp_write_map(result, 1);
+    mp_write_uint(result, 1);
+    mp_write_map(result, 1);
+    mp_write_text(result, "keys");
+    mp_write_uint(result, 77);
     mp_write_text(result, "map");
     map_encode(map, result);
     map_unref(map);
@@ -170,6 +176,16 @@ static void the_gateways_own_map_steps_in(void **state) {
     atomic_store(&world->answers, SK_RETRY);
     look_until(world, WATCH_SILENT);
     assert_true(shows(world, "\"map_version\":20"));
+    atomic_store(&world->answers, SK_OK);
+    look_until(world, WATCH_ANSWERS);
+    map = make_map(21); /* newer: it is shown, with what the nodes have told before */
+    watch_set_map(world->watch, map);
+    map_unref(map);
+    atomic_store(&world->answers, SK_RETRY);
+    look_until(world, WATCH_SILENT);
+    assert_true(world->view.of_map);
+    assert_true(shows(world, "\"map_version\":21"));
+    assert_true(shows(world, "\"keys\":77"));
 }
 
 static void another_shape_is_no_answer(void **state) {

@@ -103,7 +103,8 @@ void history_take(struct history *history, const struct tally *tally, uint64_t i
 
 /* ---- reading ---- */
 
-/* The slots read here are written again at the earliest HISTORY_SLOTS - HISTORY_SAMPLES seconds after `count` was loaded. */
+/* The slots read here are written again at the earliest HISTORY_SLOTS - HISTORY_SAMPLES seconds after `count` was
+ * loaded. */
 uint32_t history_read(const struct history *history, struct history_sample samples[HISTORY_SAMPLES]) {
     uint64_t count = atomic_load_explicit(&history->count, memory_order_acquire);
     uint32_t kept = count < HISTORY_SAMPLES ? (uint32_t)count : HISTORY_SAMPLES;

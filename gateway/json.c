@@ -9,8 +9,8 @@ void json_init(struct json *json, struct buffer *out) { *json = (struct json){.o
 
 /* ---- text ---- */
 
-/* Bytes of the character of UTF-8 at the front of `text`; 0: there is none. Neither overlong forms, nor surrogates, nor
- * beyond U+10FFFF (RFC 3629). */
+/* Bytes of the character of UTF-8 at the front of `text`; 0: there is none. Neither overlong forms, nor surrogates,
+ * nor beyond U+10FFFF (RFC 3629). */
 static size_t character_bytes(struct slice text) {
     uint8_t lead = text.data[0];
     if (lead < 0x80) return 1;

@@ -1,6 +1,6 @@
-/* Writes JSON straight into a buffer. jansson, which the CLI reads and writes with, makes a tree of allocations for each answer
- * and would hold the whole of it twice; the page's answers only ever go out. Names and texts may be any bytes: what is not
- * UTF-8 becomes U+FFFD. A failed allocation shows in buffer->failed. Any thread. */
+/* Writes JSON straight into a buffer. jansson, which the CLI reads and writes with, makes a tree of allocations
+ * for each answer and would hold the whole of it twice; the page's answers only ever go out. Names and texts may
+ * be any bytes: what is not UTF-8 becomes U+FFFD. A failed allocation shows in buffer->failed. Any thread. */
 #pragma once
 
 #include "libcommon/buffer.h"

@@ -1,5 +1,5 @@
-/* What a gateway tells over HTTP: is it alive, would it serve, its metrics, and its page for people (gateway/page.h). Pages are made
- * on the HTTP door's thread from what the loop publishes. */
+/* What a gateway tells over HTTP: is it alive, would it serve, its metrics, and its page for people
+ * (gateway/page.h). Pages are made on the HTTP door's thread from what the loop publishes. */
 #pragma once
 
 #include "gateway/history.h"

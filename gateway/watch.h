@@ -1,6 +1,7 @@
-/* What the page shows of the cluster. A thread of its own asks metad for it, at most once a second and only while somebody looks, so
- * that the HTTP door's thread never waits for metad, and metad has no work for pages that nobody has open. While metad does not
- * answer the last answer stays, or what the gateway's own map says if that is newer or metad has never answered. */
+/* What the page shows of the cluster. A thread of its own asks metad for it, at most once a second and only while
+ * somebody looks, so that the HTTP door's thread never waits for metad, and metad has no work for pages that
+ * nobody has open. While metad does not answer the last answer stays, or what the gateway's own map says if that
+ * is newer or metad has never answered. */
 #pragma once
 
 #include "libcommon/map.h"
@@ -30,8 +31,8 @@ int watch_open(struct watch **watch, const char *metad_addresses);
 /* Any thread, does not wait: the newest map that this gateway has, borrowed. */
 void watch_set_map(struct watch *watch, const struct map *map);
 
-/* Any thread, does not wait: somebody looks. Appends to `cluster` what is known (cluster_json.h); nothing when nothing is
- * that is worth showing, which a look some 100 ms later may find. */
+/* Any thread, does not wait: somebody looks. Appends to `cluster` what is known (cluster_json.h); nothing when
+ * nothing is that is worth showing, which a look some 100 ms later may find. */
 void watch_look(struct watch *watch, struct watch_view *view, struct buffer *cluster);
 
 /* Ends the thread, also one that waits for metad. NULL is allowed. */

@@ -1,5 +1,5 @@
-/* What metad answers to `status`: the map, and what each daemon told with its last heartbeat. For the CLI and the gateway's
- * page. A status belongs to one thread. */
+/* What metad answers to `status`: the map, and what each daemon told with its last heartbeat. For the CLI and the
+ * gateway's page. A status belongs to one thread. */
 #pragma once
 
 #include "map.h"

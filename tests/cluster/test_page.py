@@ -107,9 +107,9 @@ def test_the_page_shows_the_cluster(cluster, browser):
     hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s}); document.dispatchEvent(new Event('visibilitychange'))"
     browser.run("window.asks = 0; { const asked = window.fetch; window.fetch = (...all) => { asks++; return asked(...all) } }")
     wait_for(lambda: browser.run("asks") > 1, "it asks again and again")
-    browser.run(hide % "true" + "; new Promise(done => setTimeout(done, 1500))")  # what it had begun to ask ends
+    browser.run(hide % "true" + "; new Promise(done => setTimeout(done, 500))")  # what it had begun to ask ends
     browser.run("asks = 0")
-    browser.run("new Promise(done => setTimeout(done, 2500))")
+    browser.run("new Promise(done => setTimeout(done, 1500))")
     assert browser.run("asks") == 0
     browser.run(hide % "false")
     wait_for(lambda: browser.run("asks") > 1, "it goes on")

@@ -63,7 +63,7 @@ def main(seconds=300.0, folder=ROOT / "docs"):
             cluster.nodes[1].start()
             time.sleep(seconds * 0.35)
             browser = Browser(directory)
-            browser.resize(1120, 900)
+            browser.resize(1280, 900)
             browser.open(cluster.gateway.flag("--http-listen"))
             wait_for(lambda: browser.run("document.body && document.body.dataset.state") == "well", "all is well")
             time.sleep(4)  # until rates are known

@@ -79,7 +79,7 @@ def test_the_page_shows_the_cluster(cluster, browser):
     assert sum(led) == SHARDS
     assert browser.text("#metad").startswith("127.0.0.1:") and "leads" in browser.text("#metad")
     assert browser.text("#gateways").count("alive") == 2 and browser.text("#gateways").count("(this one)") == 1
-    assert number_of(browser, "commands") == "0"
+    wait_for(lambda: number_of(browser, "commands") == "0", "nobody works")
 
     # numbers move under load, and the lines grow
     load = Load(cluster.address)

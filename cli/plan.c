@@ -158,6 +158,16 @@ static uint64_t highest_port(const struct plan_options *options) {
     return highest + HTTP_OFFSET + options->port_offset;
 }
 
+/* An extra flag may have moved the gateway's HTTP, or ended it. */
+static void write_page(struct plan *plan, const struct plan_options *options) {
+    const struct plan_process *gateway = &plan->processes[plan->count - 1];
+    uint32_t flags = 0;
+    for (size_t i = 0; i < gateway->arg_count; i++) flags += strncmp(gateway->args[i], "--http-listen", 13) == 0;
+    if (flags > 1) return;
+    snprintf(plan->page, sizeof plan->page, "http://127.0.0.1:%" PRIu64 "/",
+             options->gateway_port + options->port_offset + HTTP_OFFSET);
+}
+
 int plan_make(struct plan *plan, const struct plan_options *options, char *text, size_t text_bytes) {
     *plan = (struct plan){0};
     uint64_t highest = highest_port(options);
@@ -179,7 +189,10 @@ int plan_make(struct plan *plan, const struct plan_options *options, char *text,
         builder.process = &plan->processes[i];
         build_process(&builder, options, kind, (uint32_t)(i - first + 1));
     }
-    if (!builder.failed && !builder.too_many) return SK_OK;
+    if (!builder.failed && !builder.too_many) {
+        write_page(plan, options);
+        return SK_OK;
+    }
     if (builder.too_many) snprintf(text, text_bytes, "too many extra flags");
     plan_deinit(plan);
     return builder.too_many ? SK_ECONFIG : SK_ENOMEM;

@@ -39,6 +39,7 @@ struct plan {
     struct plan_process *processes; /* owned */
     size_t count;
     char gateway[64], metad[PLAN_METADS_BYTES]; /* nng URLs */
+    char page[64]; /* URL of the gateway's status page; empty when extra flags say where its HTTP is */
 };
 
 /* SK_OK, SK_ECONFIG (a port beyond 65535, too many extra flags: `text` says), SK_ENOMEM. */

@@ -41,6 +41,7 @@ static void three_nodes(void **state) {
     assert_int_equal(plan_make(&plan, &options, text, sizeof text), SK_OK);
     assert_int_equal(plan.count, 5);
     assert_string_equal(plan.gateway, "tcp://127.0.0.1:7400");
+    assert_string_equal(plan.page, "http://127.0.0.1:7480/");
     assert_string_equal(plan.metad, "tcp://127.0.0.1:7100");
     assert_string_equal(words_of(&plan.processes[0]),
                         "/p/metad --data-dir d/metad-1 --advertise 127.0.0.1 --listen tcp://127.0.0.1:7100"
@@ -98,6 +99,7 @@ static void the_offset_moves_every_port(void **state) {
     char text[128];
     assert_int_equal(plan_make(&plan, &options, text, sizeof text), SK_OK);
     assert_string_equal(plan.gateway, "tcp://127.0.0.1:27500");
+    assert_string_equal(plan.page, "http://127.0.0.1:27580/");
     for (size_t i = 0; i < plan.count; i++) {
         const char *words = words_of(&plan.processes[i]);
         for (const char *at = words; (at = strstr(at, "127.0.0.1:")) != NULL; at += 10)
@@ -125,6 +127,11 @@ static void extra_flags_go_to_their_kind(void **state) {
     }
     assert_non_null(strstr(words_of(&plan.processes[4]), " --requests-max=64"));
     assert_null(strstr(words_of(&plan.processes[4]), "memtable"));
+    assert_string_not_equal(plan.page, "");
+    plan_deinit(&plan);
+    extra[3] = "gateway:--http-listen=none"; /* where its page is, is not known here */
+    assert_int_equal(plan_make(&plan, &options, text, sizeof text), SK_OK);
+    assert_string_equal(plan.page, "");
     plan_deinit(&plan);
 }
 

@@ -17,42 +17,7 @@
 #define ATTEMPT_MS  1000
 #define FIGURES_MAX 32
 
-/* ---- reading ---- */
-
-/* The map stands in the answer as it is or as bytes. */
-static int read_map(struct slice span, struct map **map) {
-    struct mp_reader reader = mp_reader_of(span);
-    struct slice bytes;
-    if (mp_read_bytes(&reader, &bytes) == SK_OK) span = bytes;
-    return map_decode(span, map);
-}
-
-int status_read(struct status *status, struct buffer *answer) {
-    *status = (struct status){.answer = *answer};
-    buffer_init(answer);
-    struct mp_reader reader = mp_reader_of(buffer_slice(&status->answer));
-    uint32_t count = 0;
-    int err = mp_read_map(&reader, &count);
-    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
-        struct slice key, value;
-        err = mp_read_bytes(&reader, &key);
-        if (err == SK_OK) err = mp_skip(&reader, &value);
-        if (err != SK_OK) break;
-        if (slice_equal(key, slice_of_text("map")) && status->map == NULL) err = read_map(value, &status->map);
-        if (slice_equal(key, slice_of_text("metad"))) status->metad = value;
-        if (slice_equal(key, slice_of_text("stats"))) status->stats = value;
-        if (slice_equal(key, slice_of_text("gateways"))) status->gateways = value;
-    }
-    if (err == SK_OK && status->map == NULL) err = SK_EPROTO;
-    if (err != SK_OK) status_deinit(status);
-    return err;
-}
-
-void status_deinit(struct status *status) {
-    map_unref(status->map);
-    buffer_deinit(&status->answer);
-    *status = (struct status){0};
-}
+/* ---- asking ---- */
 
 int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status *status, char *text,
                  size_t text_bytes) {
@@ -171,18 +136,6 @@ int status_wait_ready(const struct status_wait *wait, char *missing, size_t miss
 
 /* ---- showing ---- */
 
-bool status_find_value(struct slice map, const char *name, struct slice *value) {
-    struct mp_reader reader = mp_reader_of(map);
-    uint32_t count;
-    if (mp_read_map(&reader, &count) != SK_OK) return false;
-    for (uint32_t i = 0; i < count; i++) {
-        struct slice key;
-        if (mp_read_bytes(&reader, &key) != SK_OK || mp_skip(&reader, value) != SK_OK) return false;
-        if (slice_equal(key, slice_of_text(name))) return true;
-    }
-    return false;
-}
-
 static bool find_number(struct slice map, const char *name, uint64_t *number) {
     struct slice value;
     if (!status_find_value(map, name, &value)) return false;
@@ -197,33 +150,11 @@ static bool find_text(struct slice map, const char *name, struct slice *text) {
     return mp_read_bytes(&reader, text) == SK_OK;
 }
 
-/* The stats of a node, keyed by its id as a number or as text; an empty slice when it told none. */
-static struct slice stats_of(const struct status *status, uint32_t node) {
-    struct mp_reader reader = mp_reader_of(status->stats);
-    uint32_t count;
-    if (mp_read_map(&reader, &count) != SK_OK) return slice_of(NULL, 0);
-    char name[16];
-    snprintf(name, sizeof name, "%" PRIu32, node);
-    for (uint32_t i = 0; i < count; i++) {
-        struct mp_value key;
-        struct slice value;
-        if (mp_read(&reader, &key) != SK_OK || mp_skip(&reader, &value) != SK_OK) break;
-        bool number = key.type == MP_UINT && key.uint == node;
-        bool text = (key.type == MP_STR || key.type == MP_BIN) && slice_equal(key.bytes, slice_of_text(name));
-        if (number || text) return value;
-    }
-    return slice_of(NULL, 0);
-}
-
-bool status_find_stat(const struct status *status, uint32_t node, const char *name, struct slice *value) {
-    return status_find_value(stats_of(status, node), name, value);
-}
-
 /* tails: {shard: [epoch, index]} */
 bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
                       uint64_t *index) {
     struct slice tails;
-    if (!status_find_value(stats_of(status, node), "tails", &tails)) return false;
+    if (!status_find_stat(status, node, "tails", &tails)) return false;
     struct mp_reader reader = mp_reader_of(tails);
     uint32_t count, parts;
     if (mp_read_map(&reader, &count) != SK_OK) return false;
@@ -301,7 +232,7 @@ static void print_nodes(const struct status *status) {
         printf("  %-4" PRIu32 " %-5s %-30s lanes=%" PRIu32 " leads=%" PRIu32 " holds=%" PRIu32, node->id,
                node->alive ? "alive" : "DEAD", node->frames_address, node->lanes, leads, holds);
         if (node->state != MAP_NODE_MEMBER) printf(" %s", map_node_state_name(node->state));
-        print_figures(stats_of(status, node->id));
+        print_figures(status_stats_of(status, node->id));
         printf("\n");
     }
 }

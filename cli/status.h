@@ -1,24 +1,9 @@
-/* What metad knows of the cluster, for `skerry status`, and whether the cluster serves, for `skerry up` too. A
- * status belongs to one thread. */
+/* What metad knows of the cluster, for `skerry status`, and whether the cluster serves, for `skerry up` too. */
 #pragma once
 
-#include "libcommon/buffer.h"
-#include "libcommon/map.h"
+#include "libcommon/status.h"
 
 #include <stdatomic.h>
-
-/* An answer of metad's `status`. */
-struct status {
-    struct map *map;      /* owned reference */
-    struct buffer answer; /* what the slices point into */
-    struct slice metad;   /* encoded maps and an array; empty: not told */
-    struct slice stats;
-    struct slice gateways;
-};
-
-/* Reads metad's answer, which is moved out of `answer`. SK_OK, SK_EPROTO, SK_ENOMEM. */
-int status_read(struct status *status, struct buffer *answer);
-void status_deinit(struct status *status);
 
 struct metad_client;
 
@@ -30,12 +15,6 @@ int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status
  * False = it does not. */
 bool status_find_tail(const struct status *status, uint32_t node, uint32_t shard, uint64_t *epoch,
                       uint64_t *index);
-
-/* A value among the statistics of a node, as it is encoded. False = it does not tell that. */
-bool status_find_stat(const struct status *status, uint32_t node, const char *name, struct slice *value);
-
-/* A value among the pairs of an encoded map. False = it is not there. */
-bool status_find_value(struct slice map, const char *name, struct slice *value);
 
 struct status_shards {
     uint32_t count, led; /* led: by a node that is alive */

@@ -166,30 +166,6 @@ static void write_status(struct buffer *out, const struct map *map) {
     mp_write_uint(out, 5);
 }
 
-static void answers_are_read(void **state) {
-    (void)state;
-    struct map *map = make_map(true, 2);
-    struct buffer answer;
-    buffer_init(&answer);
-    write_status(&answer, map);
-    size_t size = answer.size;
-    struct status status;
-    assert_int_equal(status_read(&status, &answer), SK_OK);
-    assert_null(answer.data);
-    assert_int_equal(status.map->version, 9);
-    assert_true(status.metad.size > 0 && status.stats.size > 0 && status.gateways.size > 0);
-    /* Cut anywhere, it is refused. */
-    for (size_t cut = 0; cut < size; cut++) {
-        struct buffer part;
-        buffer_init(&part);
-        buffer_append(&part, status.answer.data, cut);
-        struct status none;
-        assert_int_equal(status_read(&none, &part), SK_EPROTO);
-    }
-    status_deinit(&status);
-    map_unref(map);
-}
-
 /* stats: {2: {figures…, tails: …}} */
 static bool find_tail_in(struct slice tails, uint32_t node, uint32_t shard, uint64_t *epoch, uint64_t *index) {
     struct buffer stats;
@@ -346,7 +322,6 @@ int main(void) {
         cmocka_unit_test(shards_that_are_not_well_are_shown),
         cmocka_unit_test(moves_are_shown),
         cmocka_unit_test(no_map_yet),
-        cmocka_unit_test(answers_are_read),
         cmocka_unit_test(tails_are_found_where_they_are_told),
         cmocka_unit_test(ready_when_map_and_gateway_serve),
         cmocka_unit_test(not_ready_says_what_is_missing),

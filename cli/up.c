@@ -160,6 +160,7 @@ static void say_how_to_go_on(const struct up *up) {
     say("             skerry --gateway %s GET greeting", up->plan.gateway);
     say("             skerry --gateway %s             (a prompt)", up->plan.gateway);
     say("             skerry status --metad %s --gateway %s", up->plan.metad, up->plan.gateway);
+    if (up->plan.page[0] != 0) say("Look at it:  %s", up->plan.page);
     if (up->told_fd >= 0) say("It stays up until:  skerry up --stop --data %s", up->data);
     else say("Ctrl-C stops it; started again on the same directory it has its data.");
 }

@@ -59,3 +59,21 @@ function(sk_fuzz name)
   target_link_options(fuzz_${name} PRIVATE -fsanitize=fuzzer)
   target_link_libraries(fuzz_${name} PRIVATE sk_options ${ARGN})
 endfunction()
+
+# sk_embed(header name=file...): makes <binary dir>/embedded/<header>, with the bytes of each file as `<name>_file`. An array made here
+# rather than .incbin or ld -b binary: it is the same for every compiler, goes through link-time optimization and ccache as any
+# source, and is there as soon as the build is configured, for clang-tidy.
+function(sk_embed header)
+  set(text "#pragma once\n")
+  foreach(pair ${ARGN})
+    string(REGEX MATCH "^([a-z_]+)=(.*)$" matched "${pair}")
+    set(name ${CMAKE_MATCH_1})
+    set(file ${CMAKE_MATCH_2})
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${file})
+    file(READ ${file} bytes HEX)
+    string(REGEX REPLACE "(..)" "0x\\1," bytes "${bytes}")
+    string(REGEX REPLACE "(0x..,0x..,0x..,0x..,0x..,0x..,0x..,0x..,)" "\\1\n" bytes "${bytes}")
+    string(APPEND text "static const unsigned char ${name}_file[] = {\n${bytes}};\n")
+  endforeach()
+  file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/embedded/${header} CONTENT "${text}" @ONLY)
+endfunction()

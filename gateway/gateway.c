@@ -47,9 +47,11 @@ struct gateway {
     struct door *door;
     struct door_frames *door_frames;
     struct member *member;
+    struct watch *watch;
     struct http *http;
 
-    struct tally tally; /* the loop writes, anybody reads, as the next */
+    struct tally tally; /* the loop writes, anybody reads, as the next two */
+    struct history history;
     struct report report;
 
     /* the loop thread */
@@ -267,6 +269,7 @@ static void on_map(struct post *post) {
     log_event(LOG_INFO, "map", "version=%llu shards=%u nodes=%u", (unsigned long long)map->version,
               map->shard_count, map->node_count);
     update_nodes(gateway, map);
+    if (gateway->watch != NULL) watch_set_map(gateway->watch, map);
     requests_on_map(gateway->requests, clock_boottime_ms());
 }
 
@@ -398,8 +401,19 @@ static int open_http(struct gateway *gateway, char *text, size_t text_bytes) {
                                    .pages = report_pages,
                                    .page_count = report_page_count,
                                    .arg = &gateway->report};
+    if (options.listen == NULL || strcmp(options.listen, HTTP_NONE) == 0) return SK_OK;
+    int err = watch_open(&gateway->watch, gateway->options.metad);
+    if (err != SK_OK) {
+        (void)snprintf(text, text_bytes, "metad %s: %s", gateway->options.metad, error_text(err));
+        return err;
+    }
     gateway->report.tally = &gateway->tally;
-    return options.listen == NULL ? SK_OK : http_open(&gateway->http, &options, text, text_bytes);
+    gateway->report.history = &gateway->history;
+    gateway->report.watch = gateway->watch;
+    gateway->report.host = gateway->host;
+    gateway->report.address = gateway->return_address;
+    gateway->report.started_ms = gateway->started_ms;
+    return http_open(&gateway->http, &options, text, text_bytes);
 }
 
 int gateway_open(struct gateway **out, const struct gateway_options *options, char *text, size_t text_bytes) {
@@ -527,6 +541,7 @@ int gateway_run(struct gateway *gateway) {
         tick(gateway, now_ms);
         flush(gateway, now_ms);
         tell_stats(gateway, now_ms);
+        history_take(&gateway->history, &gateway->tally, requests_in_flight(gateway->requests), now_ms);
     }
     log_event(LOG_INFO, "gateway_stopped", "requests=%llu", (unsigned long long)requests_seen(gateway->requests));
     return gateway->exit_code;
@@ -535,6 +550,8 @@ int gateway_run(struct gateway *gateway) {
 void gateway_free(struct gateway *gateway) {
     if (gateway == NULL) return;
     http_close(gateway->http);
+    watch_close(gateway->watch);
+    gateway->watch = NULL;
     if (gateway->member != NULL) member_close(gateway->member);
     gateway->member = NULL;
     gateway->ended = true;

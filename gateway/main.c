@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
          .type = CONFIG_TEXT,
          .target = &options.http_listen,
          .fallback = "http://0.0.0.0:7480",
-         .help = "where /healthz, /readyz and /metrics are; none: nowhere"},
+         .help = "where the status page, /healthz, /readyz and /metrics are; none: nowhere"},
         {.name = "advertise",
          .type = CONFIG_TEXT,
          .target = &options.advertise,

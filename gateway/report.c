@@ -1,5 +1,6 @@
 #include "gateway/report.h"
 
+#include "gateway/page.h"
 #include "libcommon/clock.h"
 
 #define LOOP_SILENT_MS 10000u /* a loop that has not come round for so long does not work */
@@ -11,8 +12,7 @@ static void health(void *arg, struct http_answer *answer) {
     http_answer_health(answer, silent ? "the loop has not come round for 10 s" : "");
 }
 
-/* A shard without a leader is no reason: others would wait, too. */
-static const char *waits_for(const struct report *report) {
+const char *report_waits_for(const struct report *report) {
     if (atomic_load(&report->leaving)) return "it is ending";
     if (atomic_load(&report->map_version) == 0) return "metad has not sent a map yet";
     if (atomic_load(&report->shards) == 0) return "the cluster's shards are not created yet";
@@ -20,14 +20,14 @@ static const char *waits_for(const struct report *report) {
     return "";
 }
 
-static void ready(void *arg, struct http_answer *answer) { http_answer_health(answer, waits_for(arg)); }
+static void ready(void *arg, struct http_answer *answer) { http_answer_health(answer, report_waits_for(arg)); }
 
 static void metrics(void *arg, struct http_answer *answer) {
     const struct report *report = arg;
     struct buffer *page = &answer->body;
     answer->type = METRICS_MEDIA_TYPE;
     metrics_process(page, "gateway");
-    metrics_one(page, "skerry_ready", METRICS_GAUGE, waits_for(report)[0] == '\0', "1: /readyz says so.");
+    metrics_one(page, "skerry_ready", METRICS_GAUGE, report_waits_for(report)[0] == '\0', "1: /readyz says so.");
     metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
                 "Version of the map that it goes by.");
     metrics_one(page, "skerry_client_connections", METRICS_GAUGE, atomic_load(&report->connections),
@@ -40,5 +40,7 @@ static void metrics(void *arg, struct http_answer *answer) {
     tally_write(report->tally, page);
 }
 
-const struct http_page report_pages[] = {{"/healthz", health}, {"/readyz", ready}, {"/metrics", metrics}};
+const struct http_page report_pages[] = {{"/healthz", health},     {"/readyz", ready},
+                                         {"/metrics", metrics},    {"/", page_html},
+                                         {"/icon.svg", page_icon}, {"/status.json", page_status}};
 const size_t report_page_count = sizeof report_pages / sizeof *report_pages;

@@ -1,12 +1,18 @@
-/* What a gateway tells over HTTP: is it alive, would it serve, and its metrics. Pages are made on the HTTP door's thread from
- * what the loop publishes. */
+/* What a gateway tells over HTTP: is it alive, would it serve, its metrics, and its page for people
+ * (gateway/page.h). Pages are made on the HTTP door's thread from what the loop publishes. */
 #pragma once
 
-#include "gateway/tally.h"
+#include "gateway/history.h"
+#include "gateway/watch.h"
 #include "libcommon/http.h"
 
 struct report {
-    const struct tally *tally; /* before http_open */
+    /* before http_open; borrowed */
+    const struct tally *tally;
+    const struct history *history;
+    struct watch *watch;
+    const char *host, *address; /* of this gateway, as metad knows it */
+    uint64_t started_ms;        /* CLOCK_BOOTTIME */
 
     /* by the loop, at any time */
     atomic_ullong ticked_ms; /* CLOCK_BOOTTIME, when the loop came round last; 0: it has not begun */
@@ -14,6 +20,9 @@ struct report {
     atomic_uint shards, nodes, nodes_connected, connections;
     atomic_bool leaving;
 };
+
+/* Why it would not serve now; "": it would. A shard without a leader is no reason: other gateways would wait, too. */
+const char *report_waits_for(const struct report *report);
 
 /* Handlers for the door; `arg` is a struct report *. */
 extern const struct http_page report_pages[];

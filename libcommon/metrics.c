@@ -1,5 +1,7 @@
 #include "libcommon/metrics.h"
 
+#include "libcommon/tls_guard.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -160,6 +162,14 @@ static uint64_t count_open_files(void) {
     return count < 3 ? 0 : count - 3; /* ".", ".." and the directory itself */
 }
 
+static void write_handshakes(struct buffer *page, const char *side, struct tls_guard_counts counts) {
+    static const char name[] = "skerry_tls_handshakes_total";
+    metrics_uint(page, name, counts.done, "side=\"%s\",outcome=\"done\"", side);
+    metrics_uint(page, name, counts.refused, "side=\"%s\",outcome=\"refused\"", side);
+    metrics_uint(page, name, counts.timed_out, "side=\"%s\",outcome=\"timed_out\"", side);
+    metrics_uint(page, name, counts.broken, "side=\"%s\",outcome=\"broken\"", side);
+}
+
 void metrics_process(struct buffer *page, const char *daemon) {
     enum { THREADS = 20, STARTED = 22, VIRTUAL_BYTES = 23, RESIDENT_PAGES = 24 };
     struct rusage usage = {0};
@@ -186,4 +196,8 @@ void metrics_process(struct buffer *page, const char *daemon) {
     metrics_one(page, "process_threads", METRICS_GAUGE, read_stat(THREADS), "Threads.");
     metrics_one(page, "process_major_page_faults_total", METRICS_COUNTER, (uint64_t)usage.ru_majflt,
                 "Pages that had to come from disk.");
+    metrics_family(page, "skerry_tls_handshakes_total", METRICS_COUNTER,
+                   "TLS handshakes by who connected and what came of them; refused: on either side.");
+    write_handshakes(page, "accepted", tls_guard_accepted());
+    write_handshakes(page, "dialled", tls_guard_dialled());
 }

@@ -10,6 +10,7 @@
 
 #include "bench_request.h"
 #include "client.h"
+#include "door.h"
 #include "histogram.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
@@ -256,7 +257,9 @@ static int connect_all(struct bench *bench) {
         if (rc == 0) rc = nng_socket_set_size(*socket, NNG_OPT_RECVMAXSZ, MESSAGE_BYTES_MAX + 65536);
         if (rc == 0) rc = nng_socket_set_ms(*socket, NNG_OPT_RECONNMINT, 20);
         if (rc == 0) rc = nng_socket_set_ms(*socket, NNG_OPT_RECONNMAXT, 200);
-        if (rc == 0) rc = nng_dial(*socket, bench->options->gateway, NULL, 0);
+        nng_dialer dialer;
+        if (rc == 0) rc = door_dialer(&dialer, *socket, bench->options->gateway);
+        if (rc == 0) rc = nng_dialer_start(dialer, 0);
         if (rc == 0) continue;
         fprintf(stderr, "skerry: connection %" PRIu64 " to %s: %s\n", i + 1, bench->options->gateway,
                 nng_strerror(rc));
@@ -303,7 +306,8 @@ static int set_up(struct bench *bench) {
                                         .batch_max = batch_max,
                                         .ids = options->ids,
                                         .follower_reads = options->follower_reads,
-                                        .timeout_ms = options->timeout_ms};
+                                        .timeout_ms = options->timeout_ms,
+                                        .token = door_token()};
     int err = bench_maker_new(&bench->maker, &maker);
     if (err == SK_TOOLARGE) fprintf(stderr, "skerry: a batch of such values is larger than a message may be\n");
     if (err != SK_OK) return err;

@@ -28,7 +28,11 @@ static size_t make_command(struct buffer *out, const char *method, const uint8_t
 
 static void make_options(struct buffer *out, const struct bench_maker_options *options, bool id) {
     static const uint8_t zeros[CLIENT_ID_BYTES];
-    mp_write_map(out, 1u + options->follower_reads + id);
+    mp_write_map(out, 1u + options->follower_reads + id + (options->token.size > 0));
+    if (options->token.size > 0) {
+        mp_write_text(out, "token");
+        mp_write_bin(out, options->token);
+    }
     mp_write_text(out, "timeout_ms");
     mp_write_uint(out, options->timeout_ms);
     if (options->follower_reads) {

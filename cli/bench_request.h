@@ -11,6 +11,7 @@ struct bench_maker_options {
     uint64_t value_bytes, batch_max;
     bool ids, follower_reads; /* the options id and read */
     uint32_t timeout_ms;
+    struct slice token; /* the option token; empty: none */
 };
 
 /* SK_OK, SK_TOOLARGE (a request would be over the limit of a message), SK_ENOMEM. */

@@ -1,5 +1,6 @@
 #include "client.h"
 
+#include "door.h"
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
@@ -97,7 +98,7 @@ int client_open(struct client **client, const char *address, uint32_t timeout_ms
     int rc = nng_req0_open(&opened->socket);
     if (rc == 0) rc = set_options(opened->socket);
     if (rc == 0) rc = nng_aio_alloc(&opened->aio, NULL, NULL);
-    if (rc == 0) rc = nng_dialer_create(&dialer, opened->socket, address);
+    if (rc == 0) rc = door_dialer(&dialer, opened->socket, address);
     if (rc == 0) rc = dial_within(opened->socket, dialer, timeout_ms);
     if (rc == 0) {
         *client = opened;
@@ -123,7 +124,12 @@ void client_make_id(uint8_t id[CLIENT_ID_BYTES]) {
 }
 
 static void encode_options(struct buffer *out, const struct client_call *call) {
-    mp_write_map(out, 1u + (call->id.size > 0) + call->atomic + call->read_follower);
+    struct slice token = door_token();
+    mp_write_map(out, 1u + (call->id.size > 0) + call->atomic + call->read_follower + (token.size > 0));
+    if (token.size > 0) {
+        mp_write_text(out, "token");
+        mp_write_bin(out, token);
+    }
     mp_write_text(out, "timeout_ms");
     mp_write_uint(out, call->timeout_ms);
     if (call->id.size > 0) {

@@ -3,8 +3,10 @@
 #include "admin_node.h"
 #include "admin_server.h"
 #include "bench.h"
+#include "door.h"
 #include "health.h"
 #include "help.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "options.h"
@@ -23,46 +25,112 @@
 struct globals {
     const char *gateway, *metad, *id, *nil_word;
     uint64_t timeout_ms, read;
+    struct door_settings door;
+    struct cluster_net_settings net;
     bool json, raw, no_raw, no_id, stdin_last, help, version;
+    bool protected; /* what is in the two settings is in use */
 };
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
 /* The options that any subcommand takes too. */
-#define COMMON_OPTIONS(globals)                                                                                   \
-    {"--gateway",                                                                                                 \
-     OPTION_TEXT,                                                                                                 \
-     &(globals)->gateway,                                                                                         \
-     0,                                                                                                           \
-     0,                                                                                                           \
-     NULL,                                                                                                        \
-     "URL",                                                                                                       \
-     "the gateway (" GATEWAY_DEFAULT "; $SKERRY_GATEWAY)"},                                                       \
-        {"--metad",                                                                                               \
-         OPTION_TEXT,                                                                                             \
-         &(globals)->metad,                                                                                       \
-         0,                                                                                                       \
-         0,                                                                                                       \
-         NULL,                                                                                                    \
-         "URL[,URL]",                                                                                             \
-         "metad, for status and admin (" METAD_DEFAULT "; $SKERRY_METAD)"},                                       \
-        {"--timeout", OPTION_DURATION_MS,          &(globals)->timeout_ms, 1, TIMEOUT_MS_MAX, NULL,               \
-         "TIME",      "deadline of a request (5s)"},                                                              \
-        {"--json",                                                                                                \
-         OPTION_SWITCH,                                                                                           \
-         &(globals)->json,                                                                                        \
-         0,                                                                                                       \
-         0,                                                                                                       \
-         NULL,                                                                                                    \
-         NULL,                                                                                                    \
-         "answers as JSON; bytes that are no UTF-8 as {\"$bin\": base64}"},                                       \
-        {"--help", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, "this text"}, {                             \
-        "-h", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, NULL                                             \
+#define COMMON_OPTIONS(globals)                                                                                     \
+    {"--gateway",                                                                                                   \
+     OPTION_TEXT,                                                                                                   \
+     &(globals)->gateway,                                                                                           \
+     0,                                                                                                             \
+     0,                                                                                                             \
+     NULL,                                                                                                          \
+     "URL",                                                                                                         \
+     "the gateway (" GATEWAY_DEFAULT "; $SKERRY_GATEWAY)"},                                                         \
+        {"--metad",                                                                                                 \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->metad,                                                                                         \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "URL[,URL]",                                                                                               \
+         "metad, for status and admin (" METAD_DEFAULT "; $SKERRY_METAD)"},                                         \
+        {"--timeout", OPTION_DURATION_MS,          &(globals)->timeout_ms, 1, TIMEOUT_MS_MAX, NULL,                 \
+         "TIME",      "deadline of a request (5s)"},                                                                \
+        {"--json",                                                                                                  \
+         OPTION_SWITCH,                                                                                             \
+         &(globals)->json,                                                                                          \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         NULL,                                                                                                      \
+         "answers as JSON; bytes that are no UTF-8 as {\"$bin\": base64}"},                                         \
+        {"--token-file",                                                                                            \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->door.token_file,                                                                               \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "with the token to show the gateway ($SKERRY_TOKEN_FILE)"},                                                \
+        {"--client-tls-ca",                                                                                         \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->door.files.ca,                                                                                 \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "the CA of a gateway at tls+tcp://… ($SKERRY_CLIENT_TLS_CA)"},                                             \
+        {"--client-tls-cert",                                                                                       \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->door.files.cert,                                                                               \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "certificate for it, if it wants one ($SKERRY_CLIENT_TLS_CERT)"},                                          \
+        {"--client-tls-key",                                                                                        \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->door.files.key,                                                                                \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "and its key ($SKERRY_CLIENT_TLS_KEY)"},                                                                   \
+        {"--tls-ca",                                                                                                \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->net.files.ca,                                                                                  \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "the CA of the cluster's daemons, for metad ($SKERRY_TLS_CA)"},                                            \
+        {"--tls-cert",                                                                                              \
+         OPTION_TEXT,                                                                                               \
+         &(globals)->net.files.cert,                                                                                \
+         0,                                                                                                         \
+         0,                                                                                                         \
+         NULL,                                                                                                      \
+         "FILE",                                                                                                    \
+         "certificate that it signed ($SKERRY_TLS_CERT)"},                                                          \
+        {"--tls-key", OPTION_TEXT, &(globals)->net.files.key, 0, 0, NULL, "FILE", "and its key ($SKERRY_TLS_KEY)"}, \
+        {"--help", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, "this text"}, {                               \
+        "-h", OPTION_SWITCH, &(globals)->help, 0, 0, NULL, NULL, NULL                                               \
     }
 
 static int usage(const char *text) {
     fprintf(stderr, "skerry: %s (skerry --help)\n", text);
     return EXIT_USAGE;
+}
+
+/* Reads what protects connections, once, before the first. -1 to go on, else the exit code. */
+static int protect(struct globals *globals) {
+    char text[512] = "";
+    if (globals->protected) return -1;
+    globals->protected = true;
+    int err = cluster_net_use(&globals->net, text, sizeof text);
+    if (err == SK_OK) err = door_use(&globals->door, text, sizeof text);
+    if (err == SK_OK && tls_is_url(globals->gateway) && globals->door.files.ca == NULL) {
+        snprintf(text, sizeof text, "a gateway at tls+tcp:// needs --client-tls-ca");
+        err = SK_ECONFIG;
+    }
+    return err == SK_OK ? -1 : usage(text);
 }
 
 /* ---- subcommands: each gets the words after its name ---- */
@@ -81,7 +149,7 @@ static int parse(const struct option *options, size_t count, struct globals *glo
         snprintf(text, sizeof text, "'%s' is not expected here", argv[*at]);
         return usage(text);
     }
-    return -1;
+    return protect(globals);
 }
 
 static int run_status(struct globals *globals, int argc, char **argv, int at) {
@@ -326,7 +394,9 @@ static int run_words(struct session *session, const struct globals *globals, cha
 
 enum data_mode { MODE_WORDS, MODE_LINES, MODE_PROMPT, MODE_BATCH, MODE_BATCH_ATOMIC };
 
-static int run_data(const struct globals *globals, enum data_mode mode, int argc, char **argv, int at) {
+static int run_data(struct globals *globals, enum data_mode mode, int argc, char **argv, int at) {
+    int code = protect(globals);
+    if (code >= 0) return code;
     struct session_options options = {
         .gateway = globals->gateway,
         .timeout_ms = (uint32_t)globals->timeout_ms,
@@ -339,7 +409,7 @@ static int run_data(const struct globals *globals, enum data_mode mode, int argc
     struct session *session;
     int err = session_open(&session, &options);
     if (err != SK_OK) return err == SK_ECONFIG ? EXIT_USAGE : EXIT_UNREACHABLE;
-    int code = EXIT_OK;
+    code = EXIT_OK;
     switch (mode) {
     case MODE_WORDS:
         code = run_words(session, globals, argv + at, (size_t)(argc - at));
@@ -414,6 +484,13 @@ int main(int argc, char **argv) {
     struct globals globals = {
         .gateway = from_environment("SKERRY_GATEWAY", GATEWAY_DEFAULT),
         .metad = from_environment("SKERRY_METAD", METAD_DEFAULT),
+        .door = {.token_file = from_environment("SKERRY_TOKEN_FILE", NULL),
+                 .files = {.ca = from_environment("SKERRY_CLIENT_TLS_CA", NULL),
+                           .cert = from_environment("SKERRY_CLIENT_TLS_CERT", NULL),
+                           .key = from_environment("SKERRY_CLIENT_TLS_KEY", NULL)}},
+        .net = {.files = {.ca = from_environment("SKERRY_TLS_CA", NULL),
+                          .cert = from_environment("SKERRY_TLS_CERT", NULL),
+                          .key = from_environment("SKERRY_TLS_KEY", NULL)}},
         .nil_word = "(nil)",
         .timeout_ms = TIMEOUT_MS_DEFAULT,
     };
@@ -442,6 +519,9 @@ int main(int argc, char **argv) {
         print_help(options, COUNT(options));
         return EXIT_OK;
     }
-    if (at < argc) return run_named(&globals, argc, argv, at);
-    return run_data(&globals, isatty(STDIN_FILENO) ? MODE_PROMPT : MODE_LINES, argc, argv, at);
+    enum data_mode mode = isatty(STDIN_FILENO) ? MODE_PROMPT : MODE_LINES;
+    int code = at < argc ? run_named(&globals, argc, argv, at) : run_data(&globals, mode, argc, argv, at);
+    door_end();
+    cluster_net_end();
+    return code;
 }

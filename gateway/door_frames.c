@@ -1,6 +1,7 @@
 #include "gateway/door_frames.h"
 
 #include "gateway/post.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 
@@ -74,12 +75,12 @@ static void receive_cb(void *arg) {
     post_to(receive->door->mailbox, &receive->post);
 }
 
-/* The address with the port that the system chose: "tcp://host:0" listens somewhere. */
+/* The address with the port that the system chose: "tcp://host:0" listens somewhere. Others know it without "tls+". */
 static int resolve_address(struct door_frames *door, nng_listener listener) {
     char *url;
     int rv = nng_listener_get_string(listener, NNG_OPT_URL, &url);
     if (rv != 0) return rv;
-    (void)snprintf(door->address, sizeof door->address, "%s", url);
+    (void)snprintf(door->address, sizeof door->address, "%s", tls_is_url(url) ? strchr(url, '+') + 1 : url);
     nng_strfree(url);
     return 0;
 }
@@ -104,7 +105,7 @@ int door_frames_open(struct door_frames **out, struct mailbox *mailbox, const ch
         receive->post.handle = on_receive;
         rv = nng_aio_alloc(&receive->aio, receive_cb, receive);
     }
-    if (rv == 0) rv = nng_listen(door->socket, address, &listener, 0);
+    if (rv == 0) rv = cluster_net_listen(door->socket, address, &listener);
     if (rv == 0) rv = resolve_address(door, listener);
     if (rv != 0) {
         (void)snprintf(text, text_bytes, "cannot listen at %s: %s", address, nng_strerror(rv));

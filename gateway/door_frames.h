@@ -15,7 +15,7 @@ struct door_frames_handler {
     void (*lost_cb)(void *arg, int pipe);
 };
 
-/* Listens at `address`, an nng URL. SK_ENOMEM; SK_ECONFIG, with the reason in `text` of `text_bytes`. */
+/* Listens at `address` (cluster_net.h). SK_ENOMEM; SK_ECONFIG, with the reason in `text` of `text_bytes`. */
 int door_frames_open(struct door_frames **door, struct mailbox *mailbox, const char *address,
                      const struct door_frames_handler *handler, char *text, size_t text_bytes);
 

@@ -4,6 +4,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
+#include "libcommon/tls.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -236,7 +237,10 @@ static int open_requests(struct door *door) {
 static int listen_at(struct door *door) {
     nng_listener listener;
     char *url;
-    int rv = nng_listen(door->socket, door->options.address, &listener, 0);
+    const char *address = door->options.address;
+    int rv = tls_is_url(address) ? tls_listener(&listener, door->socket, address, door->options.tls)
+                                 : nng_listener_create(&listener, door->socket, address);
+    if (rv == 0) rv = nng_listener_start(listener, 0);
     if (rv == 0) rv = nng_listener_get_string(listener, NNG_OPT_URL, &url);
     if (rv != 0) return rv;
     (void)snprintf(door->address, sizeof door->address, "%s", url);

@@ -13,11 +13,13 @@
 #define DOOR_SEND_MS_MAX 500
 
 struct door;
+struct tls;
 struct door_request; /* one message of a client, from its arrival to its reply */
 
 struct door_options {
     struct mailbox *mailbox;          /* borrowed: of the loop */
     const char *address;              /* nng URL */
+    const struct tls *tls;            /* borrowed: for an address of TLS */
     uint32_t requests_max;            /* in flight of all, their replies included */
     uint32_t connection_requests_max; /* in flight of one connection */
     uint64_t connection_bytes_max;

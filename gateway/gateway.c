@@ -15,6 +15,7 @@
 #include "libcommon/log.h"
 #include "libcommon/member.h"
 #include "libcommon/mp.h"
+#include "libcommon/tls_guard.h"
 
 #include <stdatomic.h>
 #include <stdio.h>
@@ -289,7 +290,7 @@ static void registered_cb(void *arg, const struct member_identity *identity) {
 
 static void stats_cb(void *arg, struct buffer *stats) {
     struct gateway *gateway = arg;
-    mp_write_map(stats, 5);
+    mp_write_map(stats, 7);
     mp_write_text(stats, "requests");
     mp_write_uint(stats, atomic_load(&gateway->requests_seen));
     mp_write_text(stats, "commands");
@@ -300,6 +301,10 @@ static void stats_cb(void *arg, struct buffer *stats) {
     mp_write_uint(stats, door_connections(gateway->door));
     mp_write_text(stats, "map_version");
     mp_write_uint(stats, atomic_load(&gateway->report.map_version));
+    mp_write_text(stats, "unauthorized");
+    mp_write_uint(stats, metrics_get(&gateway->tally.refused[SK_NOAUTH]));
+    mp_write_text(stats, "tls_refused");
+    mp_write_uint(stats, tls_guard_refused());
 }
 
 static void refused_cb(void *arg, int err, const char *text) {
@@ -339,6 +344,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .router = &gateway->router,
         .tally = &gateway->tally,
         .timeout_ms = (uint32_t)options->timeout_ms,
+        .tokens = options->tokens,
         .arg = gateway,
         .node_cb = node_cb,
         .refresh_cb = refresh_cb,
@@ -357,6 +363,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
     struct door_options for_door = {
         .mailbox = gateway->mailbox,
         .address = options->listen,
+        .tls = options->client_tls,
         .requests_max = (uint32_t)options->requests_max,
         .connection_requests_max = (uint32_t)options->connection_requests_max,
         .connection_bytes_max = options->connection_bytes_max,

@@ -7,11 +7,15 @@
 #include <stdint.h>
 
 struct gateway;
+struct tls;
+struct tokens;
 
 struct gateway_options {
-    const char *listen;        /* nng URL for clients */
-    const char *frames_listen; /* nng URL for the answers of shardds */
-    const char *http_listen;   /* see libcommon/http.h; NULL: none */
+    const char *listen;           /* nng URL for clients */
+    const struct tls *client_tls; /* if that is of TLS; borrowed until free */
+    const struct tokens *tokens;  /* clients show one of them; NULL: they need not. Borrowed until free */
+    const char *frames_listen;    /* for the answers of shardds (cluster_net.h) */
+    const char *http_listen;      /* see libcommon/http.h; NULL: none */
     const char *metad, *metad_publish;
     const char *
         advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */

@@ -1,11 +1,13 @@
 /* The gateway's process: configuration, signals, one exit. */
 #include "gateway/gateway.h"
-#include "libcommon/config.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
+#include "libcommon/exposure.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/metad_names.h"
+#include "libcommon/secret.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -23,6 +25,61 @@ static void *signal_thread(void *arg) {
     }
     gateway_stop(gateway);
     return NULL;
+}
+
+/* What protects the gateway's doors, as it was set up. */
+struct protection {
+    struct cluster_net_settings net;
+    struct tls_files client_files;
+    const char *token_file;
+    struct tls *client_tls; /* owned; of an address of TLS it has a certificate */
+    struct tokens *tokens;  /* owned; NULL: clients need none */
+};
+
+static int refuse(char *text, size_t text_bytes, const char *why, const char *address) {
+    (void)snprintf(text, text_bytes, "--listen: '%s' %s", address, why);
+    return SK_ECONFIG;
+}
+
+/* Whether clients may connect to the door as it is. */
+static int check_door(const struct protection *protection, const char *listen, char *text, size_t text_bytes) {
+    bool certified = protection->client_files.cert[0] != 0;
+    if (tls_is_url(listen) && !certified) {
+        return refuse(text, text_bytes, "needs --client-tls-cert and --client-tls-key", listen);
+    }
+    if (!tls_is_url(listen) && (certified || protection->client_files.ca[0] != 0)) {
+        return refuse(text, text_bytes, "is not of TLS, and --client-tls-… says so: give tls+tcp://host:port",
+                      listen);
+    }
+    bool safe = tls_is_url(listen) && protection->tokens != NULL;
+    if (safe || protection->net.insecure || exposure_is_local(listen)) return SK_OK;
+    return refuse(text, text_bytes,
+                  "can be reached by other hosts: give tls+tcp://… with --client-tls-cert, --client-tls-key and "
+                  "--token-file, listen on 127.0.0.1, or allow it with --insecure",
+                  listen);
+}
+
+/* Reads the files, and checks that they protect what they must. SK_OK, or `text` says what is wrong. */
+static int protect(struct protection *protection, const struct gateway_options *options, char *text,
+                   size_t text_bytes) {
+    int err = cluster_net_use(&protection->net, text, text_bytes);
+    if (err == SK_OK) {
+        err = tls_read(&protection->client_tls, &protection->client_files, "--client-tls", text, text_bytes);
+    }
+    if (err == SK_OK && protection->token_file[0] != 0) {
+        err = tokens_read(&protection->tokens, "--token-file", protection->token_file, text, text_bytes);
+    }
+    if (err == SK_OK) err = check_door(protection, options->listen, text, text_bytes);
+    if (err == SK_OK) {
+        err = cluster_net_check(&protection->net, "--frames-listen", options->frames_listen, text, text_bytes);
+    }
+    return err;
+}
+
+static void unprotect(struct protection *protection) {
+    tls_free(protection->client_tls);
+    tokens_free(protection->tokens);
+    cluster_net_end();
 }
 
 static int run(const struct gateway_options *options, sigset_t *signals) {
@@ -51,6 +108,7 @@ static int run(const struct gateway_options *options, sigset_t *signals) {
 
 int main(int argc, char **argv) {
     struct gateway_options options = {0};
+    struct protection protection = {0};
     uint64_t log_level;
     const struct config_option table[] = {
         {.name = "listen",
@@ -111,6 +169,27 @@ int main(int argc, char **argv) {
          .least = 1,
          .most = TIMEOUT_MS_MAX,
          .help = "deadline of requests that do not say one"},
+        {.name = "client-tls-cert",
+         .type = CONFIG_TEXT,
+         .target = &protection.client_files.cert,
+         .fallback = "",
+         .help = "file (PEM) with the certificate shown to clients; with --listen tls+tcp://…"},
+        {.name = "client-tls-key",
+         .type = CONFIG_TEXT,
+         .target = &protection.client_files.key,
+         .fallback = "",
+         .help = "file with its key"},
+        {.name = "client-tls-ca",
+         .type = CONFIG_TEXT,
+         .target = &protection.client_files.ca,
+         .fallback = "",
+         .help = "file with a CA: clients must show a certificate that it signed"},
+        {.name = "token-file",
+         .type = CONFIG_TEXT,
+         .target = &protection.token_file,
+         .fallback = "",
+         .help = "file with tokens of 16 bytes or more, one a line: each request must show one"},
+        CLUSTER_NET_OPTIONS(&protection.net),
         {.name = "log-level",
          .type = CONFIG_CHOICE,
          .target = &log_level,
@@ -139,14 +218,20 @@ int main(int argc, char **argv) {
     struct buffer publish;
     buffer_init(&publish);
     int code = EXIT_CONFIG;
-    if (metad_names_publish(options.metad, &publish) == SK_OK) {
+    char text[REASON_BYTES];
+    if (protect(&protection, &options, text, sizeof text) != SK_OK) {
+        (void)fprintf(stderr, "gateway: %s\n", text);
+    } else if (metad_names_publish(options.metad, &publish) == SK_OK) {
         options.metad_publish = (const char *)publish.data;
+        options.client_tls = protection.client_tls;
+        options.tokens = protection.tokens;
         code = run(&options, &signals);
     } else {
         (void)fprintf(stderr, "gateway: --metad: '%s' is not a list of addresses tcp://host:port\n",
                       options.metad);
     }
     buffer_deinit(&publish);
+    unprotect(&protection);
     config_free(config);
     return code;
 }

@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
+#include "libcommon/secret.h"
 #include "libcommon/wire.h"
 
 #include <stdarg.h>
@@ -113,6 +114,30 @@ static int parse_atomic(struct parser *parser, struct mp_reader *reader) {
     return SK_OK;
 }
 
+/* What it is was judged by check_token; without tokens at the gateway clients may show theirs all the same. */
+static int parse_token(struct parser *parser, struct mp_reader *reader) {
+    struct slice token;
+    if (mp_read_bytes(reader, &token) == SK_OK) return SK_OK;
+    return refuse(parser, SK_BADREQUEST, "option token is not a bin or str");
+}
+
+/* Looks for the token and for nothing else; if there are several, the first counts. */
+static int check_token(struct parser *parser, const struct tokens *tokens, struct slice options) {
+    struct mp_reader reader = mp_reader_of(options);
+    uint32_t count = 0;
+    if (options.size > 0 && mp_read_map(&reader, &count) != SK_OK) count = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice name, token;
+        if (mp_read_bytes(&reader, &name) != SK_OK) break;
+        if (is_text(name, "token")) {
+            bool good = mp_read_bytes(&reader, &token) == SK_OK && tokens_match(tokens, token);
+            return good ? SK_OK : refuse(parser, SK_NOAUTH, "the token is wrong");
+        }
+        if (mp_skip(&reader, NULL) != SK_OK) break;
+    }
+    return refuse(parser, SK_NOAUTH, "a token is missing");
+}
+
 static int parse_options(struct parser *parser, struct mp_reader *reader) {
     uint32_t count;
     if (mp_read_map(reader, &count) != SK_OK) {
@@ -132,6 +157,8 @@ static int parse_options(struct parser *parser, struct mp_reader *reader) {
             err = parse_read(parser, reader);
         } else if (is_text(name, "atomic")) {
             err = parse_atomic(parser, reader);
+        } else if (is_text(name, "token")) {
+            err = parse_token(parser, reader);
         } else {
             char room[NAME_SHOWN_BYTES + 1];
             return refuse(parser, SK_BADREQUEST, say(parser, "unknown option '%s'", shown(name, room)));
@@ -569,8 +596,8 @@ static void let_followers_read(struct message *message) {
     }
 }
 
-int message_parse(struct message *message, struct slice bytes, uint32_t shard_count, struct arena *arena,
-                  struct message_scratch *scratch) {
+int message_parse(struct message *message, struct slice bytes, uint32_t shard_count, const struct tokens *tokens,
+                  struct arena *arena, struct message_scratch *scratch) {
     *message = (struct message){0};
     struct parser parser = {
         .message = message,
@@ -579,8 +606,9 @@ int message_parse(struct message *message, struct slice bytes, uint32_t shard_co
         .shard_count = shard_count,
         .atomic_slot = SLOT_COUNT,
     };
-    struct envelope envelope;
+    struct envelope envelope = {0};
     int err = open_envelope(&parser, bytes, &envelope);
+    if (err == SK_OK && tokens != NULL) err = check_token(&parser, tokens, envelope.options);
     if (err != SK_OK) return err;
     message->batch = is_batch(envelope.name);
     if (envelope.count == 5) {

@@ -3,7 +3,7 @@
  * not trusted.
  *
  *   request = [0, msgid, method, params] or [0, msgid, method, params, options]
- *   options = {id: bin or str, timeout_ms: int, read: "leader" or "follower", atomic: bool}
+ *   options = {id: bin or str, timeout_ms: int, read: "leader" or "follower", atomic: bool, token: bin or str}
  *
  * A command over keys of one shard is one part whose body is the client's own bytes (method and params stand next
  * to each other there as they do in a frame). A split command over several shards gets a rebuilt body for each. */
@@ -20,6 +20,7 @@
 
 struct node_client;
 struct request;
+struct tokens;
 
 enum part_state {
     PART_NEW,     /* not routed yet */
@@ -85,8 +86,9 @@ struct message_scratch;
 int message_scratch_new(struct message_scratch **scratch); /* SK_ENOMEM */
 void message_scratch_free(struct message_scratch *scratch);
 
-/* `shard_count` is the map's, a power of two. SK_OK; or what the whole message is answered: SK_BADREQUEST,
- * SK_TOOLARGE, SK_CROSSSLOT (only atomic), SK_OVERLOADED (out of memory), with `error` set. A command of a batch
- * that cannot be run has its own error in its sub instead. */
-int message_parse(struct message *message, struct slice bytes, uint32_t shard_count, struct arena *arena,
-                  struct message_scratch *scratch);
+/* `shard_count` is the map's, a power of two. `tokens`: one of them must be shown; NULL: none need be. SK_OK; or what the
+ * whole message is answered: SK_NOAUTH (the token is missing or wrong, and nothing but the message's frame was looked
+ * at), SK_BADREQUEST, SK_TOOLARGE, SK_CROSSSLOT (only atomic), SK_OVERLOADED (out of memory), with `error` set. A command
+ * of a batch that cannot be run has its own error in its sub instead. */
+int message_parse(struct message *message, struct slice bytes, uint32_t shard_count, const struct tokens *tokens,
+                  struct arena *arena, struct message_scratch *scratch);

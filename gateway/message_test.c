@@ -7,10 +7,12 @@
 #include "gateway/message.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
+#include "libcommon/secret.h"
 #include "libcommon/wire.h"
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define SHARDS 64u
 
@@ -18,6 +20,7 @@ struct fixture {
     struct arena_pool pool;
     struct arena arena;
     struct message_scratch *scratch;
+    const struct tokens *tokens; /* borrowed; NULL: none are wanted */
     struct buffer bytes;
     struct message message;
 };
@@ -43,7 +46,7 @@ static int tear_down(void **state) {
 
 static int parse_bytes(struct fixture *fixture, struct slice bytes) {
     arena_clear(&fixture->arena);
-    return message_parse(&fixture->message, bytes, SHARDS, &fixture->arena, fixture->scratch);
+    return message_parse(&fixture->message, bytes, SHARDS, fixture->tokens, &fixture->arena, fixture->scratch);
 }
 
 static int parse(struct fixture *fixture) {
@@ -443,6 +446,58 @@ static void nested_10000_deep(void **state) {
     assert_int_equal(fixture->message.msgid, 7);
 }
 
+/* A GET with the options of a map that `shown` begins with; `nonsense` also gives options that are not valid. */
+static int parse_with_token(struct fixture *fixture, struct slice shown, bool nonsense) {
+    buffer_clear(&fixture->bytes, SIZE_MAX);
+    mp_write_array(&fixture->bytes, 5);
+    mp_write_uint(&fixture->bytes, 0);
+    mp_write_uint(&fixture->bytes, 7);
+    mp_write_text(&fixture->bytes, "GET");
+    mp_write_array(&fixture->bytes, nonsense ? 0 : 1);
+    if (!nonsense) mp_write_text(&fixture->bytes, "key");
+    mp_write_map(&fixture->bytes, 1u + nonsense);
+    if (nonsense) {
+        mp_write_text(&fixture->bytes, "id");
+        mp_write_nil(&fixture->bytes);
+    }
+    mp_write_text(&fixture->bytes, "token");
+    mp_write_bin(&fixture->bytes, shown);
+    return parse(fixture);
+}
+
+static void read_tokens(struct tokens **tokens, const char *content) {
+    char path[] = "/tmp/tokens-XXXXXX", text[256];
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, content, strlen(content)), strlen(content));
+    assert_int_equal(tokens_read(tokens, "--token-file", path, text, sizeof text), SK_OK);
+    close(fd);
+    unlink(path);
+}
+
+static void a_token_is_shown_where_one_is_wanted(void **state) {
+    struct fixture *fixture = *state;
+    struct tokens *tokens;
+    read_tokens(&tokens, "the first token of them\nand the second one\n");
+    struct slice second = slice_of_text("and the second one");
+
+    assert_int_equal(parse_with_token(fixture, slice_of_text("any"), false), SK_OK); /* none is wanted */
+    fixture->tokens = tokens;
+    assert_int_equal(parse_with_token(fixture, slice_of_text("the first token of them"), false), SK_OK);
+    assert_int_equal(parse_with_token(fixture, second, false), SK_OK);
+    assert_int_equal(parse_with_token(fixture, slice_of_text("and the second on"), false), SK_NOAUTH);
+    assert_int_equal(parse_with_token(fixture, slice_of_text("and the second onE"), false), SK_NOAUTH);
+    assert_int_equal(parse_with_token(fixture, slice_of_text(""), false), SK_NOAUTH);
+    assert_int_equal(fixture->message.msgid, 7);
+
+    /* what else is wrong with a message is told to those alone who show one */
+    assert_int_equal(parse_with_token(fixture, second, true), SK_BADREQUEST);
+    assert_int_equal(parse_with_token(fixture, slice_of_text("wrong"), true), SK_NOAUTH);
+    static const char *const commands[] = {"NOSUCH a"};
+    assert_int_equal(parse_batch(fixture, commands, 1, false), SK_NOAUTH); /* no options at all */
+    tokens_free(tokens);
+}
+
 /* In memory of its own size, so that the sanitizer sees a byte read too far. */
 static int parse_copy(struct fixture *fixture, const uint8_t *bytes, size_t size) {
     uint8_t *copy = malloc(size == 0 ? 1 : size);
@@ -492,6 +547,7 @@ int main(void) {
         TEST(batches_keep_the_errors_of_their_commands),
         TEST(options_are_checked),
         TEST(malformed_messages_are_refused_with_their_msgid),
+        TEST(a_token_is_shown_where_one_is_wanted),
         TEST(nested_10000_deep),
         TEST(every_truncation_is_refused),
         TEST(damaged_messages_never_read_too_far),

@@ -5,6 +5,7 @@
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
+#include "libcommon/log.h"
 #include "libcommon/mp.h"
 
 #include <stdio.h>
@@ -15,7 +16,8 @@
 #define REASON_BYTES        160u
 #define SPARE_REQUESTS      4096u
 #define REPLY_KEPT_BYTES    (1u * 1024 * 1024)
-#define REPLY_BYTES_PER_SUB 256u /* of a reply, kept free for each command's error */
+#define REPLY_BYTES_PER_SUB 256u  /* of a reply, kept free for each command's error */
+#define UNAUTHORIZED_LOGGED 1000u /* one of so many messages without a good token is logged */
 
 /* One message of a client. */
 struct request {
@@ -683,13 +685,19 @@ static void dispatch(struct request *request, uint64_t now_ms) {
     if (--request->subs_left == 0) finish(request);
 }
 
+static void note_unauthorized(struct requests *requests) {
+    uint64_t count = metrics_get(&requests->options.tally->refused[SK_NOAUTH]);
+    if (count % UNAUTHORIZED_LOGGED != 1) return;
+    log_event(LOG_WARNING, "unauthorized", "requests=%llu", (unsigned long long)count);
+}
+
 /* Parses with the map there is and dispatches; without one, whatever needs shards waits. */
 static void start(struct request *request, uint64_t now_ms) {
     struct requests *requests = request->owner;
     struct message *message = &request->message;
     bool mapped = requests->shard_count != 0;
-    int err = message_parse(message, request->bytes, mapped ? requests->shard_count : 1, &request->arena,
-                            requests->scratch);
+    int err = message_parse(message, request->bytes, mapped ? requests->shard_count : 1, requests->options.tokens,
+                            &request->arena, requests->scratch);
     uint64_t held = request->arena.held_bytes;
     bool fits = held <= request->charged_bytes ||
                 requests->options.charge_cb(requests->options.arg, request->client, held - request->charged_bytes);
@@ -699,6 +707,7 @@ static void start(struct request *request, uint64_t now_ms) {
     }
     if (err != SK_OK) {
         reply_error(requests, request->client, message->msgid, err, slice_of_text(message->error));
+        if (err == SK_NOAUTH) note_unauthorized(requests);
         request_free(request);
         return;
     }

@@ -26,6 +26,7 @@ struct requests_options {
     const struct router *router; /* borrowed */
     struct tally *tally;         /* borrowed */
     uint32_t timeout_ms;         /* of messages that do not say one */
+    const struct tokens *tokens; /* borrowed: every message shows one of them; NULL: it need not */
     void *arg;
     /* The connection to a node; NULL: none is known. */
     struct node_client *(*node_cb)(void *arg, uint32_t node);

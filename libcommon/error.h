@@ -29,9 +29,10 @@ enum sk_outcome {
     X(SK_TIMEOUT, 9, "TIMEOUT", SK_UNKNOWN, "no definite answer before the deadline")                             \
     X(SK_DONE, 10, "DONE", SK_HAPPENED, "the write happened; its result is not kept")                             \
     X(SK_FORGOTTEN, 11, "FORGOTTEN", SK_UNKNOWN, "the name of this write is no longer remembered")                \
-    X(SK_INTERNAL, 12, "INTERNAL", SK_UNKNOWN, "the server met a fault; its log says which")
+    X(SK_INTERNAL, 12, "INTERNAL", SK_UNKNOWN, "the server met a fault; its log says which")                      \
+    X(SK_NOAUTH, 13, "NOAUTH", SK_NOT_DONE, "the gateway wants a token, and the request has none that is good")
 
-#define SK_CLIENT_LAST 12
+#define SK_CLIENT_LAST 13
 
 /* Codes between daemons. */
 #define SK_DAEMON_ERRORS(X)                                                                                       \

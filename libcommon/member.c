@@ -3,6 +3,7 @@
 #include "change_sender.h"
 #include "check.h"
 #include "clock.h"
+#include "cluster_net.h"
 #include "error.h"
 #include "log.h"
 #include "mailbox.h"
@@ -155,7 +156,9 @@ static int dial_publishers(nng_socket socket, const char *addresses) {
         if (part.size == 0 || part.size >= sizeof address) return SK_ECONFIG;
         memcpy(address, part.data, part.size);
         address[part.size] = '\0';
-        int rv = nng_dial(socket, address, NULL, NNG_FLAG_NONBLOCK);
+        nng_dialer dialer;
+        int rv = cluster_net_dialer(&dialer, socket, address);
+        if (rv == 0) rv = nng_dialer_start(dialer, NNG_FLAG_NONBLOCK);
         if (rv != 0) return rv == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
     }
     return SK_OK;

@@ -2,6 +2,7 @@
 
 #include "check.h"
 #include "clock.h"
+#include "cluster_net.h"
 #include "error.h"
 #include "limits.h"
 #include "mp.h"
@@ -100,7 +101,8 @@ static int open_target(struct target *target) {
     int rv = target->open ? 0 : open_socket(target);
     if (nng_dialer_id(target->dialer) > 0) nng_dialer_close(target->dialer);
     target->dialer = (nng_dialer)NNG_DIALER_INITIALIZER;
-    if (rv == 0) rv = nng_dial(target->socket, target->address, &target->dialer, NNG_FLAG_NONBLOCK);
+    if (rv == 0) rv = cluster_net_dialer(&target->dialer, target->socket, target->address);
+    if (rv == 0) rv = nng_dialer_start(target->dialer, NNG_FLAG_NONBLOCK);
     return error_from_nng(rv);
 }
 

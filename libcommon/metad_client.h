@@ -8,7 +8,7 @@
 
 struct metad_client;
 
-/* `addresses`: nng URLs separated by commas, e.g. "tcp://metad:7100". SK_ECONFIG (not an address), SK_ENOMEM. */
+/* `addresses` (cluster_net.h): separated by commas, e.g. "tcp://metad:7100". SK_ECONFIG (not an address), SK_ENOMEM. */
 int metad_client_new(struct metad_client **client, const char *addresses);
 void metad_client_free(struct metad_client *client);
 

@@ -1,5 +1,7 @@
 #include "libcommon/metrics.h"
 
+#include "libcommon/tls_guard.h"
+
 #include <dirent.h>
 #include <inttypes.h>
 #include <stdarg.h>
@@ -168,6 +170,14 @@ static int64_t wall_clock_us(void) {
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+static void write_handshakes(struct buffer *page, const char *side, struct tls_guard_counts counts) {
+    static const char name[] = "skerry_tls_handshakes_total";
+    metrics_uint(page, name, counts.done, "side=\"%s\",outcome=\"done\"", side);
+    metrics_uint(page, name, counts.refused, "side=\"%s\",outcome=\"refused\"", side);
+    metrics_uint(page, name, counts.timed_out, "side=\"%s\",outcome=\"timed_out\"", side);
+    metrics_uint(page, name, counts.broken, "side=\"%s\",outcome=\"broken\"", side);
+}
+
 void metrics_process(struct buffer *page, const char *daemon) {
     enum { THREADS = 20, STARTED = 22, VIRTUAL_BYTES = 23, RESIDENT_PAGES = 24 };
     struct rusage usage = {0};
@@ -196,6 +206,10 @@ void metrics_process(struct buffer *page, const char *daemon) {
                 "Pages that had to come from disk.");
     metrics_family(page, "skerry_clock_seconds", METRICS_GAUGE, "The host's clock, since 1970.");
     metrics_seconds(page, "skerry_clock_seconds", wall_clock_us(), "%s", "");
+    metrics_family(page, "skerry_tls_handshakes_total", METRICS_COUNTER,
+                   "TLS handshakes by who connected and what came of them; refused: on either side.");
+    write_handshakes(page, "accepted", tls_guard_accepted());
+    write_handshakes(page, "dialled", tls_guard_dialled());
 }
 
 /* ---- the disk ---- */

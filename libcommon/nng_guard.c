@@ -1,6 +1,7 @@
 #include "nng_guard.h"
 
 #include "check.h"
+#include "tls_guard.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -35,19 +36,22 @@ __attribute__((constructor)) static void find_library(void) {
 
 /* Nothing but the refusal leaves NNG_ECANCELED here. The transports stop an aio with that result only after they have
  * closed it, which ends what it does with NNG_ECLOSED; and the callback of one that has ended already waits for the
- * lock which our caller holds. */
+ * lock which our caller holds. It ends as if the peer had reset the connection: with NNG_ECLOSED a connection that TLS has
+ * closed while it was being made would end the listener or dialer (tls_guard.h). */
 static void end_if_refused(nng_aio *aio) {
     if (!library_is_defective || nng_aio_result(aio) != NNG_ECANCELED) return;
     atomic_fetch_add(&ended, 1);
-    nng_aio_finish(aio, NNG_ECLOSED);
+    nng_aio_finish(aio, NNG_ECONNRESET);
 }
 
 void nng_stream_recv(nng_stream *stream, nng_aio *aio) {
+    tls_guard_on_receive(stream, aio);
     library_recv(stream, aio);
     end_if_refused(aio);
 }
 
 void nng_stream_send(nng_stream *stream, nng_aio *aio) {
+    tls_guard_on_send(stream, aio);
     library_send(stream, aio);
     end_if_refused(aio);
 }

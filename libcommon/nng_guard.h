@@ -9,7 +9,7 @@
  * sends when it is being closed can cause this.
  *
  * nng_stream_recv and nng_stream_send are part of nng's interface and its transports call them through the dynamic linker,
- * which finds ours first. Ours call nng's, and end what was refused with NNG_ECLOSED. Skerry itself must not give them aios
+ * which finds ours first. Ours call nng's, and end what was refused with NNG_ECONNRESET. Skerry itself must not give them aios
  * that it has stopped.
  *
  * The second makes a listener deaf for ever. A peer that has closed its end and then reset the connection before it was

@@ -1,5 +1,6 @@
 #include "pipeline.h"
 
+#include "cluster_net.h"
 #include "error.h"
 
 #include <nng/nng.h>
@@ -123,7 +124,7 @@ int pipeline_open(struct pipeline **made, const struct pipeline_options *options
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_PRE, adding_cb, pipeline);
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_ADD_POST, added_cb, pipeline);
     if (rc == 0) rc = nng_pipe_notify(socket, NNG_PIPE_EV_REM_POST, removed_cb, pipeline);
-    if (rc == 0) rc = nng_dialer_create(&pipeline->dialer, socket, options->address);
+    if (rc == 0) rc = cluster_net_dialer(&pipeline->dialer, socket, options->address);
     if (rc != 0) {
         pipeline_close(pipeline);
         return error_of(rc);

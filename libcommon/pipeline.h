@@ -16,7 +16,7 @@ struct nng_msg;
 struct pipeline;
 
 struct pipeline_options {
-    const char *address; /* nng URL to dial */
+    const char *address; /* of cluster_net.h */
     void *arg;
     /* On an nng thread; must not block. up_cb: it is connected, once. lost_cb: and not any more, once; what was sent may be
      * lost. A connection that ends while it begins may tell of its end only. sent_cb: the next message may be sent, if it

@@ -1,6 +1,6 @@
 /* The daemon: flags, signals, exit code. 0 = stopped by a signal, 1 = a fault, 2 = set up wrongly. */
 #include "libcommon/buffer.h"
-#include "libcommon/config.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
@@ -8,22 +8,21 @@
 #include "libcommon/map.h"
 #include "libcommon/metad_names.h"
 #include "libcommon/plant.h"
+#include "libcommon/secret.h"
 #include "metad/metad.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define EXIT_SETUP       2
-#define GROUP_MAX        5u
-#define SECRET_BYTES_MIN 16
-#define SECRET_BYTES_MAX 4096
+#define EXIT_SETUP 2
+#define GROUP_MAX  5u
 
 struct settings {
     const char *data_dir, *listen, *peers, *secret_file, *http_listen, *advertise, *log_level;
+    struct cluster_net_settings net;
     uint64_t shards, expect_nodes, replicas, node_timeout_ms, node_dead_after_ms, moves_max;
 };
 
@@ -113,6 +112,7 @@ static enum config_result load_settings(struct settings *settings, struct config
          .least = 1,
          .most = SHARD_COUNT_MAX,
          .help = "shards that get a replica on another node at the same time"},
+        CLUSTER_NET_OPTIONS(&settings->net),
         {.name = "log-level",
          .type = CONFIG_TEXT,
          .target = &settings->log_level,
@@ -189,26 +189,6 @@ static int find_addresses(const struct settings *settings, struct addresses *add
     return SK_OK;
 }
 
-/* What is in the file, without the white space at its end. SK_OK, or `text` says what is wrong. */
-static int read_secret(const char *path, struct buffer *secret, char *text, size_t text_bytes) {
-    uint8_t *bytes = buffer_extend(secret, SECRET_BYTES_MAX + 1);
-    FILE *file = bytes == NULL ? NULL : fopen(path, "re");
-    if (file == NULL) {
-        (void)snprintf(text, text_bytes, "--secret-file: %s: %s", path, strerror(errno));
-        return SK_ECONFIG;
-    }
-    size_t size = fread(bytes, 1, SECRET_BYTES_MAX + 1, file);
-    bool failed = ferror(file) != 0;
-    (void)fclose(file);
-    bool fits = size <= SECRET_BYTES_MAX;
-    while (size > 0 && strchr(" \t\r\n", bytes[size - 1]) != NULL && bytes[size - 1] != 0) size--;
-    secret->size = size;
-    if (!failed && fits && size >= SECRET_BYTES_MIN) return SK_OK;
-    (void)snprintf(text, text_bytes, "--secret-file: %s: a secret has %d to %d bytes", path, SECRET_BYTES_MIN,
-                   SECRET_BYTES_MAX);
-    return SK_ECONFIG;
-}
-
 /* The process' signals: nng's threads inherit the block, so a handler runs on this thread only. */
 static void block_signals(sigset_t *stopping) {
     (void)signal(SIGPIPE, SIG_IGN);
@@ -241,6 +221,7 @@ static int serve(const struct metad_options *options) {
     (void)pthread_sigmask(SIG_BLOCK, &stopping, NULL);
     ending_guard(10, err == SK_OK ? EXIT_SUCCESS : EXIT_FAILURE);
     metad_free(running);
+    cluster_net_end();
     log_event(LOG_INFO, "stopped", "error=%s", err == SK_OK ? "none" : error_name(err));
     return err == SK_OK ? EXIT_SUCCESS : EXIT_FAILURE;
 }
@@ -258,8 +239,11 @@ static int run(const struct settings *settings) {
     if (find_addresses(settings, &addresses, text, sizeof text) != SK_OK) return bad_setup(text);
     struct buffer secret;
     buffer_init(&secret);
-    int err =
-        settings->secret_file[0] == 0 ? SK_OK : read_secret(settings->secret_file, &secret, text, sizeof text);
+    int err = cluster_net_use(&settings->net, text, sizeof text);
+    if (err == SK_OK) err = cluster_net_check(&settings->net, "--listen", settings->listen, text, sizeof text);
+    if (err == SK_OK && settings->secret_file[0] != 0) {
+        err = secret_read(&secret, "--secret-file", settings->secret_file, text, sizeof text);
+    }
     if (err == SK_OK && addresses.peer_count > 1 && secret.size == 0) {
         (void)snprintf(text, sizeof text, "--peers: several servers need a --secret-file");
         err = SK_ECONFIG;

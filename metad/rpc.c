@@ -1,6 +1,7 @@
 #include "metad/rpc.h"
 
 #include "libcommon/check.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/mailbox.h"
@@ -112,9 +113,9 @@ static int open_sockets(struct rpc *rpc, char *text, size_t text_bytes) {
         (void)snprintf(text, text_bytes, "sockets: %s", nng_strerror(code));
         return code == NNG_ENOMEM ? SK_ENOMEM : SK_ENET;
     }
-    code = nng_listen(rpc->rep, rpc->options.listen, NULL, 0);
+    code = cluster_net_listen(rpc->rep, rpc->options.listen, NULL);
     if (code != 0) return listen_failed(rpc->options.listen, code, text, text_bytes);
-    code = nng_listen(rpc->pub, rpc->options.publish, NULL, 0);
+    code = cluster_net_listen(rpc->pub, rpc->options.publish, NULL);
     if (code != 0) return listen_failed(rpc->options.publish, code, text, text_bytes);
     return SK_OK;
 }

@@ -20,7 +20,7 @@ struct rpc;
 struct rpc_call;
 
 struct rpc_options {
-    const char *listen; /* nng URLs */
+    const char *listen; /* of cluster_net.h */
     const char *publish;
     void *arg;
     void (*wake_cb)(void *arg); /* nng threads: calls have arrived. Not before rpc_start. */

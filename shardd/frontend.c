@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/metrics.h"
@@ -457,7 +458,7 @@ int frontend_open(struct frontend **made, const struct frontend_options *options
     int rc = nng_pull0_open(&frontend->socket);
     if (rc == 0) rc = nng_aio_alloc(&frontend->receive, received_cb, frontend);
     if (rc == 0) rc = nng_socket_set_size(frontend->socket, NNG_OPT_RECVMAXSZ, FRAME_BYTES_MAX);
-    if (rc == 0) rc = nng_listen(frontend->socket, options->listen, &listener, 0);
+    if (rc == 0) rc = cluster_net_listen(frontend->socket, options->listen, &listener);
     if (rc == 0 && port != NULL && nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, port) != 0) *port = 0;
     if (rc != 0) {
         if (frontend->receive != NULL) nng_aio_free(frontend->receive);

@@ -30,7 +30,7 @@ struct frame *frame_ref(struct frame *frame);
 void frame_unref(struct frame *frame); /* any thread; NULL is allowed */
 
 struct frontend_options {
-    const char *listen; /* nng URL */
+    const char *listen; /* of cluster_net.h */
     /* A frame has come: takes the caller's reference. On an nng thread; must not block. */
     void (*frame_cb)(void *arg, struct frame *frame);
     void *arg;

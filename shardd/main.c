@@ -1,4 +1,4 @@
-#include "libcommon/config.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
@@ -14,6 +14,7 @@ enum { EXIT_BAD_CONFIG = 2 };
 
 struct settings {
     struct shardd_options shardd;
+    struct cluster_net_settings net;
     uint64_t lanes, sync_interval_ms, id_window_ms, durability, log_level;
     bool accept_suspect;
 };
@@ -57,6 +58,7 @@ static enum config_result load(struct config **config, struct settings *settings
          "ids remembered per shard; beyond it OVERLOADED"},
         {"accept-suspect", CONFIG_SWITCH, &settings->accept_suspect, "false", 0, 0, NULL,
          "open a store on which a sync has failed"},
+        CLUSTER_NET_OPTIONS(&settings->net),
         {"log-level", CONFIG_CHOICE, &settings->log_level, "info", 0, 0, "error|warning|info|debug",
          "what is logged"},
     };
@@ -81,8 +83,17 @@ static void block_signals(void) {
 
 static int run(const struct settings *settings) {
     struct shardd *shardd = NULL;
+    const struct shardd_options *options = &settings->shardd;
     char text[1024] = "";
-    int err = shardd_open(&shardd, &settings->shardd, text, sizeof text);
+    int err = cluster_net_use(&settings->net, text, sizeof text);
+    if (err == SK_OK) {
+        err = cluster_net_check(&settings->net, "--frames-listen", options->frames_listen, text, sizeof text);
+    }
+    if (err == SK_OK) {
+        err = cluster_net_check(&settings->net, "--replication-listen", options->replication_listen, text,
+                                sizeof text);
+    }
+    if (err == SK_OK) err = shardd_open(&shardd, options, text, sizeof text);
     if (err != SK_OK) {
         fprintf(stderr, "shardd: %s\n", text[0] != 0 ? text : error_text(err));
         return EXIT_BAD_CONFIG;
@@ -90,6 +101,7 @@ static int run(const struct settings *settings) {
     int code = shardd_run(shardd);
     ending_guard(30, code); /* after the hand-over: time to answer what is in flight and to finish a checkpoint */
     shardd_close(shardd);
+    cluster_net_end();
     return code;
 }
 

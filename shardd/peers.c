@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/metrics.h"
@@ -473,7 +474,7 @@ int peers_open(struct peers **made, const struct peers_options *options, char *t
     if (rc == 0) rc = nng_aio_alloc(&peers->receive, received_cb, peers);
     if (rc == 0) rc = nng_aio_alloc(&peers->tick, tick_cb, peers);
     if (rc == 0) rc = nng_socket_set_size(peers->socket, NNG_OPT_RECVMAXSZ, MESSAGE_MAX);
-    if (rc == 0) rc = nng_listen(peers->socket, options->listen, &listener, 0);
+    if (rc == 0) rc = cluster_net_listen(peers->socket, options->listen, &listener);
     if (rc == 0 && port != NULL && nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, port) != 0) *port = 0;
     if (rc == 0) {
         *made = peers;

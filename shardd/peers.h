@@ -36,7 +36,7 @@ struct peer_frame *peer_frame_ref(struct peer_frame *frame);
 void peer_frame_unref(struct peer_frame *frame); /* any thread; NULL is allowed */
 
 struct peers_options {
-    const char *listen; /* nng URL */
+    const char *listen; /* of cluster_net.h */
     void *arg;
     /* A frame has come: takes the caller's reference. On an nng thread, one call at a time; must not block. */
     void (*frame_cb)(void *arg, struct peer_frame *frame);

@@ -113,15 +113,54 @@ class ReplyError(Exception):
         self.text = text
 
 
-class Client:
-    """One REQ socket. nng's resending is off: a lost connection is an exception, and the caller decides."""
+class Security:
+    """TLS on every socket of a cluster, and a token at the gateway's door, with certificates made for it."""
 
-    def __init__(self, address, timeout_ms=PATIENCE_S * 1000):
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        subprocess.run([ROOT / "tests" / "certificates", self.directory], check=True)
+        self.token_file = self.directory / "token"
+        self.token = "the token of the tests' clients"
+        self.token_file.write_text(self.token + "\n")
+
+    def file(self, name):
+        return str(self.directory / name)
+
+    def flags(self, prefix, name="node", ca="ca"):
+        """A CA and a certificate with its key, of which either may be None."""
+        flags = [f"--{prefix}-ca", self.file(f"{ca}.pem")] if ca else []
+        return flags + ([f"--{prefix}-cert", self.file(f"{name}.pem"), f"--{prefix}-key", self.file(f"{name}.key")] if name else [])
+
+    def door(self):
+        """Of a gateway."""
+        return [*self.flags("client-tls", ca=None), "--token-file", str(self.token_file)]
+
+    def skerry(self):
+        """Of the command line."""
+        return [*self.flags("tls"), *self.flags("client-tls", name=None), "--token-file", str(self.token_file)]
+
+    def tls_config(self, address, ca="ca", name=None):
+        texts = {"ca_string": pathlib.Path(self.file(f"{ca}.pem")).read_text()}
+        if name:
+            texts["own_cert_string"] = pathlib.Path(self.file(f"{name}.pem")).read_text()
+            texts["own_key_string"] = pathlib.Path(self.file(f"{name}.key")).read_text()
+        host = address.split("://")[1].rsplit(":", 1)[0]
+        return pynng.TLSConfig(pynng.TLSConfig.MODE_CLIENT, server_name=host, **texts)
+
+
+class Client:
+    """One REQ socket. nng's resending is off: a lost connection is an exception, and the caller decides. Every request has the
+    options `always`, too."""
+
+    def __init__(self, address, timeout_ms=PATIENCE_S * 1000, tls_config=None, always=None):
         self.address = address
+        self.always = always or {}
         self.socket = pynng.Req0(resend_time=-1, recv_timeout=timeout_ms, send_timeout=timeout_ms)
         self.socket.recv_max_size = 0
         self.socket.reconnect_time_min = 10
         self.socket.reconnect_time_max = 100
+        if tls_config is not None:
+            self.socket.tls_config = tls_config
         self.socket.dial(address, block=False)
         self.numbers = itertools.count(1)
 
@@ -134,6 +173,7 @@ class Client:
         """The reply's [error, result]."""
         number = next(self.numbers)
         request = [0, number, method, list(params)]
+        options = {**self.always, **options}
         if options:
             request.append(options)
         reply = msgpack.unpackb(self.raw(msgpack.packb(request)), strict_map_key=False)
@@ -254,10 +294,11 @@ class Daemon:
 
 class Cluster:
     def __init__(self, directory, nodes=3, shards=16, shardd_flags=(), gateway_flags=(), data_of=None,
-                 lanes=(1,), gateways=1, hosts=None, metad_flags=(), metads=1):
+                 lanes=(1,), gateways=1, hosts=None, metad_flags=(), metads=1, security=None):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
+        self.security = security
         self.ports = iter(free_ports(2 * metads + 3 * (nodes + SPARES) + 3 * gateways))  # all unlike, also where hosts are
         self.metad_addresses = [self.listen_at(name) for name in self.metad_names(metads)]
         self.metad_address = ",".join(self.metad_addresses)
@@ -269,7 +310,7 @@ class Cluster:
             group = ["--peers", self.metad_address, "--secret-file", str(secret)]
         self.metads = [Daemon(self, "metad", name, [
             "--data-dir", str(self.directory / name), *self.advertise(name), "--listen", address, *self.http_at(name), *group,
-            "--shards", str(shards), "--expect-nodes", str(nodes), *metad_flags])
+            "--shards", str(shards), "--expect-nodes", str(nodes), *self.protect(name), *metad_flags])
             for name, address in zip(self.metad_names(metads), self.metad_addresses)]
         self.metad = self.metads[0]
 
@@ -279,12 +320,13 @@ class Cluster:
             return Daemon(self, "shardd", name, [
                 "--data-dir", str(data), *self.advertise(name), *metad,
                 "--lanes", str(lanes[i % len(lanes)]), "--frames-listen", self.listen_at(name),
-                "--replication-listen", self.listen_at(name), *self.http_at(name), *shardd_flags])
+                "--replication-listen", self.listen_at(name), *self.http_at(name), *self.protect(name), *shardd_flags])
         made = [make_node(i) for i in range(nodes + SPARES)]
         self.nodes, self.spares = made[:nodes], made[nodes:]
         self.gateways = [Daemon(self, "gateway", name, [
-            *self.advertise(name), *metad, "--listen", self.listen_at(name),
-            "--frames-listen", self.listen_at(name), *self.http_at(name), *gateway_flags]) for name in self.gateway_names(gateways)]
+            *self.advertise(name), *metad, "--listen", self.door_at(name), "--frames-listen", self.listen_at(name),
+            *self.http_at(name), *self.protect(name), *(security.door() if security else ()), *gateway_flags])
+            for name in self.gateway_names(gateways)]
         self.addresses = [gateway.flag("--listen") for gateway in self.gateways]
         self.address, self.gateway = self.addresses[0], self.gateways[0]
 
@@ -320,6 +362,16 @@ class Cluster:
     def http_at(self, name):
         return ["--http-listen", self.listen_at(name).replace("tcp:", "http:")]
 
+    def door_at(self, name):
+        """Where clients come in."""
+        return ("tls+" if self.security else "") + self.listen_at(name)
+
+    def protect(self, name):
+        """What a daemon needs to listen at its host's address."""
+        if self.security:
+            return self.security.flags("tls")
+        return [] if self.hosts.address(name).startswith("127.") else ["--insecure"]
+
     def advertise(self, name):
         return ["--advertise", self.hosts.address(name)]
 
@@ -338,7 +390,7 @@ class Cluster:
 
     def wait_ready(self):
         """Every shard answers a read through the gateway."""
-        with Client(self.address) as client:
+        with self.client() as client:
             def ready():
                 for daemon in self.daemons():
                     if daemon.process is None or daemon.has_died():
@@ -348,6 +400,8 @@ class Cluster:
             wait_for(ready, "the cluster is ready")
 
     def client(self, **options):
+        if self.security:
+            options = {"tls_config": self.security.tls_config(self.address), "always": {"token": self.security.token}, **options}
         return Client(self.address, **options)
 
     def kill_all(self):
@@ -360,7 +414,8 @@ class Cluster:
                 daemon.reap()
 
     def skerry(self, *words, check=True, timeout=PATIENCE_S, **options):
-        done = subprocess.run([BINARIES["skerry"], "--gateway", self.address, *words], capture_output=True, text=True,
+        shown = self.security.skerry() if self.security else []
+        done = subprocess.run([BINARIES["skerry"], "--gateway", self.address, *shown, *words], capture_output=True, text=True,
                               timeout=timeout, **options)
         assert not check or done.returncode == 0, done
         return done

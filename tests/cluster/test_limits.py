@@ -164,7 +164,7 @@ def run(kind, *flags, env=None):
 def test_bad_set_ups_exit_with_2_and_one_line(kind, tmp_path):
     port = free_ports(1)[0]
     listen = {"metad": "--listen", "shardd": "--frames-listen", "gateway": "--listen"}[kind]
-    data = [] if kind == "gateway" else ["--data-dir", tmp_path / "data"]
+    data = ["--insecure"] if kind == "gateway" else ["--insecure", "--data-dir", tmp_path / "data"]
 
     code, lines = run(kind, *data, "--no-such-flag", "1")
     assert code == 2 and "no-such-flag" in lines[-1]
@@ -183,7 +183,7 @@ def test_bad_set_ups_exit_with_2_and_one_line(kind, tmp_path):
         assert code == 2 and str(port) in lines[-1]
 
     if kind != "gateway":
-        code, lines = run(kind, "--data-dir", "/proc/no/such")
+        code, lines = run(kind, "--insecure", "--data-dir", "/proc/no/such")
         assert code == 2 and "/proc/no/such" in lines[-1]
         code, lines = run(kind)
         assert code == 2 and "data-dir" in lines[-1]
@@ -207,7 +207,8 @@ def test_a_data_directory_of_another_cluster_is_refused(make_cluster):
 
 def test_a_data_directory_in_use_is_refused(make_cluster):
     cluster = make_cluster(nodes=1).start()
-    code, lines = run("shardd", "--data-dir", cluster.data_of(0), "--frames-listen", "tcp://127.0.0.1:0")
+    code, lines = run("shardd", "--data-dir", cluster.data_of(0), "--frames-listen", "tcp://127.0.0.1:0",
+                      "--replication-listen", "tcp://127.0.0.1:0")
     assert code == 2 and "in use" in lines[-1]
     code, lines = run("metad", "--data-dir", cluster.directory / "metad", "--listen", f"tcp://127.0.0.1:{free_ports(1)[0]}")
     assert code == 2 and "in use" in lines[-1]

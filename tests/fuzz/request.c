@@ -43,7 +43,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct message message;
     uint32_t shard_count = size % 2 == 0 ? 64 : 1;
     arena_init(&arena, &pool);
-    int err = message_parse(&message, slice_of(data, size), shard_count, &arena, scratch);
+    int err = message_parse(&message, slice_of(data, size), shard_count, NULL, &arena, scratch);
     if (err != SK_OK) {
         sk_assert(error_is_for_clients(err) && message.error != NULL);
         message.sub_count = 0;

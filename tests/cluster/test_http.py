@@ -59,15 +59,18 @@ def test_metrics_count_what_happens(cluster):
     assert 0 < told["skerry_request_frames_total"] <= told["skerry_request_frame_commands_total"]
     assert gateway.metrics()["skerry_node_connections"] == 3
 
-    nodes = [node.metrics() for node in cluster.nodes]
+    def nodes_know():  # what lanes publish is up to a tick old, or more if they have to wait for a processor
+        nodes = [node.metrics() for node in cluster.nodes]
+        written = sum(node['skerry_writes_total{lane="0"}'] for node in nodes)
+        return nodes if written == 22 and not any(node["skerry_lagging_replicas"] for node in nodes) else None
+    nodes = wait_for(nodes_know, "every write is told of, and all replicas are in sync")
     assert sum(node["skerry_leading_shards"] for node in nodes) == SHARDS
-    assert sum(node['skerry_writes_total{lane="0"}'] for node in nodes) == 22
     for stage in ("queue", "log", "replicate", "execute"):
         name = f'skerry_write_stage_duration_seconds_count{{stage="{stage}"}}'
         assert sum(node[name] for node in nodes) == 22
     assert sum(node["skerry_read_duration_seconds_count"] for node in nodes) == reads + 21
     for node in nodes:
-        assert node["skerry_replicas"] == SHARDS and node["skerry_lagging_replicas"] == 0
+        assert node["skerry_replicas"] == SHARDS
         led = [name for name in node if name.startswith("skerry_shard_lease_margin_seconds")]
         assert len(led) == node["skerry_leading_shards"]
         assert all(0 < node[name] <= 0.5 for name in led)

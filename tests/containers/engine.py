@@ -59,8 +59,9 @@ def image_bytes(image):
 
 
 class Container:
-    def __init__(self, number):
+    def __init__(self, number, service=None):
         self.id = number
+        self.service = service
 
     def inspect(self):
         return json.loads(docker("inspect", self.id))[0]
@@ -89,7 +90,7 @@ class Container:
         """As an upgrade does it: SIGTERM, and no need for more than that."""
         docker("stop", "--time", STOP_S, self.id)
         state = self.state()
-        assert state["ExitCode"] == 0, f"{self.inspect()['Name']} ended with {state['ExitCode']}:\n{self.logs()[-2000:]}"
+        assert state["ExitCode"] == 0, f"{self.service} ended with {state['ExitCode']}:\n{self.logs()[-2000:]}"
 
 
 class Project:
@@ -107,20 +108,21 @@ class Project:
     def up(self, *words):
         self.compose("up", "-d", "--no-build", *words)
 
+    def all_containers(self):
+        """Of the daemons, in the order in which they depend on each other."""
+        label = "com.docker.compose"
+        listed = docker("ps", "--all", "--filter", f"label={label}.project={PROJECT}", "--format",
+                        f'{{{{.Label "{label}.service"}}}} {{{{.Label "{label}.container-number"}}}} {{{{.ID}}}}')
+        order = ("metad", "shardd", "gateway")
+        found = [line.split() for line in listed.splitlines() if not line.startswith("secret ")]
+        found.sort(key=lambda words: (order.index(words[0].split("-")[0]), words))
+        return [Container(number, service) for service, _, number in found]
+
     def containers(self, service):
-        return [Container(number) for number in self.compose("ps", "-q", service).stdout.split()]
+        return [container for container in self.all_containers() if container.service == service]
 
     def container(self, service):
         return self.containers(service)[0]
-
-    def services(self):
-        return [service for service in self.compose("config", "--services").stdout.split() if service != "secret"]
-
-    def all_containers(self):
-        """In the order in which they depend on each other."""
-        order = ("metad", "shardd", "gateway")
-        services = sorted(self.services(), key=lambda service: (order.index(service.split("-")[0]), service))
-        return [container for service in services for container in self.containers(service)]
 
     def wait_healthy(self, containers=None):
         containers = containers or self.all_containers()

@@ -20,7 +20,6 @@ PROJECT = "skerrytest"
 PORTS = "17400-17409"
 GATEWAYS = "tcp://gateway:7400"
 METADS = "tcp://metad-1:7100,tcp://metad-2:7100,tcp://metad-3:7100"
-STOP_S = 30  # as compose.yaml has it
 PATIENCE_S = 90  # a state that has not come by then never will
 
 
@@ -77,6 +76,10 @@ class Container:
         done = run(DOCKER, "logs", self.id)
         return done.stdout + done.stderr
 
+    def logs_of_this_start(self):
+        done = run(DOCKER, "logs", "--since", self.state()["StartedAt"], self.id)
+        return done.stdout + done.stderr
+
     def execute(self, *words, **options):
         return run(DOCKER, "exec", self.id, *words, **options)
 
@@ -85,12 +88,6 @@ class Container:
 
     def kill(self):
         docker("kill", "--signal", "KILL", self.id)
-
-    def stop(self):
-        """As an upgrade does it: SIGTERM, and no need for more than that."""
-        docker("stop", "--time", STOP_S, self.id)
-        state = self.state()
-        assert state["ExitCode"] == 0, f"{self.service} ended with {state['ExitCode']}:\n{self.logs()[-2000:]}"
 
 
 class Project:
@@ -101,9 +98,23 @@ class Project:
         self.network = f"{PROJECT}_default"
         self.observer = None
 
+    def environment(self):
+        return {**os.environ, "SKERRY_IMAGE": IMAGE, "SKERRY_PORTS": PORTS, "COMPOSE_PROJECT_NAME": PROJECT,
+                "COMPOSE_FILE": str(self.file), "COMPOSE": shlex.join(COMPOSE), "DOCKER": DOCKER}
+
     def compose(self, *words, **options):
-        environment = {**os.environ, "SKERRY_IMAGE": IMAGE, "SKERRY_PORTS": PORTS, "COMPOSE_PROJECT_NAME": PROJECT}
-        return run(*COMPOSE, "--file", self.file, "--project-directory", ROOT, *words, env=environment, **options)
+        return run(*COMPOSE, "--project-directory", ROOT, *words, env=self.environment(), **options)
+
+    def run_beside(self, program):
+        return run(program, env=self.environment(), cwd=ROOT)
+
+    def run_commands(self, text):
+        """Commands as they stand in the documents, but for the names of this project."""
+        text = text.replace("docker compose", shlex.join(COMPOSE)).replace("docker run", f"{DOCKER} run")
+        text = text.replace("skerry_$volume", f"{PROJECT}_$volume").replace(" skerry \\", f" {IMAGE} \\")
+        place = WORK / "copies"
+        place.mkdir(exist_ok=True)
+        run("bash", "-euc", text, env=self.environment(), cwd=place)
 
     def up(self, *words):
         self.compose("up", "-d", "--no-build", *words)
@@ -131,8 +142,8 @@ class Project:
     # What metad says, asked from a container that stays when the others come and go.
 
     def observe(self):
-        self.observer = Container(docker("run", "-d", "--rm", "--network", self.network, "--env", f"SKERRY_METAD={METADS}",
-                                         "--env", f"SKERRY_GATEWAY={GATEWAYS}", IMAGE, "sleep", "infinity"))
+        self.observer = Container(docker("run", "-d", "--label", PROJECT, "--network", self.network,
+                                         "--env", f"SKERRY_METAD={METADS}", "--env", f"SKERRY_GATEWAY={GATEWAYS}", IMAGE, "sleep", "infinity"))
 
     def skerry(self, *words, **options):
         return self.observer.execute("skerry", *words, **options)
@@ -153,10 +164,15 @@ class Project:
         """Every node is alive, every shard led, every replica in sync."""
         return wait_for(lambda: (status := self.status()) and self.is_in_sync(status) and status, "all are in sync")
 
-    def down(self):
+    def end_observer(self):
         if self.observer is not None:
             docker("rm", "-f", self.observer.id)
-            self.observer = None
+        self.observer = None
+
+    def down(self):
+        beside = docker("ps", "--all", "--quiet", "--filter", f"label={PROJECT}").split()
+        if beside:
+            docker("rm", "-f", *beside)
         self.compose("down", "--volumes", "--remove-orphans", "--timeout", "5")
 
     def keep_logs(self):
@@ -167,7 +183,7 @@ class Project:
 def client_words(project):
     """How a client is started: Python's packages are those of the process that runs this."""
     packages = sysconfig.get_path("purelib")
-    return ["--network", project.network, "--volume", f"{packages}:/packages:ro", "--env", "PYTHONPATH=/packages",
+    return ["--label", PROJECT, "--network", project.network, "--volume", f"{packages}:/packages:ro", "--env", "PYTHONPATH=/packages",
             "--volume", f"{ROOT}/tests/containers/load.py:/load.py:ro", CLIENT_IMAGE, "python3", "/load.py", GATEWAYS]
 
 

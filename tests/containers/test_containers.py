@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import engine
-from engine import Container, Load, check_counts, docker, run, wait_for
+from engine import Load, check_counts, docker, wait_for
 
 MIB = 1 << 20
 
@@ -83,13 +83,52 @@ def test_the_leader_of_metad_is_killed(project, load):
     project.wait_healthy()
 
 
-def test_every_container_is_restarted_in_turn(project, load):
-    for container in project.all_containers():
-        container.stop()
-        container.start()
-        project.wait_healthy([container])
-        project.wait_in_sync()
+def test_every_container_is_replaced_in_turn(project, load):
+    """By the script that docs/operations.md has people use."""
+    before = project.all_containers()
+    done = project.run_beside(engine.ROOT / "deploy" / "compose-upgrade")
+    assert len(done.stdout.split()) == len(before), done.stdout
+    assert done.stderr == "", "a container did not end by itself"
+    assert not {container.id for container in before} & {container.id for container in project.all_containers()}
     load.wait_for_rounds()
+
+
+def test_volumes_are_backed_up_and_restored(project):
+    """By the commands of docs/operations.md."""
+    text = (engine.ROOT / "docs" / "operations.md").read_text()
+    back_up, restore = re.findall(r"```\n((?: *)docker compose (?:stop|down)\n.*?)```", text, re.S)
+    load = Load(project, "kept")
+    load.wait_for_rounds()
+    counts = load.stop()["counts"]
+    project.run_commands(back_up)
+    project.wait_in_sync()
+    project.skerry("SET", "greeting", "later")
+    project.end_observer()  # which is on the network
+    project.run_commands(restore)
+    project.observe()
+    project.wait_in_sync()
+    assert project.skerry("GET", "greeting").stdout.strip() == "hello"
+    check_counts(project, counts)
+
+
+def test_the_order_of_starts_does_not_matter_and_data_stays(project):
+    load = Load(project, "stays")
+    load.wait_for_rounds()
+    counts = load.stop()["counts"]
+    containers = project.all_containers()
+    project.compose("stop")
+    assert all(container.state()["ExitCode"] == 0 for container in containers)
+    metads, others = containers[:3], containers[3:]
+    for container in reversed(others):
+        container.start()
+    for container in others:
+        wait_for(lambda: "event=member_waiting" in container.logs_of_this_start(), "it says that it waits for metad")
+        assert not container.is_healthy()
+    for container in metads:
+        container.start()
+    project.wait_in_sync()
+    project.wait_healthy()
+    check_counts(project, counts)
 
 
 def test_gateways_are_scaled(project, load):
@@ -127,20 +166,3 @@ def test_a_shardd_service_is_added(project, load):
         return sum(node in shard["isr"] for shard in shards) > 2 and any(shard["leader"] == node for shard in shards)
     wait_for(is_used, "the new node has replicas and leads")
     load.wait_for_rounds()
-
-
-def test_the_order_of_starts_does_not_matter_and_data_stays(project):
-    load = Load(project, "stays")
-    load.wait_for_rounds()
-    counts = load.stop()["counts"]
-    containers = project.all_containers()
-    for container in reversed(containers):
-        container.stop()
-    for container in reversed(containers):
-        container.start()
-        if container is containers[3]:
-            for waiting in containers[3:]:
-                wait_for(lambda: "metad" in waiting.logs()[-2000:], "it says that it waits for metad")
-    project.wait_in_sync()
-    project.wait_healthy()
-    check_counts(project, counts)

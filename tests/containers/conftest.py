@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 
 import engine
@@ -25,6 +27,7 @@ def project(image, client_image):
     yield project
     project.keep_logs()
     project.down()
+    shutil.rmtree(engine.WORK / "copies", ignore_errors=True)
 
 
 @pytest.fixture

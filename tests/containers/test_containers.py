@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 import engine
-from engine import Load, check_counts, docker, wait_for
+from engine import Load, check_counts, docker, run, wait_for
 
 MIB = 1 << 20
 
@@ -18,6 +18,13 @@ def test_the_image_is_small(image):
 @pytest.mark.parametrize("program", ["metad", "shardd", "gateway", "skerry"])
 def test_the_image_has_every_program(image, program):
     assert docker("run", "--rm", "--read-only", "--cap-drop", "ALL", engine.IMAGE, program, "--version")
+
+
+def test_compose_2_reads_it():
+    """Where it is installed; the other tests use what SKERRY_COMPOSE names, 1.29 unless told otherwise."""
+    if run(engine.DOCKER, "compose", "version", check=False).returncode != 0:
+        pytest.skip("docker compose is not installed")
+    run(engine.DOCKER, "compose", "--file", engine.ROOT / "compose.yaml", "config", "--quiet")
 
 
 def test_it_comes_up_and_serves(project):

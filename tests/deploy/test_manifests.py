@@ -15,7 +15,6 @@ DAEMONS = ("metad", "shardd", "gateway")
 OLDEST, NEWEST = "1.27", "1.37"  # versions of Kubernetes
 HTTP_PORTS = {"metad": 7180, "shardd": 7280, "gateway": 7480}
 PATHS = {"/healthz", "/readyz"}
-TO_COME = {"SKERRY_INSECURE"}  # given already for daemons that will ask for it
 FILES = sorted((ROOT / "deploy" / "kubernetes").glob("*.yaml"))
 OBJECTS = [thing for file in FILES for thing in yaml.safe_load_all(file.read_text()) if thing["kind"] != "Kustomization"]
 COMPOSE = yaml.safe_load((ROOT / "compose.yaml").read_text())
@@ -96,7 +95,7 @@ def test_variables_are_flags_of_the_daemon(daemon):
     unknown = {name for name in names if name.startswith("SKERRY_") and not re.search(rf"\b{name}\b", help_of(daemon))}
     if daemon == "metad":
         unknown.discard("SKERRY_METAD")  # for `skerry` in the same container
-    assert not unknown - TO_COME
+    assert not unknown
 
 
 @pytest.mark.parametrize("daemon", ["metad", "shardd"])

@@ -22,3 +22,12 @@ pkg_check_modules(raft IMPORTED_TARGET raft>=0.22)
 if(NOT raft_FOUND)
   message(FATAL_ERROR "libraft 0.22 or newer is needed: run scripts/install-deps (it is in bookworm-backports)")
 endif()
+
+# Backports are no dependency of a program that has libraft in itself (its licence, LGPLv3, has an exception for that).
+option(SKERRY_RAFT_ARCHIVE "link libraft.a in place of the shared library" OFF)
+if(SKERRY_RAFT_ARCHIVE)
+  find_library(raft_archive libraft.a HINTS ${raft_LIBRARY_DIRS} REQUIRED)
+  pkg_check_modules(lz4 REQUIRED IMPORTED_TARGET liblz4)
+  set_target_properties(PkgConfig::raft PROPERTIES
+    INTERFACE_LINK_LIBRARIES "${raft_archive};PkgConfig::uv;PkgConfig::lz4")
+endif()

@@ -97,6 +97,23 @@ static void shards_that_are_not_well_are_shown(void **state) {
     map_unref(map);
 }
 
+/* Two of three have died, and the third goes on leading: it may not take them out of the set. */
+static void the_dead_in_sync_do_not_count(void **state) {
+    (void)state;
+    struct map *map = make_map(true, 1);
+    struct map_shard *shard = &map->shards[0];
+    map->shards[1].isr[0] = 1;
+    shard->min_isr = 2;
+    shard->isr_count = shard->replica_count = 2;
+    shard->isr[1] = shard->replicas[1].node = 2;
+    map->nodes[1].alive = true;
+    assert_int_equal(status_count_shards(map).short_isr, 0);
+    map->nodes[1].alive = false;
+    assert_int_equal(status_count_shards(map).short_isr, 1);
+    assert_int_equal(status_count_shards(map).led, 2);
+    map_unref(map);
+}
+
 static void moves_are_shown(void **state) {
     (void)state;
     struct map *map = make_map(true, 1);
@@ -320,6 +337,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(shards_need_leaders_alive),
         cmocka_unit_test(shards_that_are_not_well_are_shown),
+        cmocka_unit_test(the_dead_in_sync_do_not_count),
         cmocka_unit_test(moves_are_shown),
         cmocka_unit_test(no_map_yet),
         cmocka_unit_test(tails_are_found_where_they_are_told),

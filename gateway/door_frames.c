@@ -123,10 +123,10 @@ const char *door_frames_address(const struct door_frames *door) { return door->a
 void door_frames_close(struct door_frames *door) {
     if (door == NULL || door->closed) return;
     door->closed = true;
-    (void)nng_close(door->socket);
-    for (uint32_t i = 0; i < RECEIVES; i++) {
+    for (uint32_t i = 0; i < RECEIVES; i++) { /* before the socket: shardd/frontend.c says why */
         if (door->receives[i].aio != NULL) nng_aio_stop(door->receives[i].aio);
     }
+    (void)nng_close(door->socket);
 }
 
 void door_frames_free(struct door_frames *door) {

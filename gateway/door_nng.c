@@ -283,12 +283,12 @@ uint32_t door_in_flight(const struct door *door) { return atomic_load(&door->in_
 
 void door_close(struct door *door) {
     if (door == NULL || atomic_exchange(&door->closed, true)) return;
-    (void)nng_close(door->socket);
-    for (uint32_t i = 0; i < door->request_count; i++) {
+    for (uint32_t i = 0; i < door->request_count; i++) { /* before the socket: shardd/frontend.c says why */
         struct door_request *request = &door->requests[i];
         if (request->receive_aio != NULL) nng_aio_stop(request->receive_aio);
         if (request->send_aio != NULL) nng_aio_stop(request->send_aio);
     }
+    (void)nng_close(door->socket);
 }
 
 void door_free(struct door *door) {

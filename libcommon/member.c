@@ -180,11 +180,10 @@ static int subscribe(struct member *member) {
 }
 
 static void unsubscribe(struct member *member) {
+    if (member->subscription_aio != NULL)
+        nng_aio_stop(member->subscription_aio); /* before the socket: shardd/frontend.c */
     if (nng_socket_id(member->subscription) > 0) nng_close(member->subscription);
-    if (member->subscription_aio != NULL) {
-        nng_aio_stop(member->subscription_aio);
-        nng_aio_free(member->subscription_aio);
-    }
+    if (member->subscription_aio != NULL) nng_aio_free(member->subscription_aio);
 }
 
 /* Calls to metad. */

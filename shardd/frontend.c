@@ -477,9 +477,11 @@ void frontend_start(struct frontend *frontend, uint64_t cluster, uint64_t incarn
     nng_recv_aio(frontend->socket, frontend->receive);
 }
 
+/* In this order: a receive that received_cb begins while the socket is closed stays in it, and stopping would look for it in memory that
+ * is freed (nng 1.5.2). */
 void frontend_stop_receiving(struct frontend *frontend) {
-    nng_close(frontend->socket);
     nng_aio_stop(frontend->receive);
+    nng_close(frontend->socket);
 }
 
 void frontend_tick(struct frontend *frontend) {

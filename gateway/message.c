@@ -518,8 +518,9 @@ static int parse_batch(struct parser *parser, struct slice params) {
         (void)mp_skip(&reader, &sub->params);
         parse_command(parser, sub, name, slice_of(method, method_bytes));
         if (parser->out_of_memory) return refuse(parser, SK_OVERLOADED, "out of memory");
+        /* at once: each key may take a part, which is larger than what it took in the message */
+        if (message->key_count > MESSAGE_COMMANDS_MAX) return refuse(parser, SK_TOOLARGE, "more than 10000 keys");
     }
-    if (message->key_count > MESSAGE_COMMANDS_MAX) return refuse(parser, SK_TOOLARGE, "more than 10000 keys");
     return message->atomic ? make_atomic(parser, params) : SK_OK;
 }
 

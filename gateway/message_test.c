@@ -228,15 +228,16 @@ static void a_message_takes_so_many_commands_and_keys(void **state) {
         }
         assert_int_equal(parse(fixture), extra == 0 ? SK_OK : SK_TOOLARGE);
     }
-    begin(fixture, 4); /* 6,000 keys twice */
+    begin(fixture, 4); /* 6,000 keys twice; nothing is made of what is behind them */
     mp_write_text(&fixture->bytes, "batch");
-    mp_write_array(&fixture->bytes, 2);
+    mp_write_array(&fixture->bytes, 3);
     for (int i = 0; i < 2; i++) {
         mp_write_array(&fixture->bytes, 2);
         mp_write_text(&fixture->bytes, "EXISTS");
         mp_write_array(&fixture->bytes, 6000);
         for (int j = 0; j < 6000; j++) mp_write_text(&fixture->bytes, "k");
     }
+    mp_write_nil(&fixture->bytes);
     assert_int_equal(parse(fixture), SK_TOOLARGE);
 }
 

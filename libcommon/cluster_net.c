@@ -39,10 +39,16 @@ void cluster_net_end(void) {
     identity = NULL;
 }
 
-/* The URL behind an address. */
+/* What nng has for addresses within this machine. */
+static bool stays_here(const char *address) {
+    return strncmp(address, "ipc://", 6) == 0 || strncmp(address, "inproc://", 9) == 0;
+}
+
+/* The URL behind an address. With an identity there is none for what would go to other hosts without TLS, such as ws://. */
 static int url_of(const char *address, char url[URL_BYTES]) {
     if (tls_is_url(address)) return NNG_EADDRINVAL;
     bool secured = identity != NULL && strncmp(address, "tcp", 3) == 0;
+    if (identity != NULL && !secured && !stays_here(address)) return NNG_EADDRINVAL;
     int size = snprintf(url, URL_BYTES, "%s%s", secured ? "tls+" : "", address);
     return size < 0 || (size_t)size >= URL_BYTES ? NNG_EADDRINVAL : 0;
 }

@@ -93,6 +93,12 @@ static void only_plain_addresses_are_known(void **state) {
     assert_int_equal(cluster_net_dialer(&dialer, socket, "tls+tcp://127.0.0.1:1"), NNG_EADDRINVAL);
     assert_int_equal(cluster_net_listen(socket, "tls+tcp://127.0.0.1:0", NULL), NNG_EADDRINVAL);
     assert_int_equal(cluster_net_listen(socket, "inproc://as-it-is", NULL), 0);
+    static const char *const plain[] = {"ws://127.0.0.1:0/",
+                                        "TCP://127.0.0.1:0"}; /* what nng would take, without TLS */
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(cluster_net_listen(socket, plain[i], NULL), NNG_EADDRINVAL);
+        assert_int_equal(cluster_net_dialer(&dialer, socket, plain[i]), NNG_EADDRINVAL);
+    }
     use(NULL);
     assert_int_not_equal(cluster_net_listen(socket, "nonsense", NULL), 0);
     nng_close(socket);

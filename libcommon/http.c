@@ -12,10 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECTIONS_MAX 512u
-#define IDLE_S_MAX      60u /* a connection that is silent for so long is closed */
-#define BACKLOG         128
-#define HOST_BYTES      256u
+#define CONNECTIONS_MAX    512u
+#define CONNECTIONS_OF_ONE 64u /* of one address: nobody keeps probes out by holding connections */
+#define IDLE_S_MAX         20u /* a connection that is silent for so long is closed */
+#define BACKLOG            128
+#define HOST_BYTES         256u
 
 struct http {
     struct http_page pages[HTTP_PAGES_MAX];
@@ -178,7 +179,8 @@ int http_open(struct http **made, const struct http_options *options, char *text
     http->port = port_of(fd);
     http->daemon = MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD, 0, NULL, NULL, request_cb, http,
                                     MHD_OPTION_LISTEN_SOCKET, (MHD_socket)fd, MHD_OPTION_CONNECTION_LIMIT,
-                                    CONNECTIONS_MAX, MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S_MAX, MHD_OPTION_END);
+                                    CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT, CONNECTIONS_OF_ONE,
+                                    MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S_MAX, MHD_OPTION_END);
     if (http->daemon == NULL) {
         (void)snprintf(text, text_bytes, "--http-listen: %s: the server does not start", options->listen);
         close(fd);

@@ -8,6 +8,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { EXIT_BAD_CONFIG = 2 };
@@ -111,6 +112,7 @@ int main(int argc, char **argv) {
     enum config_result result = load(&config, &settings, argc, argv);
     if (result != CONFIG_RUN) return result == CONFIG_HELP ? 0 : EXIT_BAD_CONFIG;
 
+    (void)umask(077); /* clients' data */
     log_init("shardd", (enum log_level)settings.log_level);
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     block_signals();

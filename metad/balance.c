@@ -20,6 +20,13 @@ static bool is_leaving(const struct balance *balance, const struct catalog *cata
            balance->leaving[node] == catalog_find_node(catalog, node)->map.incarnation;
 }
 
+bool balance_is_anybody_leaving(const struct balance *balance, const struct catalog *catalog) {
+    for (uint32_t id = 1; id <= catalog->node_count; id++) {
+        if (is_alive(catalog, id) && is_leaving(balance, catalog, id)) return true;
+    }
+    return false;
+}
+
 /* R19: whoever is to go hands over first, as soon as the one that comes is in sync. */
 static bool has_to_go(const struct map_shard *shard, uint32_t node) {
     return node == shard->move_from && map_in_isr(shard, shard->move_to);
@@ -74,9 +81,14 @@ void balance_watch(struct balance *balance, const struct catalog *catalog, uint6
     }
 }
 
-static bool is_overdue(const struct balance_shard *seen, const struct map_shard *shard, uint64_t now_ms) {
-    return shard->wanted_leader != 0 && seen->wished == shard->wanted_leader &&
-           now_ms - seen->wished_since_ms >= BALANCE_WISH_MS;
+/* It was not fulfilled in time, or is for one that is about to end. */
+static bool is_vain(const struct balance *balance, const struct catalog *catalog, uint32_t number,
+                    uint64_t now_ms) {
+    const struct balance_shard *seen = &balance->shards[number];
+    uint32_t wanted = catalog->shards[number].wanted_leader;
+    if (wanted == 0) return false;
+    return is_leaving(balance, catalog, wanted) ||
+           (seen->wished == wanted && now_ms - seen->wished_since_ms >= BALANCE_WISH_MS);
 }
 
 /* A leader that is dead hands nothing over; whoever claims its shard should not have to ask twice. */
@@ -85,8 +97,9 @@ static bool is_due(const struct balance *balance, const struct catalog *catalog,
     const struct balance_shard *seen = &balance->shards[number];
     const struct map_shard *shard = &catalog->shards[number];
     bool at_once = has_to_go(shard, shard->leader) || is_leaving(balance, catalog, shard->leader);
+    bool looked_at = seen->wished == 0; /* how the last wish has ended (R18) */
     return seen->first != 0 && seen->first == first_of(balance, catalog, shard) && seen->first != shard->leader &&
-           shard->wanted_leader == 0 && is_alive(catalog, shard->leader) &&
+           shard->wanted_leader == 0 && looked_at && is_alive(catalog, shard->leader) &&
            (at_once || now_ms - seen->ready_since_ms >= BALANCE_READY_MS) && now_ms >= seen->alone_until_ms;
 }
 
@@ -98,7 +111,7 @@ bool balance_choose(const struct balance *balance, const struct catalog *catalog
         const struct balance_shard *seen = &balance->shards[i];
         uint32_t may_be = is_leaving(balance, catalog, shard->leader) ? BALANCE_LEAVING_MAX : BALANCE_WISHES_MAX;
         open += shard->wanted_leader != 0;
-        if (is_overdue(seen, shard, now_ms)) {
+        if (is_vain(balance, catalog, i, now_ms)) {
             *wish = (struct balance_wish){.shard = i, .config_version = shard->config_version};
             return true;
         }

@@ -45,6 +45,9 @@ void balance_init(struct balance *balance, uint64_t now_ms);
 /* The node's process says that it is about to end: what it leads others are to lead. */
 void balance_note_leaving(struct balance *balance, uint32_t node, uint64_t incarnation);
 
+/* Whether such a process is still there, as far as is known. */
+bool balance_is_anybody_leaving(const struct balance *balance, const struct catalog *catalog);
+
 /* Notes what every shard looks like. Call it more often than BALANCE_STALL_MS. */
 void balance_watch(struct balance *balance, const struct catalog *catalog, uint64_t now_ms);
 

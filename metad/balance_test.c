@@ -139,6 +139,8 @@ static void assert_quiet(uint64_t ms) {
     }
 }
 
+static uint64_t incarnation_of(uint32_t node) { return catalog_find_node(&catalog, node)->map.incarnation; }
+
 static void leaders_in_their_places_are_left_there(void **state) {
     (void)state;
     assert_quiet(60000);
@@ -245,6 +247,35 @@ static void r18_a_leader_that_gives_up_is_left_alone(void **state) {
     assert_int_equal(wish.node, 1);
 }
 
+/* metad does not look between the leader's word and the next choice. */
+static void r18_a_wish_is_not_made_again_before_its_end_was_looked_at(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    claim(2, 0);
+    fill_isr(0);
+    pass(STEP);
+    (void)act_when_due(&wish, 6000);
+    give_up(0);
+    assert_false(balance_choose(&balance, &catalog, now_ms + 20, &wish));
+    pass(STEP);
+    assert_quiet(BALANCE_ALONE_MS - STEP);
+}
+
+/* It will not lead any more when that would be done. */
+static void a_wish_for_one_that_is_about_to_end_is_withdrawn(void **state) {
+    (void)state;
+    struct balance_wish wish;
+    claim(2, 0);
+    fill_isr(0);
+    pass(STEP);
+    (void)act_when_due(&wish, 6000);
+    assert_int_equal(wish.node, 1);
+    balance_note_leaving(&balance, 1, incarnation_of(1));
+    assert_true(act(&wish));
+    assert_int_equal(wish.shard, 0);
+    assert_int_equal(wish.node, 0);
+}
+
 static void a_dead_leader_is_not_asked(void **state) {
     (void)state;
     struct balance_wish wish;
@@ -319,8 +350,6 @@ static void r19_anybody_is_better_than_who_has_to_go(void **state) {
     assert_true(act(&wish));
     assert_true(wish.node == 2 || wish.node == 4);
 }
-
-static uint64_t incarnation_of(uint32_t node) { return catalog_find_node(&catalog, node)->map.incarnation; }
 
 static uint32_t count_led(uint32_t node) {
     uint32_t count = 0;
@@ -405,6 +434,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(few_at_a_time, set_up, tear_down),
         cmocka_unit_test_setup_teardown(r18_a_wish_that_is_not_fulfilled_is_withdrawn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(r18_a_leader_that_gives_up_is_left_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(r18_a_wish_is_not_made_again_before_its_end_was_looked_at, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(a_wish_for_one_that_is_about_to_end_is_withdrawn, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_dead_leader_is_not_asked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_next_alive_one_stands_in, set_up, tear_down),
         cmocka_unit_test_setup_teardown(r19_a_leader_that_is_to_go_hands_over_at_once, set_up, tear_down),

@@ -452,10 +452,12 @@ static void propose_move(struct service *service, uint64_t now_ms) {
 }
 
 static void balance_load(struct service *service, uint64_t now_ms) {
-    propose_wish(service, now_ms); /* each time: whoever is about to end waits for it */
-    if (now_ms - service->balanced_ms < BALANCE_PERIOD_MS) return;
+    uint64_t period_ms =
+        balance_is_anybody_leaving(&service->balance, &service->fsm.catalog) ? 0 : BALANCE_PERIOD_MS;
+    if (now_ms - service->balanced_ms < period_ms) return; /* whoever is about to end waits for each wish */
     service->balanced_ms = now_ms;
     balance_watch(&service->balance, &service->fsm.catalog, now_ms);
+    propose_wish(service, now_ms);
     moves_watch(&service->moves, &service->fsm.catalog, now_ms);
     propose_move(service, now_ms);
 }

@@ -55,8 +55,13 @@ static void wait_for_shards(const struct report *report, char *reason, size_t re
     size_t lagging = 0;
     for (size_t i = 0; i < shards.count; i++) lagging += !shards.stats[i].in_sync;
     free(shards.stats);
-    if (lagging == 0) return;
-    (void)snprintf(reason, reason_bytes, "%zu of %zu replicas here are not in sync", lagging, shards.count);
+    size_t wanted = atomic_load(&report->replicas), count = shards.count > wanted ? shards.count : wanted;
+    lagging += count - shards.count; /* those that are not there yet */
+    if (lagging > 0) {
+        (void)snprintf(reason, reason_bytes, "%zu of %zu replicas here are not in sync", lagging, count);
+    } else if (atomic_load(&report->inherits)) {
+        (void)snprintf(reason, reason_bytes, "the replicas of the node that was here before are not here yet");
+    }
 }
 
 void report_waits_for(const struct report *report, char *reason, size_t reason_bytes) {

@@ -21,7 +21,9 @@ struct report {
     atomic_bool leaving; /* it hands over what it leads, and ends */
     atomic_uint node;    /* 0: not registered */
     atomic_ullong map_version;
-    atomic_uint shard_count; /* of the cluster, by that map */
+    atomic_uint shard_count; /* of the cluster, by that map; */
+    atomic_uint replicas;    /* what that gives this node, */
+    atomic_bool inherits;    /* and what it will: the node that was here before still has some (R13) */
 };
 
 /* Handlers for the door; `arg` is a struct report *. */

@@ -187,6 +187,25 @@ static void registered_cb(void *arg, const struct member_identity *member) {
               (unsigned long long)member->incarnation);
 }
 
+/* What readiness needs of the map. */
+static void report_map(struct shardd *shardd, const struct map *map) {
+    uint32_t node = atomic_load(&shardd->report.node), replicas = 0;
+    bool inherits = false;
+    for (uint32_t i = 0; i < map->shard_count; i++) {
+        const struct map_shard *shard = &map->shards[i];
+        replicas += map_find_replica(shard, node) != NULL;
+        for (uint32_t j = 0; j < shard->replica_count; j++) {
+            const struct map_node *other = map_find_node(map, shard->replicas[j].node);
+            inherits = inherits || (other != NULL && other->id < node &&
+                                    strcmp(other->replication_address, shardd->replication_address) == 0);
+        }
+    }
+    atomic_store(&shardd->report.replicas, replicas);
+    atomic_store(&shardd->report.inherits, inherits);
+    atomic_store(&shardd->report.shard_count, map->shard_count);
+    atomic_store(&shardd->report.map_version, map->version);
+}
+
 static void map_cb(void *arg, const struct map *map) {
     struct shardd *shardd = arg;
     if (!shardd->joined) return; /* and so it is ending */
@@ -195,8 +214,7 @@ static void map_cb(void *arg, const struct map *map) {
         int err = lane_set_map(shardd->lanes[i], map);
         if (err != SK_OK) log_event(LOG_ERROR, "map_dropped", "lane=%u error=%s", i, error_name(err));
     }
-    atomic_store(&shardd->report.shard_count, map->shard_count);
-    atomic_store(&shardd->report.map_version, map->version);
+    report_map(shardd, map);
 }
 
 static void write_stat(struct buffer *buffer, const char *name, uint64_t value) {
@@ -466,7 +484,10 @@ static uint32_t count_to_hand_over(struct shardd *shardd) {
     uint32_t count = 0;
     for (uint32_t i = 0; stats != NULL && i < shardd->lane_count; i++) {
         size_t shards = lane_shard_stats(shardd->lanes[i], stats, most);
-        for (size_t j = 0; j < shards; j++) count += stats[j].role == REPLICA_LEADER && stats[j].isr > 1;
+        for (size_t j = 0; j < shards; j++) {
+            bool leads = stats[j].role == REPLICA_LEADER || stats[j].role == REPLICA_STARTING;
+            count += leads && stats[j].isr > 1;
+        }
     }
     free(stats);
     return count;
@@ -483,8 +504,8 @@ static bool is_told_again(const sigset_t *signals, uint64_t wait_ms) {
  * to end once more. */
 static void hand_over(struct shardd *shardd, const sigset_t *signals) {
     uint64_t begin_ms = clock_boottime_ms(), moved_ms = begin_ms, now_ms = begin_ms;
+    atomic_store(&shardd->report.leaving, true); /* from here on nobody hands anything to us */
     uint32_t led = count_to_hand_over(shardd), left = led;
-    atomic_store(&shardd->report.leaving, true);
     while (left > 0 && now_ms - begin_ms < shardd->options.drain_ms && now_ms - moved_ms < DRAIN_IDLE_MS) {
         if (is_told_again(signals, DRAIN_LOOK_MS)) break;
         uint32_t before = left;
@@ -492,7 +513,7 @@ static void hand_over(struct shardd *shardd, const sigset_t *signals) {
         now_ms = clock_boottime_ms();
         if (left < before) moved_ms = now_ms;
     }
-    log_event(LOG_INFO, "handed_over", "shards=%u left=%u took_ms=%llu", led - left, left,
+    log_event(LOG_INFO, "handed_over", "shards=%u left=%u took_ms=%llu", led > left ? led - left : 0, left,
               (unsigned long long)(now_ms - begin_ms));
 }
 
@@ -505,7 +526,10 @@ int shardd_run(struct shardd *shardd) {
     sigwait(&signals, &number);
     int code = atomic_load(&shardd->exit_code);
     log_event(LOG_INFO, "stopping", "reason=%s", code < 0 ? strsignal(number) : "fault");
-    if (code < 0) hand_over(shardd, &signals);
+    if (code < 0) {
+        hand_over(shardd, &signals);
+        code = atomic_load(&shardd->exit_code); /* a fault meanwhile */
+    }
     return code < 0 ? 0 : code;
 }
 

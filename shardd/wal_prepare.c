@@ -87,13 +87,13 @@ static bool prepare_next(struct wal_prepare *prepare) {
     }
     prepare->err = err;
     prepare->ready_fd = fd;
-    if (err != SK_OK) return false;
-    if (!prepare->refused) return true;
-    prepare->refused = false;
-    pthread_mutex_unlock(&prepare->lock);
-    prepare->ready_cb(prepare->arg);
-    pthread_mutex_lock(&prepare->lock);
-    return true;
+    if (prepare->refused) { /* who was told to wait asks again, and hears if it cannot be made */
+        prepare->refused = false;
+        pthread_mutex_unlock(&prepare->lock);
+        prepare->ready_cb(prepare->arg);
+        pthread_mutex_lock(&prepare->lock);
+    }
+    return err == SK_OK;
 }
 
 /* Work that a failure has left undone is tried again after a while, and sooner if something was released. */

@@ -1314,7 +1314,8 @@ static off_t find_last_batch(const char *path) {
 }
 
 /* libraft takes damage in its newest segment for a torn tail and drops what follows, or dies of it; we must not. Wherever a bit is
- * another: in a batch's header or in its entries. */
+ * another: in a batch's header or in its entries. The last batch may be one that was not noted as written when the server was killed:
+ * it may be dropped as torn, and nobody dies of it. */
 static void damage_at_the_end_is_noticed(void **state) {
     (void)state;
     char path[512], keep[400], restore[400];
@@ -1328,8 +1329,11 @@ static void damage_at_the_end_is_noticed(void **state) {
          at += at >= 32 && at < last ? (last - at + 9) / 10 : 1) { /* every byte of the
                                                                       first and the last header, and some others */
         flip_byte_at(path, at, 0x02); /* of a count's third byte: more than fits in a segment */
-        assert_int_equal(server_new(0), SK_ECORRUPT);
-        assert_non_null(strstr(text, "damaged"));
+        int err = server_new(0);
+        if (err == SK_OK) assert_true(at >= last);
+        else assert_int_equal(err, SK_ECORRUPT);
+        if (err == SK_OK) metad_free(servers[0].metad);
+        else assert_non_null(strstr(text, "damaged"));
         assert_int_equal(system(restore), 0); /* libraft may have dropped something */
     }
     server_start(0);

@@ -255,7 +255,12 @@ def test_a_leader_with_a_full_disk_lets_another_lead(make_cluster, small_disk):
     with Client(victim.flag("--listen"), timeout_ms=1000) as client:
         def is_full():
             with contextlib.suppress(pynng.exceptions.NNGException):
-                client.ask(*changes)
+                error, _ = client.ask(*changes)
+                if error is not None and error[0] == "NOT_LEADER" and not victim.said("event=disk_stalled"):
+                    leader = group.leader()  # elected for another reason, on a busy machine: until the victim leads again
+                    if leader is not victim:
+                        leader.stop()
+                        leader.start()
             return victim.said("event=disk_stalled")
         wait_for(is_full, "the disk is full")
     wait_for(lambda: victim.said("event=leader_hands_over"), "it lets another lead")

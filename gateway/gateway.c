@@ -494,21 +494,21 @@ static void tick(struct gateway *gateway, uint64_t now_ms) {
     requests_tick(gateway->requests, now_ms);
 }
 
-static void flush(struct gateway *gateway, uint64_t now_ms) {
-    for (uint32_t id = 0; id < gateway->node_limit; id++) {
-        struct node *node = find_node(gateway, id);
-        if (node != NULL) node_client_flush(node->client, now_ms);
-    }
-}
-
-static void tell_stats(struct gateway *gateway, uint64_t now_ms) {
-    const struct map *map = gateway->router.map;
-    struct report *report = &gateway->report;
+/* Answers how many nodes are connected. */
+static uint32_t flush(struct gateway *gateway, uint64_t now_ms) {
     uint32_t connected = 0;
     for (uint32_t id = 0; id < gateway->node_limit; id++) {
         struct node *node = find_node(gateway, id);
-        connected += node != NULL && node_client_connected(node->client);
+        if (node == NULL) continue;
+        node_client_flush(node->client, now_ms);
+        connected += node_client_connected(node->client);
     }
+    return connected;
+}
+
+static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now_ms) {
+    const struct map *map = gateway->router.map;
+    struct report *report = &gateway->report;
     atomic_store_explicit(&gateway->requests_seen, requests_seen(gateway->requests), memory_order_relaxed);
     atomic_store_explicit(&gateway->commands_seen, requests_commands_seen(gateway->requests),
                           memory_order_relaxed);
@@ -546,8 +546,8 @@ int gateway_run(struct gateway *gateway) {
         handle_all(mailbox_take(gateway->mailbox, wake_us(gateway, now_ms)));
         now_ms = clock_boottime_ms();
         tick(gateway, now_ms);
-        flush(gateway, now_ms);
-        tell_stats(gateway, now_ms);
+        uint32_t connected = flush(gateway, now_ms);
+        tell_stats(gateway, connected, now_ms);
         history_take(&gateway->history, &gateway->tally, requests_in_flight(gateway->requests), now_ms);
     }
     log_event(LOG_INFO, "gateway_stopped", "requests=%llu", (unsigned long long)requests_seen(gateway->requests));

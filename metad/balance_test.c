@@ -216,6 +216,14 @@ static void few_at_a_time(void **state) {
     assert_int_not_equal(wish.shard, first);
 }
 
+/* Node 2 has come to lead shard 0, and is asked to hand it back to node 1. */
+static void make_wish(struct balance_wish *wish) {
+    claim(2, 0);
+    fill_isr(0);
+    pass(STEP);
+    (void)act_when_due(wish, 6000);
+}
+
 static void r18_a_wish_that_is_not_fulfilled_is_withdrawn(void **state) {
     (void)state;
     struct balance_wish wish;
@@ -236,10 +244,7 @@ static void r18_a_wish_that_is_not_fulfilled_is_withdrawn(void **state) {
 static void r18_a_leader_that_gives_up_is_left_alone(void **state) {
     (void)state;
     struct balance_wish wish;
-    claim(2, 0);
-    fill_isr(0);
-    pass(STEP);
-    (void)act_when_due(&wish, 6000);
+    make_wish(&wish);
     give_up(0);
     pass(STEP);
     assert_quiet(BALANCE_ALONE_MS - STEP);
@@ -251,10 +256,7 @@ static void r18_a_leader_that_gives_up_is_left_alone(void **state) {
 static void r18_a_wish_is_not_made_again_before_its_end_was_looked_at(void **state) {
     (void)state;
     struct balance_wish wish;
-    claim(2, 0);
-    fill_isr(0);
-    pass(STEP);
-    (void)act_when_due(&wish, 6000);
+    make_wish(&wish);
     give_up(0);
     assert_false(balance_choose(&balance, &catalog, now_ms + 20, &wish));
     pass(STEP);
@@ -265,10 +267,7 @@ static void r18_a_wish_is_not_made_again_before_its_end_was_looked_at(void **sta
 static void a_wish_for_one_that_is_about_to_end_is_withdrawn(void **state) {
     (void)state;
     struct balance_wish wish;
-    claim(2, 0);
-    fill_isr(0);
-    pass(STEP);
-    (void)act_when_due(&wish, 6000);
+    make_wish(&wish);
     assert_int_equal(wish.node, 1);
     balance_note_leaving(&balance, 1, incarnation_of(1));
     assert_true(act(&wish));

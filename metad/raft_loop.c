@@ -621,12 +621,11 @@ static uint32_t add_to_checksum(uint32_t sum, const uint8_t *bytes, size_t size)
     return sum;
 }
 
-/* A batch of entries in an open segment, which begins with eight bytes of its own. All is little-endian: */
+/* A batch of entries in an open segment, which begins with eight bytes of its own. All is little-endian: two checksums of four bytes,
+ * the first of what follows them up to the entries; the number of entries; for each of them sixteen bytes, of which the last
+ * four are its size; the entries. */
 struct batch {
-    uint32_t checksum; /* of what follows the next, up to the entries */
-    uint64_t
-        count; /* behind four bytes more; then for each entry sixteen bytes, of which the last four are its size */
-    off_t end; /* behind the entries */
+    off_t end;  /* behind it */
     bool sound; /* its header is what was written */
 };
 
@@ -635,15 +634,17 @@ enum batch_result { BATCH_READ, BATCH_NONE, BATCH_NONSENSE };
 /* NONSENSE: libraft would not survive what it says, or the file ends within it. */
 static enum batch_result read_batch(int fd, off_t at, off_t size, struct batch *batch) {
     uint8_t head[16], entry[16];
+    uint32_t checksum;
+    uint64_t count;
     if (at + (off_t)sizeof head > size || pread(fd, head, sizeof head, at) != sizeof head) return BATCH_NONSENSE;
-    memcpy(&batch->checksum, head, sizeof batch->checksum);
-    memcpy(&batch->count, head + 8, sizeof batch->count);
-    batch->count = le64toh(batch->count);
-    if (batch->count == 0) return BATCH_NONE;
-    if (batch->count > SEGMENT_BYTES / sizeof entry) return BATCH_NONSENSE;
+    memcpy(&checksum, head, sizeof checksum);
+    memcpy(&count, head + 8, sizeof count);
+    count = le64toh(count);
+    if (count == 0) return BATCH_NONE;
+    if (count > SEGMENT_BYTES / sizeof entry) return BATCH_NONSENSE;
     uint32_t sum = add_to_checksum(0, head + 8, 8);
-    batch->end = at + (off_t)(sizeof head + sizeof entry * batch->count);
-    for (uint64_t i = 0; i < batch->count; i++) {
+    batch->end = at + (off_t)(sizeof head + sizeof entry * count);
+    for (uint64_t i = 0; i < count; i++) {
         uint32_t bytes;
         off_t from = at + (off_t)(sizeof head + sizeof entry * i);
         if (pread(fd, entry, sizeof entry, from) != sizeof entry) return BATCH_NONSENSE;
@@ -651,7 +652,7 @@ static enum batch_result read_batch(int fd, off_t at, off_t size, struct batch *
         batch->end += le32toh(bytes);
         sum = add_to_checksum(sum, entry, sizeof entry);
     }
-    batch->sound = sum == le32toh(batch->checksum);
+    batch->sound = sum == le32toh(checksum);
     return batch->end > size ? BATCH_NONSENSE : BATCH_READ;
 }
 

@@ -225,11 +225,15 @@ static void handed_over_cb(void *arg, int err) {
     service->handing_over = false;
 }
 
+static bool is_alone(const struct service *service) {
+    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
+    return raft_loop_servers(service->loop, servers) <= 1;
+}
+
 /* This server leads and is of no use as a leader; another may be. */
 static void hand_over(struct service *service, const char *why) {
-    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
     uint64_t now_ms = clock_boottime_ms();
-    if (service->handing_over || raft_loop_servers(service->loop, servers) == 1) return;
+    if (service->handing_over || is_alone(service)) return;
     if (now_ms - service->hand_over_ms < HAND_OVER_MS) return; /* each try holds up what there is to write */
     service->hand_over_ms = now_ms;
     log_event(LOG_WARNING, "leader_hands_over", "text=\"%s\"", why);
@@ -1007,11 +1011,9 @@ static void refuse_not_leader(struct service *service, struct rpc_call *call) {
 }
 
 void service_on_call(struct service *service, struct rpc_call *call, const struct request *request) {
-    struct raft_loop_server servers[RAFT_LOOP_SERVERS_MAX];
     service->calls++;
-    if (service->draining) {
-        bool others = raft_loop_servers(service->loop, servers) > 1;
-        rpc_refuse(call, others ? SK_RETRY : SK_UNAVAILABLE, "metad is stopping");
+    if (service->draining) { /* others may serve */
+        rpc_refuse(call, is_alone(service) ? SK_UNAVAILABLE : SK_RETRY, "metad is stopping");
     } else if (!raft_loop_leads(service->loop)) {
         refuse_not_leader(service, call);
     } else if (!service->ready) {

@@ -26,6 +26,18 @@ static struct shards gather_shards(const struct report *report) {
     return shards;
 }
 
+uint32_t report_count_to_hand_over(const struct report *report) {
+    struct shards shards = gather_shards(report);
+    uint32_t count = 0;
+    for (size_t i = 0; i < shards.count; i++) {
+        const struct lane_shard_stats *shard = &shards.stats[i];
+        bool leads = shard->role == REPLICA_LEADER || shard->role == REPLICA_STARTING;
+        count += leads && shard->isr > 1;
+    }
+    free(shards.stats);
+    return count;
+}
+
 /* ---- health ---- */
 
 static void health(void *arg, struct http_answer *answer) {
@@ -84,18 +96,24 @@ static void ready(void *arg, struct http_answer *answer) {
 
 /* ---- metrics ---- */
 
-/* One sample for each lane of what `value` is in `stats`. */
+/* One sample for each of `lanes` of what `value` is in its `stats`. */
 #define LANE_FAMILY(page, name, type, help, value)                                                                \
     do {                                                                                                          \
         metrics_family(page, name, type, help);                                                                   \
         for (uint32_t i = 0; i < report->lane_count; i++) {                                                       \
-            struct lane_stats stats;                                                                              \
-            lane_stats(report->lanes[i], &stats);                                                                 \
+            const struct lane_stats stats = lanes[i];                                                             \
             metrics_uint(page, name, value, "lane=\"%u\"", i);                                                    \
         }                                                                                                         \
     } while (0)
 
 static void write_lanes(const struct report *report, struct buffer *page) {
+    struct lane_stats *lanes =
+        calloc(report->lane_count, sizeof *lanes); /* looked at once, so that they fit together */
+    if (lanes == NULL) {
+        page->failed = true;
+        return;
+    }
+    for (uint32_t i = 0; i < report->lane_count; i++) lane_stats(report->lanes[i], &lanes[i]);
     LANE_FAMILY(page, "skerry_reads_total", METRICS_COUNTER, "Reads executed.", stats.reads);
     LANE_FAMILY(page, "skerry_follower_reads_total", METRICS_COUNTER,
                 "Reads executed of shards that are not led here.", stats.follower_reads);
@@ -123,6 +141,7 @@ static void write_lanes(const struct report *report, struct buffer *page) {
                 (uint64_t)stats.disk_full);
     LANE_FAMILY(page, "skerry_disk_failed", METRICS_GAUGE, "1: a sync has failed, and the lane serves no more.",
                 (uint64_t)stats.failed);
+    free(lanes);
 }
 
 static void write_latencies(const struct report *report, struct buffer *page) {

@@ -30,6 +30,9 @@ struct report {
 extern const struct http_page report_pages[];
 extern const size_t report_page_count;
 
+/* Shards that are led here, or about to be, and that another replica could lead; 0 also when out of memory. */
+uint32_t report_count_to_hand_over(const struct report *report);
+
 /* What the shardd waits for before it would serve, as a line in `reason`; "" = nothing. For readiness: it is registered, has
  * a map, and every replica that the map gives it is in sync, so that another node may be taken away now. */
 void report_waits_for(const struct report *report, char *reason, size_t reason_bytes);

@@ -477,22 +477,6 @@ int shardd_open(struct shardd **made, const struct shardd_options *options, char
 
 /* ---- the end ---- */
 
-/* Shards that are led here and that another replica could lead. */
-static uint32_t count_to_hand_over(struct shardd *shardd) {
-    size_t most = atomic_load(&shardd->report.shard_count);
-    struct lane_shard_stats *stats = most > 0 ? calloc(most, sizeof *stats) : NULL;
-    uint32_t count = 0;
-    for (uint32_t i = 0; stats != NULL && i < shardd->lane_count; i++) {
-        size_t shards = lane_shard_stats(shardd->lanes[i], stats, most);
-        for (size_t j = 0; j < shards; j++) {
-            bool leads = stats[j].role == REPLICA_LEADER || stats[j].role == REPLICA_STARTING;
-            count += leads && stats[j].isr > 1;
-        }
-    }
-    free(stats);
-    return count;
-}
-
 /* Whether the process was told to end once more. */
 static bool is_told_again(const sigset_t *signals, uint64_t wait_ms) {
     struct timespec wait = {.tv_sec = (time_t)(wait_ms / 1000), .tv_nsec = (long)(wait_ms % 1000) * 1000000};
@@ -505,11 +489,11 @@ static bool is_told_again(const sigset_t *signals, uint64_t wait_ms) {
 static void hand_over(struct shardd *shardd, const sigset_t *signals) {
     uint64_t begin_ms = clock_boottime_ms(), moved_ms = begin_ms, now_ms = begin_ms;
     atomic_store(&shardd->report.leaving, true); /* from here on nobody hands anything to us */
-    uint32_t led = count_to_hand_over(shardd), left = led;
+    uint32_t led = report_count_to_hand_over(&shardd->report), left = led;
     while (left > 0 && now_ms - begin_ms < shardd->options.drain_ms && now_ms - moved_ms < DRAIN_IDLE_MS) {
         if (is_told_again(signals, DRAIN_LOOK_MS)) break;
         uint32_t before = left;
-        left = count_to_hand_over(shardd);
+        left = report_count_to_hand_over(&shardd->report);
         now_ms = clock_boottime_ms();
         if (left < before) moved_ms = now_ms;
     }

@@ -67,7 +67,7 @@ def free_ports(count):
     return ports
 
 
-def wait_for(condition, what, patience_s=PATIENCE_S):
+def wait_for(condition, what, patience_s=PATIENCE_S, pause_s=0.01):
     """Polls until the condition answers something true, and returns that."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -76,7 +76,7 @@ def wait_for(condition, what, patience_s=PATIENCE_S):
             return result
         if time.monotonic() > deadline:
             raise AssertionError(f"never came true: {what}")
-        time.sleep(0.01)
+        time.sleep(pause_s)
 
 
 class Background(threading.Thread):

@@ -6,10 +6,14 @@ import pathlib
 import re
 import shlex
 import subprocess
+import sys
 import sysconfig
-import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+
+import harness  # noqa: E402
+
 WORK = ROOT / "build" / "containers"
 DOCKER = os.environ.get("SKERRY_DOCKER", "docker")
 COMPOSE = shlex.split(os.environ.get("SKERRY_COMPOSE", "docker-compose"))
@@ -34,15 +38,7 @@ def docker(*words, **options):
 
 
 def wait_for(condition, what, patience_s=PATIENCE_S):
-    """Polls until the condition answers something true, and returns that."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        result = condition()
-        if result:
-            return result
-        if time.monotonic() > deadline:
-            raise AssertionError(f"never came true: {what}")
-        time.sleep(0.1)
+    return harness.wait_for(condition, what, patience_s, pause_s=0.1)  # each look may be a command of the engine's
 
 
 def build(image, *words):

@@ -561,6 +561,23 @@ int disk_cursor_next(struct disk_cursor *cursor, struct slice *key, struct slice
     return cursor_move(cursor, &at, MDB_NEXT, key, value);
 }
 
+/* Without a key at or after `below` the last of all is the one. */
+int disk_cursor_seek_below(struct disk_cursor *cursor, struct slice below, struct slice *key,
+                           struct slice *value) {
+    if (cursor == NULL) return SK_NOT_FOUND;
+    MDB_val at = val_of(below), stored;
+    int code = mdb_cursor_get(cursor->cursor, &at, &stored, MDB_SET_RANGE);
+    if (code != MDB_SUCCESS && code != MDB_NOTFOUND)
+        return told(cursor->disk, cursor->disk->fault, "walking", code);
+    return cursor_move(cursor, &at, code == MDB_SUCCESS ? MDB_PREV : MDB_LAST, key, value);
+}
+
+int disk_cursor_previous(struct disk_cursor *cursor, struct slice *key, struct slice *value) {
+    if (cursor == NULL) return SK_NOT_FOUND;
+    MDB_val at;
+    return cursor_move(cursor, &at, MDB_PREV, key, value);
+}
+
 void disk_cursor_close(struct disk_cursor *cursor) {
     if (cursor == NULL) return;
     mdb_cursor_close(cursor->cursor);

@@ -59,6 +59,9 @@ int disk_cursor_open(struct disk *disk, uint32_t shard, struct disk_cursor **cur
 /* The first key at or after `from`, or the next one: SK_OK, SK_NOT_FOUND at the end, or a fault. */
 int disk_cursor_seek(struct disk_cursor *cursor, struct slice from, struct slice *key, struct slice *value);
 int disk_cursor_next(struct disk_cursor *cursor, struct slice *key, struct slice *value);
+/* The last key before `below`, or the one before: SK_OK, SK_NOT_FOUND at the front, or a fault. */
+int disk_cursor_seek_below(struct disk_cursor *cursor, struct slice below, struct slice *key, struct slice *value);
+int disk_cursor_previous(struct disk_cursor *cursor, struct slice *key, struct slice *value);
 void disk_cursor_close(struct disk_cursor *cursor);
 
 /* ---- export ---- */

@@ -133,6 +133,7 @@ enum layer { LAYER_ACTIVE, LAYER_FROZEN, LAYER_DISK, LAYER_COUNT };
 
 struct kv_iter {
     struct kv *kv;                        /* borrowed */
+    bool down;                            /* from the last key to the first */
     struct layer_head heads[LAYER_COUNT]; /* newest first */
     struct memtable_cursor active;
     struct memtable_cursor frozen;
@@ -151,29 +152,37 @@ static int read_disk_head(struct layer_head *head, int err) {
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
-static int open_layers(struct kv_iter *iter, struct slice from) {
-    const struct kv_layers *layers = iter->kv->layers;
+static struct memtable_cursor seek_memtable(const struct kv_iter *iter, const struct memtable *table,
+                                            struct slice bound) {
     uint32_t shard = iter->kv->shard;
-    iter->active = memtable_seek(layers->active, shard, from);
+    return iter->down ? memtable_seek_below(table, shard, bound) : memtable_seek(table, shard, bound);
+}
+
+static int open_layers(struct kv_iter *iter, struct slice bound) {
+    const struct kv_layers *layers = iter->kv->layers;
+    iter->active = seek_memtable(iter, layers->active, bound);
     read_memtable_head(&iter->heads[LAYER_ACTIVE], &iter->active);
     if (layers->frozen != NULL) {
-        iter->frozen = memtable_seek(layers->frozen, shard, from);
+        iter->frozen = seek_memtable(iter, layers->frozen, bound);
         read_memtable_head(&iter->heads[LAYER_FROZEN], &iter->frozen);
     }
     if (layers->disk == NULL) return SK_OK;
-    int err = disk_cursor_open(layers->disk, shard, &iter->disk);
+    int err = disk_cursor_open(layers->disk, iter->kv->shard, &iter->disk);
     if (err != SK_OK) return err;
     struct layer_head *head = &iter->heads[LAYER_DISK];
-    return read_disk_head(head, disk_cursor_seek(iter->disk, from, &head->key, &head->value));
+    err = iter->down ? disk_cursor_seek_below(iter->disk, bound, &head->key, &head->value)
+                     : disk_cursor_seek(iter->disk, bound, &head->key, &head->value);
+    return read_disk_head(head, err);
 }
 
-int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter) {
+static int open_iter(struct kv *kv, bool down, struct slice bound, struct kv_iter **iter) {
     sk_assert(!kv->locked);
     struct kv_iter *opened = calloc(1, sizeof *opened);
     if (opened == NULL) return SK_ENOMEM;
     opened->kv = kv;
+    opened->down = down;
     kv->open_iterators++;
-    int err = open_layers(opened, from);
+    int err = open_layers(opened, bound);
     if (err != SK_OK) {
         kv_iter_close(opened);
         return err;
@@ -182,31 +191,49 @@ int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter) {
     return SK_OK;
 }
 
+int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter) {
+    return open_iter(kv, false, from, iter);
+}
+
+int kv_iter_open_below(struct kv *kv, struct slice below, struct kv_iter **iter) {
+    check_key(below);
+    return open_iter(kv, true, below, iter);
+}
+
+static void advance_memtable(const struct kv_iter *iter, struct memtable_cursor *cursor, struct layer_head *head) {
+    if (iter->down) {
+        memtable_cursor_previous(cursor);
+    } else {
+        memtable_cursor_next(cursor);
+    }
+    read_memtable_head(head, cursor);
+}
+
 static int advance(struct kv_iter *iter, enum layer layer) {
     struct layer_head *head = &iter->heads[layer];
     switch (layer) {
     case LAYER_ACTIVE:
-        memtable_cursor_next(&iter->active);
-        read_memtable_head(head, &iter->active);
+        advance_memtable(iter, &iter->active, head);
         return SK_OK;
     case LAYER_FROZEN:
-        memtable_cursor_next(&iter->frozen);
-        read_memtable_head(head, &iter->frozen);
+        advance_memtable(iter, &iter->frozen, head);
         return SK_OK;
     default:
-        return read_disk_head(head, disk_cursor_next(iter->disk, &head->key, &head->value));
+        return read_disk_head(head, iter->down ? disk_cursor_previous(iter->disk, &head->key, &head->value)
+                                               : disk_cursor_next(iter->disk, &head->key, &head->value));
     }
 }
 
-/* The newest layer among those with the least key; NULL at the end of all. */
-static const struct layer_head *least_head(const struct kv_iter *iter) {
-    const struct layer_head *least = NULL;
+/* The newest layer among those whose key comes next; NULL at the end of all. */
+static const struct layer_head *next_head(const struct kv_iter *iter) {
+    const struct layer_head *next = NULL;
     for (int layer = 0; layer < LAYER_COUNT; layer++) {
         const struct layer_head *head = &iter->heads[layer];
         if (head->found == MEMTABLE_ABSENT) continue;
-        if (least == NULL || slice_compare(head->key, least->key) < 0) least = head;
+        int order = next == NULL ? -1 : slice_compare(head->key, next->key);
+        if (next == NULL || (iter->down ? order > 0 : order < 0)) next = head;
     }
-    return least;
+    return next;
 }
 
 /* Moves past `key` in every layer that has it. */
@@ -227,17 +254,17 @@ int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
             if (err != SK_OK) return err;
             iter->passing = false;
         }
-        const struct layer_head *least = least_head(iter);
-        if (least == NULL) return SK_NOT_FOUND;
+        const struct layer_head *next = next_head(iter);
+        if (next == NULL) return SK_NOT_FOUND;
         /* Passed by the next call only: the caller still reads what the layers stand at. */
-        iter->taken = least->key;
+        iter->taken = next->key;
         iter->passing = true;
-        if (least->found == MEMTABLE_DELETED) {
+        if (next->found == MEMTABLE_DELETED) {
             iter->kv->passed++;
             continue;
         }
-        *key = least->key;
-        *value = least->value;
+        *key = next->key;
+        *value = next->value;
         return SK_OK;
     }
 }

@@ -22,9 +22,11 @@ int kv_put(struct kv *kv, struct slice key, struct slice value);
 /* SK_OK (also when it was not there) or a fault. */
 int kv_del(struct kv *kv, struct slice key);
 
-/* Walks keys from `from` on (inclusive) in order of bytes. Not across a change. */
+/* Walks keys from `from` on (inclusive) in order of bytes, or those before `below` (exclusive, not empty) from the last one
+ * down. Not across a change. */
 struct kv_iter;
 int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter);
+int kv_iter_open_below(struct kv *kv, struct slice below, struct kv_iter **iter);
 /* SK_OK, SK_NOT_FOUND at the end, or a fault. Slices live until the next call. */
 int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
 void kv_iter_close(struct kv_iter *iter); /* NULL is allowed */

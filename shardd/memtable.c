@@ -48,10 +48,11 @@ struct entry {
 struct memtable_node {
     uint16_t count;
     bool is_leaf;
-    struct memtable_node *next;    /* leaves: the one to the right */
-    uint64_t prefix[FANOUT];       /* first bytes of the keys of `entry`, as an integer that sorts like them */
-    struct entry *entry[FANOUT];   /* inner nodes: has the least key of child i; not looked at for child 0 */
-    struct memtable_node *child[]; /* inner nodes: FANOUT of them */
+    struct memtable_node *next;     /* leaves: the one to the right, */
+    struct memtable_node *previous; /* and to the left */
+    uint64_t prefix[FANOUT];        /* first bytes of the keys of `entry`, as an integer that sorts like them */
+    struct entry *entry[FANOUT];    /* inner nodes: has the least key of child i; not looked at for child 0 */
+    struct memtable_node *child[];  /* inner nodes: FANOUT of them */
 };
 
 struct map {
@@ -245,7 +246,7 @@ static struct memtable_node *node_new(struct memtable *table, bool is_leaf) {
     if (node == NULL) return NULL;
     node->count = 0;
     node->is_leaf = is_leaf;
-    node->next = NULL;
+    node->next = node->previous = NULL;
     return node;
 }
 
@@ -277,6 +278,8 @@ static int split_child(struct memtable *table, struct memtable_node *parent, uin
     left->count = (uint16_t)kept;
     if (left->is_leaf) {
         right->next = left->next;
+        right->previous = left;
+        if (left->next != NULL) left->next->previous = right;
         left->next = right;
     }
     node_insert(parent, at + 1, right->prefix[0], right->entry[0], right);
@@ -479,4 +482,25 @@ void memtable_cursor_next(struct memtable_cursor *cursor) {
     sk_assert(cursor->leaf != NULL);
     cursor->at++;
     skip_leaf_end(cursor);
+}
+
+/* No leaf is ever empty. */
+static void step_back(struct memtable_cursor *cursor) {
+    if (cursor->at > 0) {
+        cursor->at--;
+        return;
+    }
+    cursor->leaf = cursor->leaf->previous;
+    cursor->at = cursor->leaf == NULL ? 0 : cursor->leaf->count - 1u;
+}
+
+struct memtable_cursor memtable_seek_below(const struct memtable *table, uint32_t shard, struct slice below) {
+    struct memtable_cursor cursor = map_seek(map_of(table, shard), below);
+    if (cursor.leaf != NULL) step_back(&cursor);
+    return cursor;
+}
+
+void memtable_cursor_previous(struct memtable_cursor *cursor) {
+    sk_assert(cursor->leaf != NULL);
+    step_back(cursor);
 }

@@ -58,3 +58,7 @@ enum memtable_found memtable_cursor_get(const struct memtable_cursor *cursor, st
 
 /* Moves to the next key. Not at the end. */
 void memtable_cursor_next(struct memtable_cursor *cursor);
+
+/* The last key before `below`, and from there down: at the end means before the first key then. */
+struct memtable_cursor memtable_seek_below(const struct memtable *table, uint32_t shard, struct slice below);
+void memtable_cursor_previous(struct memtable_cursor *cursor);

@@ -149,6 +149,20 @@ static void test_order(void **state) {
     }
     assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_ABSENT);
     assert_int_equal(memtable_entries(table, 3), unique);
+
+    static const uint8_t behind_all[1] = {0xff};
+    cursor = memtable_seek_below(table, 3, slice_of(behind_all, 1));
+    for (uint32_t i = COUNT; i-- > 0;) {
+        if (i > 0 && slice_equal(keys[i], keys[i - 1])) continue;
+        assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_VALUE);
+        assert_true(slice_equal(key, keys[i]) && slice_equal(value, keys[i]));
+        memtable_cursor_previous(&cursor);
+        struct memtable_cursor found = memtable_seek_below(table, 3, keys[i]);
+        assert_memory_equal(&found, &cursor, sizeof cursor);
+    }
+    assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_ABSENT);
+    cursor = memtable_seek_below(table, 4, slice_of(behind_all, 1));
+    assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_ABSENT);
     for (uint32_t i = 0; i < COUNT; i++) free((void *)keys[i].data);
     free(keys);
 }

@@ -475,6 +475,26 @@ static void assert_model_walk(struct fixture *fixture, const struct model *model
     kv_iter_close(iter);
 }
 
+/* From the key before `below` down. */
+static void assert_model_walk_down(struct fixture *fixture, const struct model *model, uint32_t number,
+                                   uint32_t below, uint32_t limit) {
+    static uint8_t room[100000];
+    char key_room[KV_KEY_BYTES_MAX];
+    struct kv_iter *iter;
+    struct slice key, value;
+    assert_int_equal(kv_iter_open_below(shard(fixture, number), model_key(below, key_room), &iter), SK_OK);
+    for (uint32_t i = below; i-- > 0 && limit > 0;) {
+        uint32_t expected = model->values[number][i];
+        if (expected == 0) continue;
+        limit--;
+        assert_int_equal(kv_iter_next(iter, &key, &value), SK_OK);
+        assert_true(slice_equal(key, model_key(i, key_room)));
+        assert_true(slice_equal(value, model_value(expected, room)));
+    }
+    if (limit > 0) assert_int_equal(kv_iter_next(iter, &key, &value), SK_NOT_FOUND);
+    kv_iter_close(iter);
+}
+
 static void model_change(struct fixture *fixture, struct model *model, uint32_t number, uint32_t key,
                          uint32_t value) {
     static uint8_t room[100000];
@@ -507,6 +527,7 @@ static void model_step(struct fixture *fixture, struct model *model, unsigned *s
             break;
         case 5:
             assert_model_walk(fixture, model, number, key, 1 + (uint32_t)rand_r(seed) % 30);
+            assert_model_walk_down(fixture, model, number, key, 1 + (uint32_t)rand_r(seed) % 30);
             break;
         default:
             assert_model_key(fixture, model, number, key);
@@ -523,6 +544,7 @@ static void assert_model(struct fixture *fixture, const struct model *model) {
     assert_int_equal(store_step_begin(fixture->store), SK_OK);
     for (uint32_t number = 0; number < MODEL_SHARDS; number++) {
         assert_model_walk(fixture, model, number, 0, UINT32_MAX);
+        assert_model_walk_down(fixture, model, number, MODEL_KEYS, UINT32_MAX);
     }
     store_step_end(fixture->store);
 }

@@ -10,6 +10,7 @@ enum command_flags {
     COMMAND_SPLIT = 8,       /* its keys may lie in many shards: one part for each */
     COMMAND_ALL_SHARDS = 16, /* goes to every shard; the answers are added up */
     COMMAND_CURSOR = 32,     /* SCAN: the cursor says the shard */
+    COMMAND_CHANCE = 64,     /* draws by chance: an entry with it carries what it draws from */
 };
 
 enum command_join {

@@ -20,6 +20,7 @@ struct entry {
     uint64_t commit_index;
     struct entry_name name;
     bool atomic;       /* body is an atomic batch */
+    uint64_t chance;   /* what its random choices are drawn from; 0: it makes none */
     struct slice body; /* as in wire.h; empty for all but WAL_COMMAND */
 };
 

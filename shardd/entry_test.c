@@ -21,6 +21,7 @@ static void round_trip(const struct entry *entry) {
     assert_int_equal(entry_decode(buffer_slice(&buffer), true, &back), SK_OK);
     assert_int_equal(back.commit_index, entry->commit_index);
     assert_int_equal(back.atomic, entry->atomic);
+    assert_true(back.chance == entry->chance);
     assert_int_equal(back.name.session, entry->name.session);
     assert_int_equal(back.name.number, entry->name.number);
     assert_int_equal(back.name.floor, entry->name.floor);
@@ -40,6 +41,8 @@ static void test_round_trips(void **state) {
                            .atomic = true,
                            .body = slice_of_text("b")};
     round_trip(&entry);
+    entry.chance = UINT64_MAX;
+    round_trip(&entry);
 }
 
 /* The fixed part may not be cut anywhere; what follows it is the body. */
@@ -48,6 +51,7 @@ static void test_truncated_is_refused(void **state) {
     struct entry entry = numbered(), back;
     struct buffer buffer;
     buffer_init(&buffer);
+    entry.chance = 5;
     entry_encode_command(&buffer, &entry);
     size_t fixed = buffer.size - entry.body.size;
     for (size_t size = 0; size < fixed; size++) {
@@ -60,7 +64,9 @@ static void test_bad_flags_and_ids_are_refused(void **state) {
     (void)state;
     struct entry back;
     uint8_t bytes[128] = {0};
-    bytes[8] = 4; /* a flag that nobody writes */
+    bytes[8] = 8; /* a flag that nobody writes */
+    assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), true, &back), SK_EPROTO);
+    bytes[8] = 4; /* nothing to draw from, where there should be something */
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), true, &back), SK_EPROTO);
     bytes[8] = 2; /* an id of no bytes */
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), true, &back), SK_EPROTO);

@@ -5,6 +5,7 @@
 #include "libcommon/slot.h"
 #include "shardd/commands/call.h"
 #include "shardd/commands/scan.h"
+#include "shardd/garbage.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -24,11 +25,13 @@ int execute_none(struct call *call) {
 void exec_init(struct exec *exec, struct kv *kv, uint32_t shard, uint32_t shard_count) {
     *exec = (struct exec){.kv = kv, .shard = shard, .shard_count = shard_count, .hasher = &keyspace_hasher_xxh3};
     buffer_init(&exec->scratch);
+    buffer_init(&exec->gathered);
     args_init(&exec->args);
 }
 
 void exec_deinit(struct exec *exec) {
     buffer_deinit(&exec->scratch);
+    buffer_deinit(&exec->gathered);
     args_deinit(&exec->args);
 }
 
@@ -72,6 +75,7 @@ static int decode_command(struct exec *exec, struct mp_reader *reader, const str
     if (err < 0) return err;
     if (err != SK_OK) return refuse(refusal, err, "%s", text);
     if (!command_arity_ok(command, exec->args.count + 1)) return refuse_arity(refusal, command);
+    exec->draws = exec->draws || (command->flags & COMMAND_CHANCE) != 0;
     *found = command;
     return SK_OK;
 }
@@ -179,23 +183,27 @@ int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, s
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
     const struct command *command;
+    exec->draws = false;
     int err = atomic ? check_batch(exec, &reader, writes, &refusal)
                      : check_single(exec, &reader, writes, &command, &refusal);
     if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
     return answer->failed ? SK_ENOMEM : err;
 }
 
+bool exec_draws(const struct exec *exec) { return exec->draws; }
+
 /* Execution */
 
 /* Runs a command whose arguments are decoded. */
-static int run_decoded(struct exec *exec, const struct command *command, bool in_batch, uint64_t now_us,
-                       struct buffer *answer) {
+static int run_decoded(struct exec *exec, const struct command *command, bool in_batch,
+                       const struct exec_moment *moment, struct buffer *answer) {
     struct call call = {
         .exec = exec,
         .command = command,
         .args = exec->args.items,
         .count = exec->args.count,
-        .now_us = now_us,
+        .now_us = moment->time_us,
+        .chance = {.state = moment->chance},
         .in_batch = in_batch,
         .answer = answer,
         .answer_start = answer->size,
@@ -203,24 +211,24 @@ static int run_decoded(struct exec *exec, const struct command *command, bool in
     return executors[command->id](&call);
 }
 
-static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batch, uint64_t now_us,
-                       struct buffer *answer) {
+static int run_command(struct exec *exec, struct mp_reader *reader, bool in_batch,
+                       const struct exec_moment *moment, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     const struct command *command;
     int err = decode_command(exec, reader, &command, &refusal);
-    return err == SK_OK ? run_decoded(exec, command, in_batch, now_us, answer) : err;
+    return err == SK_OK ? run_decoded(exec, command, in_batch, moment, answer) : err;
 }
 
 /* One command of a batch: its [nil, result]. */
-static int run_batched(struct exec *exec, struct mp_reader *reader, uint64_t now_us, size_t batch_start,
-                       struct buffer *answer) {
+static int run_batched(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                       size_t batch_start, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     int err = read_pair_head(reader, &refusal);
     if (err != SK_OK) return err;
     mp_write_array(answer, 2);
     mp_write_nil(answer);
     size_t result_start = answer->size;
-    err = run_command(exec, reader, true, now_us, answer);
+    err = run_command(exec, reader, true, moment, answer);
     if (err > 0 && !answer->failed) { /* the refusal's text takes the place of the pair */
         size_t size = answer->size - result_start;
         memmove(answer->data + refusal.start, answer->data + result_start, size);
@@ -232,7 +240,7 @@ static int run_batched(struct exec *exec, struct mp_reader *reader, uint64_t now
     return err;
 }
 
-static int run_commands(struct exec *exec, struct mp_reader *reader, uint64_t now_us,
+static int run_commands(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
                         const struct refusal *refusal) {
     uint32_t count;
     int err = read_batch_head(reader, &count, refusal);
@@ -240,17 +248,18 @@ static int run_commands(struct exec *exec, struct mp_reader *reader, uint64_t no
     mp_write_array(refusal->answer, count);
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         size_t start = refusal->answer->size;
-        err = run_batched(exec, reader, now_us, refusal->start, refusal->answer);
+        err = run_batched(exec, reader, moment, refusal->start, refusal->answer);
         err = refuse_batch(refusal, start, err, i + 1);
     }
     return err;
 }
 
-static int run_batch(struct exec *exec, struct mp_reader *reader, uint64_t now_us, const struct refusal *refusal) {
+static int run_batch(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                     const struct refusal *refusal) {
     struct exec_counters before = exec->counters;
     int err = kv_begin(exec->kv);
     if (err != SK_OK) return err;
-    err = run_commands(exec, reader, now_us, refusal);
+    err = run_commands(exec, reader, moment, refusal);
     if (err == SK_OK) {
         kv_commit(exec->kv);
         return SK_OK;
@@ -261,31 +270,39 @@ static int run_batch(struct exec *exec, struct mp_reader *reader, uint64_t now_u
     return undone == SK_OK ? err : undone;
 }
 
-int exec_read(struct exec *exec, struct slice body, uint64_t now_us, struct buffer *answer) {
+int exec_read(struct exec *exec, struct slice body, const struct exec_moment *moment, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
     const struct command *command;
     int err = check_single(exec, &reader, false, &command, &refusal);
     if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
-    if (err == SK_OK) err = run_decoded(exec, command, false, now_us, answer);
+    if (err == SK_OK) err = run_decoded(exec, command, false, moment, answer);
     return answer->failed ? SK_ENOMEM : err;
 }
 
-int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer) {
+int exec_run(struct exec *exec, struct slice body, bool atomic, const struct exec_moment *moment,
+             struct buffer *answer) {
+    exec->removed_at_once = 0;
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
     int err =
-        atomic ? run_batch(exec, &reader, now_us, &refusal) : run_command(exec, &reader, false, now_us, answer);
+        atomic ? run_batch(exec, &reader, moment, &refusal) : run_command(exec, &reader, false, moment, answer);
     return answer->failed ? SK_ENOMEM : err;
 }
 
 /* Expiry */
 
 int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed) {
-    return keyspace_remove_expired(exec, now_us, limit, removed);
+    exec->removed_at_once = 0;
+    int err = keyspace_remove_expired(exec, now_us, limit, removed);
+    return err == SK_OK ? garbage_sweep(exec, limit) : err;
 }
 
 int exec_next_deadline(struct exec *exec, uint64_t *deadline_us) {
+    if (exec->counters.garbage > 0) {
+        *deadline_us = 0;
+        return SK_OK;
+    }
     if (exec->counters.expires == 0) {
         *deadline_us = UINT64_MAX;
         return SK_OK;

@@ -14,6 +14,8 @@ struct exec_counters {
     uint64_t expires;   /* keys with a deadline */
     uint64_t key_bytes; /* of keys and values as clients see them */
     uint64_t value_bytes;
+    uint64_t garbage; /* collections that are gone, and whose elements are not */
+    uint64_t changes; /* raised by each: gives versions and the ids of collections */
 };
 
 struct exec {
@@ -23,11 +25,20 @@ struct exec {
     uint32_t shard_count;
 
     /* private */
-    struct buffer scratch; /* the value being built */
-    struct args args;      /* of the command being executed */
+    struct buffer scratch;  /* the value being built */
+    struct buffer gathered; /* keys of elements, before they are changed */
+    struct args args;       /* of the command being executed */
     const struct keyspace_hasher *hasher;
     uint64_t first_deadline_us; /* no deadline is before it, */
     bool first_deadline_known;  /* and one is at it, or there is none at all */
+    uint32_t removed_at_once;   /* elements, by the entry being executed */
+    bool draws;                 /* the body that was checked last */
+};
+
+/* What an execution knows besides state and command. */
+struct exec_moment {
+    uint64_t time_us; /* since 1970: the entry's for writes, the leader's for reads */
+    uint64_t chance;  /* what random choices are drawn from; for writes from the entry */
 };
 
 /* `counters` start at zero: the owner loads them after this. Deinit and init again when the state under `kv` was
@@ -41,18 +52,22 @@ void exec_deinit(struct exec *exec);
  * executor's to refuse). */
 int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, struct buffer *answer);
 
-/* Executes a checked body at `now_us` (the entry's time for writes, the leader's for reads). Appends to `answer`
- * the result as MessagePack (SK_OK) or a text (a client error, > 0; nothing was changed). Negative: a fault. An
+/* Whether the body that was checked last draws by chance: its entry has to carry what from. */
+bool exec_draws(const struct exec *exec);
+
+/* Executes a checked body. Appends to `answer` the result as MessagePack (SK_OK) or a text (a client error, > 0; nothing was changed). Negative: a fault. An
  * atomic batch is all or nothing: at the first command that answers an error everything is undone, and the error
  * is that command's with its position in the text. Its result is an array of [nil, result]. */
-int exec_run(struct exec *exec, struct slice body, bool atomic, uint64_t now_us, struct buffer *answer);
+int exec_run(struct exec *exec, struct slice body, bool atomic, const struct exec_moment *moment,
+             struct buffer *answer);
 
 /* exec_check and exec_run of a single read in one, decoding it once. */
-int exec_read(struct exec *exec, struct slice body, uint64_t now_us, struct buffer *answer);
+int exec_read(struct exec *exec, struct slice body, const struct exec_moment *moment, struct buffer *answer);
 
-/* Removes at most `limit` keys whose deadline is at or before `now_us`. `removed` gets how many. SK_OK or a fault.
- */
+/* Removes at most `limit` keys whose deadline is at or before `now_us`, and about as many elements of collections that
+ * are gone. `removed` gets how many keys. SK_OK or a fault. */
 int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed);
 
-/* The earliest deadline in the shard in microseconds since 1970, UINT64_MAX if none. SK_OK or a fault. */
+/* When exec_sweep has something to do: at the earliest deadline in the shard in microseconds since 1970, UINT64_MAX if
+ * there is none; 0 if there is something now. SK_OK or a fault. */
 int exec_next_deadline(struct exec *exec, uint64_t *deadline_us);

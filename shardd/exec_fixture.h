@@ -7,6 +7,7 @@
 
 #include "libcommon/error.h"
 #include "shardd/commands/call.h"
+#include "shardd/element.h"
 #include "shardd/exec.h"
 #include "shardd/kv_memory.h"
 
@@ -21,6 +22,7 @@ struct fixture {
     struct kv *kv;
     struct exec exec;
     uint64_t now_us;
+    uint64_t chance; /* of the last command */
     struct buffer body;
     struct buffer answer; /* as MessagePack or text */
     struct buffer told;   /* the answer as text, terminated */
@@ -178,17 +180,24 @@ FIXTURE_FUNCTION const char *fixture_tell_answer(struct fixture *fixture, int er
 
 /* Running */
 
+FIXTURE_FUNCTION struct exec_moment fixture_moment(struct fixture *fixture) {
+    return (struct exec_moment){.time_us = fixture->now_us, .chance = ++fixture->chance};
+}
+
 /* Checks and runs the body, as the lane does. A read must leave the records as they were; that is asserted in fixture_audit. */
 FIXTURE_FUNCTION const char *fixture_run_body(struct fixture *fixture, bool atomic, bool writes) {
     buffer_clear(&fixture->answer, 65536);
     if (!atomic && !writes) {
-        int err = exec_read(&fixture->exec, buffer_slice(&fixture->body), fixture->now_us, &fixture->answer);
+        struct exec_moment moment = fixture_moment(fixture);
+        int err = exec_read(&fixture->exec, buffer_slice(&fixture->body), &moment, &fixture->answer);
         return fixture_tell_answer(fixture, err);
     }
     int err = exec_check(&fixture->exec, buffer_slice(&fixture->body), atomic, writes, &fixture->answer);
     if (err == SK_OK) {
         assert_int_equal(fixture->answer.size, 0);
-        err = exec_run(&fixture->exec, buffer_slice(&fixture->body), atomic, fixture->now_us, &fixture->answer);
+        struct exec_moment moment = fixture_moment(fixture);
+        if (!exec_draws(&fixture->exec)) moment.chance = 0;
+        err = exec_run(&fixture->exec, buffer_slice(&fixture->body), atomic, &moment, &fixture->answer);
     }
     return fixture_tell_answer(fixture, err);
 }
@@ -220,15 +229,35 @@ FIXTURE_FUNCTION const char *fixture_run_atomic(struct fixture *fixture, const c
 
 #define fixture_expect(fixture, line, told) assert_string_equal(fixture_run(fixture, line), told)
 
-/* Counts everything anew: counters and index agree with the data records. */
+/* Records of the elements under an id. */
+FIXTURE_FUNCTION uint64_t fixture_elements(struct fixture *fixture, uint64_t id) {
+    uint8_t room[ELEMENT_PREFIX_BYTES];
+    struct kv_iter *iter;
+    struct slice key, value;
+    uint64_t count = 0;
+    assert_int_equal(kv_iter_open(fixture->kv, element_prefix(id, 0, room), &iter), SK_OK);
+    while (kv_iter_next(iter, &key, &value) == SK_OK && element_key_is_of(key, id)) count++;
+    kv_iter_close(iter);
+    return id == 0 ? 0 : count;
+}
+
+/* Counts everything anew: counters and index agree with the data records, and every element is of a collection. */
 FIXTURE_FUNCTION void fixture_audit(struct fixture *fixture) {
     struct exec_counters counted = {0};
-    uint64_t index_entries = 0;
+    uint64_t index_entries = 0, elements = 0, owned = 0;
     struct kv_iter *iter;
     assert_int_equal(kv_iter_open(fixture->kv, slice_of("", 1), &iter), SK_OK);
     struct slice key, value;
     int err;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
+        if (key.data[0] == RECORD_ELEMENT) {
+            elements++;
+            continue;
+        }
+        if (key.data[0] == RECORD_GARBAGE) {
+            counted.garbage++;
+            continue;
+        }
         if (key.data[0] >= RECORD_EXPIRY) {
             struct slice data_value;
             struct record record;
@@ -248,10 +277,13 @@ FIXTURE_FUNCTION void fixture_audit(struct fixture *fixture) {
         counted.expires += record.deadline_us != 0;
         counted.key_bytes += record.key.size;
         counted.value_bytes += keyspace_value_bytes(&record);
+        owned += fixture_elements(fixture, keyspace_elements_id(&record));
     }
     assert_int_equal(err, SK_NOT_FOUND);
     kv_iter_close(iter);
     assert_int_equal(index_entries, counted.expires);
+    if (counted.garbage == 0) assert_int_equal(elements, owned);
+    counted.changes = fixture->exec.counters.changes; /* which only grows */
     assert_memory_equal(&counted, &fixture->exec.counters, sizeof counted);
 }
 
@@ -289,6 +321,7 @@ FIXTURE_FUNCTION void fixture_put_other_type(struct fixture *fixture, const char
     struct object object;
     int err = keyspace_find_for_write(&fixture->exec, slice_of_text(key), fixture->now_us, &object);
     assert_int_equal(err, SK_OK);
-    err = keyspace_store(&fixture->exec, &object, 200, slice_of_text("head"), deadline_us);
+    static const uint8_t head[KEYSPACE_HEAD_BYTES] = {0}; /* id 0: of no elements */
+    err = keyspace_store(&fixture->exec, &object, 200, slice_of(head, sizeof head), deadline_us);
     assert_int_equal(err, SK_OK);
 }

@@ -149,7 +149,9 @@ static void no_memory_is_a_fault(void **state) {
     fixture_init(&fixture);
     fixture_encode(&fixture.body, "GET k");
     fixture.answer.failed = true;
-    assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false, 1, &fixture.answer), SK_ENOMEM);
+    assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false,
+                              &(struct exec_moment){.time_us = 1}, &fixture.answer),
+                     SK_ENOMEM);
     buffer_clear(&fixture.body, 0);
     fixture_encode(&fixture.body, "GET");
     assert_int_equal(exec_check(&fixture.exec, buffer_slice(&fixture.body), false, false, &fixture.answer),
@@ -164,14 +166,17 @@ static void answers_are_appended(void **state) {
     fixture_init(&fixture);
     buffer_append(&fixture.answer, "head", 4);
     fixture_encode(&fixture.body, "INCRBY k x");
-    int err = exec_run(&fixture.exec, buffer_slice(&fixture.body), false, 1, &fixture.answer);
+    int err = exec_run(&fixture.exec, buffer_slice(&fixture.body), false, &(struct exec_moment){.time_us = 1},
+                       &fixture.answer);
     assert_int_equal(err, SK_BADREQUEST);
     assert_true(
         slice_equal(buffer_slice(&fixture.answer), slice_of_text("headvalue is not an integer or out of range")));
     fixture.answer.size = 4;
     buffer_clear(&fixture.body, 0);
     fixture_encode(&fixture.body, "INCR k");
-    assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false, 1, &fixture.answer), SK_OK);
+    assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false,
+                              &(struct exec_moment){.time_us = 1}, &fixture.answer),
+                     SK_OK);
     assert_true(slice_equal(buffer_slice(&fixture.answer), slice_of_text("head\x01")));
     fixture_deinit(&fixture);
 }

@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IDENTITY_FORMAT 1u
+#define IDENTITY_FORMAT 2u
 
 struct identity {
     uint8_t store_id[16]; /* made with the directory (R13: an empty directory is a new store) */

@@ -93,7 +93,7 @@ static void test_bad_files(void **state) {
         assert_int_equal(identity_open(directory, 1, &identity, &fd, text, sizeof text), SK_ECORRUPT);
         assert_non_null(strstr(text, path));
     }
-    write_file(path, "format 2\nwhatever\n");
+    write_file(path, "format 3\nwhatever\n");
     assert_int_equal(identity_open(directory, 1, &identity, &fd, text, sizeof text), SK_EVERSION);
 }
 

@@ -2,10 +2,13 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/garbage.h"
 
 #include <xxhash.h>
 
 enum record_flags { RECORD_HAS_DEADLINE = 1, RECORD_HAS_KEY = 2 };
+
+#define VERSION_AT 2u /* in a value, behind type and flags */
 
 #define SCRATCH_KEPT_BYTES 65536u
 
@@ -42,11 +45,31 @@ uint64_t keyspace_position(struct slice record_key) {
 
 void keyspace_position_key(uint64_t position, uint8_t key[KEYSPACE_POSITION_BYTES]) { put_u64(key, position); }
 
-uint64_t keyspace_value_bytes(const struct record *record) {
-    return record->type == OBJECT_STRING ? record->payload.size : 0;
+uint64_t keyspace_elements_id(const struct record *record) {
+    return record->type == OBJECT_STRING ? 0 : get_u64(record->payload.data);
 }
 
-const char *keyspace_type_name(uint8_t type) { return type == OBJECT_STRING ? "string" : "unknown"; }
+uint64_t keyspace_value_bytes(const struct record *record) {
+    return record->type == OBJECT_STRING ? record->payload.size : get_u64(record->payload.data + 8);
+}
+
+const char *keyspace_type_name(uint8_t type) {
+    switch (type) {
+    case OBJECT_STRING:
+    case OBJECT_BITMAP: /* how it is stored, and nothing that clients know */
+        return "string";
+    case OBJECT_HASH:
+        return "hash";
+    case OBJECT_LIST:
+        return "list";
+    case OBJECT_SET:
+        return "set";
+    case OBJECT_ZSET:
+        return "zset";
+    default:
+        return "unknown";
+    }
+}
 
 static bool is_long(struct slice key) { return key.size > KEYSPACE_KEY_INLINE_MAX; }
 
@@ -81,9 +104,10 @@ static bool take(struct slice *rest, size_t size, const uint8_t **at) {
 
 int keyspace_read_record(struct slice record_key, struct slice value, struct record *record) {
     const uint8_t *at;
-    if (record_key.size < KEYSPACE_POSITION_BYTES || !take(&value, 2, &at)) return SK_ECORRUPT;
+    if (record_key.size < KEYSPACE_POSITION_BYTES || !take(&value, VERSION_AT + 8, &at)) return SK_ECORRUPT;
     record->type = at[0];
     uint8_t flags = at[1];
+    record->version = get_u64(at + VERSION_AT);
     if ((flags & ~(RECORD_HAS_DEADLINE | RECORD_HAS_KEY)) != 0) return SK_ECORRUPT;
     record->deadline_us = 0;
     if (flags & RECORD_HAS_DEADLINE) {
@@ -98,6 +122,7 @@ int keyspace_read_record(struct slice record_key, struct slice value, struct rec
         if (!take(&value, record->key.size, &record->key.data)) return SK_ECORRUPT;
     }
     record->payload = value;
+    if (record->type != OBJECT_STRING && value.size < KEYSPACE_HEAD_BYTES) return SK_ECORRUPT;
     return SK_OK;
 }
 
@@ -160,7 +185,9 @@ static int find_any(struct exec *exec, struct slice key, struct object *object) 
     object->writable = false;
     object->chain_full = false;
     object->value_bytes = 0;
+    object->elements_id = 0;
     object->deadline_us = 0;
+    object->version = 0;
     build_record_key(exec, object);
     struct record record;
     int err = is_long(key) ? get_long_record(exec, object, &record) : get_record(exec, object, &record);
@@ -169,8 +196,10 @@ static int find_any(struct exec *exec, struct slice key, struct object *object) 
     object->found = true;
     object->type = record.type;
     object->deadline_us = record.deadline_us;
+    object->version = record.version;
     object->payload = record.payload;
     object->value_bytes = keyspace_value_bytes(&record);
+    object->elements_id = keyspace_elements_id(&record);
     return SK_OK;
 }
 
@@ -234,8 +263,8 @@ struct buffer *keyspace_build(struct exec *exec, const struct object *object, ui
     buffer_clear(value, SCRATCH_KEPT_BYTES);
     bool with_key = is_long(object->key);
     uint8_t flags = (uint8_t)((deadline_us != 0 ? RECORD_HAS_DEADLINE : 0) | (with_key ? RECORD_HAS_KEY : 0));
-    uint8_t head[2 + 8 + 4] = {type, flags};
-    size_t size = 2;
+    uint8_t head[VERSION_AT + 8 + 8 + 4] = {type, flags}; /* keyspace_put writes the version */
+    size_t size = VERSION_AT + 8;
     if (deadline_us != 0) {
         put_u64(head + size, deadline_us);
         size += 8;
@@ -253,12 +282,14 @@ int keyspace_put(struct exec *exec, struct object *object) {
     sk_assert(object->writable);
     if (exec->scratch.failed) return SK_ENOMEM;
     if (!object->found && object->chain_full) return SK_TOOLARGE;
+    put_u64(exec->scratch.data + VERSION_AT, ++exec->counters.changes);
     struct record record;
     int err = keyspace_read_record(record_key_of(object), buffer_slice(&exec->scratch), &record);
     sk_assert(err == SK_OK);
     err = kv_put(exec->kv, record_key_of(object), buffer_slice(&exec->scratch));
     if (err != SK_OK) return err;
     uint64_t old_deadline_us = object->found ? object->deadline_us : 0;
+    uint64_t old_elements_id = object->elements_id;
     if (!object->found) {
         exec->counters.keys++;
         exec->counters.key_bytes += object->key.size;
@@ -267,10 +298,14 @@ int keyspace_put(struct exec *exec, struct object *object) {
     exec->counters.value_bytes += keyspace_value_bytes(&record) - object->value_bytes;
     object->found = true;
     object->type = record.type;
+    object->version = record.version;
     object->value_bytes = keyspace_value_bytes(&record);
+    object->elements_id = keyspace_elements_id(&record);
     object->deadline_us = record.deadline_us;
     object->payload = slice_of("", 0);
-    return index_move(exec, object, old_deadline_us, record.deadline_us);
+    bool replaces = old_elements_id != 0 && old_elements_id != object->elements_id;
+    err = index_move(exec, object, old_deadline_us, record.deadline_us);
+    return err == SK_OK && replaces ? garbage_add(exec, old_elements_id) : err;
 }
 
 int keyspace_store(struct exec *exec, struct object *object, uint8_t type, struct slice payload,
@@ -287,6 +322,12 @@ int keyspace_set_deadline(struct exec *exec, struct object *object, uint64_t dea
 }
 
 int keyspace_remove(struct exec *exec, struct object *object) {
+    uint64_t elements_id = object->elements_id;
+    int err = keyspace_remove_record(exec, object);
+    return err == SK_OK && elements_id != 0 ? garbage_add(exec, elements_id) : err;
+}
+
+int keyspace_remove_record(struct exec *exec, struct object *object) {
     sk_assert(object->found && object->writable);
     int err = kv_del(exec->kv, record_key_of(object));
     if (err != SK_OK) return err;
@@ -295,6 +336,7 @@ int keyspace_remove(struct exec *exec, struct object *object) {
     exec->counters.value_bytes -= object->value_bytes;
     object->found = false;
     object->value_bytes = 0;
+    object->elements_id = 0;
     return index_move(exec, object, object->deadline_us, 0);
 }
 
@@ -362,6 +404,7 @@ static int remove_due(struct exec *exec, struct slice record_key, uint64_t now_u
     object.key = record.key; /* only its size is used */
     object.deadline_us = record.deadline_us;
     object.value_bytes = keyspace_value_bytes(&record);
+    object.elements_id = keyspace_elements_id(&record);
     return has_expired(&object, now_us) ? keyspace_remove(exec, &object) : SK_ECORRUPT;
 }
 

@@ -57,9 +57,9 @@ static void records_are_laid_out_as_written(void **state) {
                                      11),
                             &value),
                      SK_OK);
-    assert_true(slice_equal(value, slice_of("\x01\x00"
+    assert_true(slice_equal(value, slice_of("\x01\x00\0\0\0\0\0\0\0\x01"
                                             "bar",
-                                            5)));
+                                            13)));
     fixture_expect(&fixture, "PEXPIRE foo 1", "1"); /* 2000 us = 0x07d0 */
     assert_int_equal(kv_get(fixture.kv,
                             slice_of("\x40\0\0\0\0\0\0\x07\xd0\x2f\x96\x12\x34\x56\x78\x90\xab"
@@ -74,9 +74,9 @@ static void records_are_laid_out_as_written(void **state) {
                                      11),
                             &value),
                      SK_OK);
-    assert_true(slice_equal(value, slice_of("\x01\x01\0\0\0\0\0\0\x07\xd0"
+    assert_true(slice_equal(value, slice_of("\x01\x01\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\x07\xd0"
                                             "bar",
-                                            13)));
+                                            21)));
     fixture_deinit(&fixture);
 }
 
@@ -248,7 +248,8 @@ static void damage_is_noticed(void **state) {
         assert_int_equal(keyspace_find(&fixture.exec, slice_of_text("k"), 1, &other), SK_ECORRUPT);
         buffer_clear(&fixture.body, 0);
         fixture_encode(&fixture.body, "SCAN 0");
-        assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false, 1, &fixture.answer),
+        assert_int_equal(exec_run(&fixture.exec, buffer_slice(&fixture.body), false,
+                                  &(struct exec_moment){.time_us = 1}, &fixture.answer),
                          SK_ECORRUPT);
     }
     struct record record;

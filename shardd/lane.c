@@ -13,6 +13,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -370,6 +371,10 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->peer_outbox.peers = options->peers;
     lane->now_us = lane->start_us = lane->checkpoint_us = clock_boottime_us();
     int err = lane->directory == NULL ? SK_ENOMEM : mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
+    if (err == SK_OK && getrandom(&lane->chance, sizeof lane->chance, 0) != (ssize_t)sizeof lane->chance) {
+        mailbox_free(lane->mailbox);
+        err = SK_EUNEXPECTED;
+    }
     if (err != SK_OK) {
         free(lane->directory);
         free(lane);

@@ -96,6 +96,12 @@ int lane_write_gate(struct lane *lane) {
     return store_checkpoint_running(lane->store) ? SK_BUSY : SK_OK;
 }
 
+/* Not 0, which says that nothing is drawn. */
+static uint64_t draw(struct lane *lane) {
+    uint64_t drawn = chance_next(&lane->chance);
+    return drawn != 0 ? drawn : 1;
+}
+
 static struct entry_name name_of(const struct lane *lane, const struct frame *frame,
                                  const struct request_item *item) {
     return (struct entry_name){
@@ -155,7 +161,10 @@ static int take_write(struct lane *lane, struct shard *shard, struct frame *fram
         answer(lane, frame, item->number, refused < 0 ? SK_INTERNAL : refused, buffer_slice(&lane->result));
         return SK_OK;
     }
-    struct entry entry = {.name = name_of(lane, frame, item), .atomic = atomic, .body = item->body};
+    struct entry entry = {.name = name_of(lane, frame, item),
+                          .atomic = atomic,
+                          .chance = exec_draws(&shard->exec) ? draw(lane) : 0,
+                          .body = item->body};
     if (answer_repeat(lane, shard, frame, item, &entry.name, time_us) != SK_NOT_FOUND) return SK_OK;
     if (item->id.size > 0 && dedup_id_count(shard->dedup) >= lane->options.ids_max) {
         answer_text(lane, frame, item->number, SK_OVERLOADED, "the shard remembers as many ids as it may");
@@ -202,7 +211,8 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
         return;
     }
     buffer_clear(&lane->result, 1u << 20);
-    int err = exec_read(&shard->exec, item->body, effects->time_us, &lane->result);
+    struct exec_moment moment = {.time_us = effects->time_us, .chance = draw(lane)};
+    int err = exec_read(&shard->exec, item->body, &moment, &lane->result);
     lane_observe_read(lane, frame);
     lane->reads++;
     lane->follower_reads += !replica_leads(&shard->replica);

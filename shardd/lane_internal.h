@@ -3,6 +3,7 @@
  * lane_stats.c: what others may know of it. All of it runs on the lane's thread, but for what lane.h says. */
 #pragma once
 
+#include "shardd/commands/chance.h"
 #include "shardd/lane.h"
 #include "shardd/outbox.h"
 #include "shardd/peer_outbox.h"
@@ -112,6 +113,7 @@ struct lane {
     struct shard *ended; /* owned: not in the table any more, and still in the store */
     struct replica_effects effects,
         inner;               /* of the step under way, and of the events that carrying it out feeds */
+    struct chance chance;    /* for commands that draw */
     uint64_t stored_time_us; /* the highest leader time that the lane has stored (R26), */
     uint64_t synced_time_us; /* and what of it is synced; less: the record at time_position is not yet */
     wal_position time_position;

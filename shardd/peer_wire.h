@@ -21,7 +21,7 @@
 #include "shardd/verify.h"
 #include "shardd/wal.h"
 
-#define PEER_WIRE_VERSION 3u
+#define PEER_WIRE_VERSION 4u
 #define PEER_HEADER_BYTES 96u
 #define PEER_CHUNK_BYTES  (256u * 1024)
 

@@ -6,6 +6,7 @@
 enum record_kind {
     RECORD_EXPIRY = 0x40,
     RECORD_ELEMENT = 0x50,
+    RECORD_GARBAGE = 0x51,
     RECORD_NAME = 0x60,
     RECORD_NAME_ORDER = 0x61,
     RECORD_SHARD = 0xf0, /* one record, this byte its whole key */

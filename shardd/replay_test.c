@@ -203,7 +203,8 @@ static void expect_text(struct fixture *fixture, const char *expected) {
     mp_write_array(&body, 1);
     mp_write_bin(&body, slice_of_text(fixture->key));
     assert_int_equal(store_step_begin(fixture->store), SK_OK);
-    assert_int_equal(exec_read(&shard_of(fixture)->exec, buffer_slice(&body), 0, &result), SK_OK);
+    assert_int_equal(exec_read(&shard_of(fixture)->exec, buffer_slice(&body), &(struct exec_moment){0}, &result),
+                     SK_OK);
     store_step_end(fixture->store);
     struct mp_reader reader = mp_reader_of(buffer_slice(&result));
     assert_int_equal(mp_read(&reader, &value), SK_OK);

@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define RECORD_FORMAT  2u
+#define RECORD_FORMAT  3u
 #define SWEEP_KEYS_MAX 256u /* per entry, so that no step is long */
 
 /* Fixed part of the record; the names of writes follow. */
@@ -20,7 +20,7 @@ struct shard_record {
     uint64_t synced;
     uint64_t log_from;
     uint64_t shard_count;
-    uint64_t keys, expires, key_bytes, value_bytes;
+    uint64_t keys, expires, key_bytes, value_bytes, garbage, changes;
     struct epochs epochs;
 };
 
@@ -163,6 +163,8 @@ int shard_save(struct shard *shard, wal_position synced, uint64_t time_us) {
         .expires = counters->expires,
         .key_bytes = counters->key_bytes,
         .value_bytes = counters->value_bytes,
+        .garbage = counters->garbage,
+        .changes = counters->changes,
         .epochs = shard->replica.epochs,
     };
     epochs_cut(&record.epochs, record.applied_index);
@@ -195,7 +197,9 @@ static int load(struct shard *shard, struct shard_record *record) {
     shard->exec.counters = (struct exec_counters){.keys = record->keys,
                                                   .expires = record->expires,
                                                   .key_bytes = record->key_bytes,
-                                                  .value_bytes = record->value_bytes};
+                                                  .value_bytes = record->value_bytes,
+                                                  .garbage = record->garbage,
+                                                  .changes = record->changes};
     shard->log_from = record->log_from;
     return SK_OK;
 }
@@ -253,8 +257,9 @@ int shard_read_record(struct slice value, uint64_t *applied_index, uint64_t *tim
 int shard_hash_memory(const struct shard *shard, const struct pending *marker, struct buffer *scratch,
                       struct scrub_sum *hash) {
     const struct exec_counters *counters = &shard->exec.counters;
-    uint64_t numbers[] = {marker->index,  marker->epoch,     marker->time_us,     shard->exec.shard_count,
-                          counters->keys, counters->expires, counters->key_bytes, counters->value_bytes};
+    uint64_t numbers[] = {marker->index,     marker->epoch,     marker->time_us,     shard->exec.shard_count,
+                          counters->keys,    counters->expires, counters->key_bytes, counters->value_bytes,
+                          counters->garbage, counters->changes};
     buffer_clear(scratch, 1u << 20);
     dedup_save(shard->dedup, scratch);
     if (scratch->failed) return SK_ENOMEM;
@@ -281,7 +286,8 @@ static int execute_command(struct shard *shard, const struct pending *pending, s
     }
     if (err != SK_NOT_FOUND) return err;
 
-    err = exec_run(&shard->exec, entry->body, entry->atomic, pending->time_us, answer);
+    struct exec_moment moment = {.time_us = pending->time_us, .chance = entry->chance};
+    err = exec_run(&shard->exec, entry->body, entry->atomic, &moment, answer);
     if (err < 0) return err;
     *outcome = err;
     return dedup_store(shard->dedup, &entry->name, pending->time_us, err, buffer_slice(answer));

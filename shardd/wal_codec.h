@@ -13,7 +13,7 @@
 #include "libcommon/error.h"
 #include "shardd/wal.h"
 
-#define WAL_FORMAT_VERSION       2u    /* 2: EPOCH and TIME */
+#define WAL_FORMAT_VERSION       3u    /* 2: EPOCH and TIME; 3: what commands draw from */
 #define WAL_BLOCK_BYTES          4096u /* the segment header's block: groups begin behind it */
 #define WAL_SEGMENT_HEADER_BYTES 64u
 #define WAL_GROUP_HEADER_BYTES   56u

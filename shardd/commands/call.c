@@ -35,6 +35,10 @@ int call_refuse(struct call *call, int err, const char *format, ...) {
 
 int call_refuse_syntax(struct call *call) { return call_refuse(call, SK_BADREQUEST, "syntax error"); }
 
+int call_refuse_wrong_type(struct call *call) {
+    return call_refuse(call, SK_WRONGTYPE, "Operation against a key holding the wrong kind of value");
+}
+
 int call_refuse_not_int(struct call *call) {
     return call_refuse(call, SK_BADREQUEST, "value is not an integer or out of range");
 }
@@ -67,7 +71,7 @@ int call_answer_bin(struct call *call, struct slice bytes) {
 
 static int only_string(struct call *call, int err, const struct object *object) {
     if (err != SK_OK || !object->found || object->type == OBJECT_STRING) return err;
-    return call_refuse(call, SK_WRONGTYPE, "Operation against a key holding the wrong kind of value");
+    return call_refuse_wrong_type(call);
 }
 
 int call_find_string(struct call *call, struct object *object) {

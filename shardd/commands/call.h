@@ -4,6 +4,7 @@
 #pragma once
 
 #include "shardd/commands/args.h"
+#include "shardd/commands/chance.h"
 #include "shardd/keyspace.h"
 
 #include <stdarg.h>
@@ -17,6 +18,7 @@ struct call {
     const struct slice *args; /* without the command's name; only CAS may have nil among them */
     size_t count;             /* fits the command's arity */
     uint64_t now_us;
+    struct chance chance;
     bool in_batch; /* of an atomic batch, whose owner undoes all at an error */
     struct buffer *answer;
     size_t answer_start;
@@ -31,6 +33,7 @@ struct call {
 /* Refuses with a client error and a text in place of what was answered so far. Returns `err`. */
 int call_refuse(struct call *call, int err, const char *format, ...) __attribute__((format(printf, 3, 4)));
 int call_refuse_syntax(struct call *call);
+int call_refuse_wrong_type(struct call *call);
 int call_refuse_not_int(struct call *call); /* an argument that should be an integer */
 
 /* What the above and exec_check's refusals are written by: puts the text in place of what stands from `start` on.

@@ -1,0 +1,197 @@
+#include "shardd/element.h"
+
+#include "libcommon/check.h"
+#include "libcommon/error.h"
+#include "shardd/keyspace.h"
+#include "shardd/record_kind.h"
+
+#define NAME_SIZE_BYTES    4u /* of a long name, in its value */
+#define SCRATCH_KEPT_BYTES 65536u
+
+void element_put_id(uint8_t at[8], uint64_t id) {
+    for (int i = 0; i < 8; i++) at[i] = (uint8_t)(id >> (56 - 8 * i));
+}
+
+uint64_t element_get_id(const uint8_t at[8]) {
+    uint64_t id = 0;
+    for (int i = 0; i < 8; i++) id = id << 8 | at[i];
+    return id;
+}
+
+struct slice element_prefix(uint64_t id, uint8_t part, uint8_t room[ELEMENT_PREFIX_BYTES]) {
+    room[0] = RECORD_ELEMENT;
+    element_put_id(room + 1, id);
+    room[9] = part;
+    return slice_of(room, ELEMENT_PREFIX_BYTES);
+}
+
+bool element_key_is_of(struct slice key, uint64_t id) {
+    return key.size >= ELEMENT_PREFIX_BYTES && key.data[0] == RECORD_ELEMENT && element_get_id(key.data + 1) == id;
+}
+
+bool element_key_is_in(struct slice key, uint64_t id, uint8_t part) {
+    return element_key_is_of(key, id) && key.data[9] == part;
+}
+
+/* ---- records ---- */
+
+static bool is_long(struct slice name) { return name.size > ELEMENT_NAME_INLINE_MAX; }
+
+static void put_position(uint8_t *at, uint64_t position) {
+    for (unsigned i = 0; i < ELEMENT_POSITION_BYTES; i++) at[i] = (uint8_t)(position >> (40 - 8 * i));
+}
+
+/* All of the key; a long name's discriminator is 0. */
+static void build_key(const struct exec *exec, uint64_t id, struct element *element) {
+    struct slice name = element->name;
+    (void)element_prefix(id, ELEMENT_NAMED, element->key);
+    uint8_t *at = element->key + ELEMENT_PREFIX_BYTES;
+    put_position(at, exec->hasher->hash64(name) >> 16);
+    at += ELEMENT_POSITION_BYTES;
+    size_t inline_bytes = is_long(name) ? ELEMENT_NAME_INLINE_MAX : name.size;
+    if (inline_bytes > 0) memcpy(at, name.data, inline_bytes);
+    at += inline_bytes;
+    if (is_long(name)) {
+        exec->hasher->hash128(name, at);
+        at[16] = 0;
+        at += 17;
+    }
+    element->key_size = (size_t)(at - element->key);
+}
+
+static struct slice key_of(const struct element *element) { return slice_of(element->key, element->key_size); }
+
+/* Name and value of a named element's record. SK_OK or SK_ECORRUPT. */
+static int read_record(struct slice key, struct slice stored, struct slice *name, struct slice *value) {
+    size_t head = ELEMENT_PREFIX_BYTES + ELEMENT_POSITION_BYTES;
+    if (key.size < head || key.size > ELEMENT_KEY_MAX) return SK_ECORRUPT;
+    *name = slice_of(key.data + head, key.size - head);
+    *value = stored;
+    if (key.size < ELEMENT_KEY_MAX) return is_long(*name) ? SK_ECORRUPT : SK_OK;
+    if (stored.size < NAME_SIZE_BYTES) return SK_ECORRUPT;
+    size_t size =
+        (size_t)stored.data[0] << 24 | (size_t)stored.data[1] << 16 | (size_t)stored.data[2] << 8 | stored.data[3];
+    if (stored.size - NAME_SIZE_BYTES < size || size <= ELEMENT_NAME_INLINE_MAX) return SK_ECORRUPT;
+    *name = slice_of(stored.data + NAME_SIZE_BYTES, size);
+    *value = slice_of(name->data + size, stored.size - NAME_SIZE_BYTES - size);
+    return SK_OK;
+}
+
+/* ---- finding ---- */
+
+/* Reads the record at the element's key: SK_OK if it is the element's own, SK_NOT_FOUND if there is none; `other` if it is
+ * that of another name. */
+static int get_record(struct exec *exec, struct element *element, bool *other) {
+    struct slice stored, name;
+    *other = false;
+    int err = kv_get(exec->kv, key_of(element), &stored);
+    if (err == SK_OK) err = read_record(key_of(element), stored, &name, &element->value);
+    if (err != SK_OK) return err;
+    *other = !slice_equal(name, element->name);
+    return SK_OK;
+}
+
+/* Walks the records that share a long name's hashes: *discriminator gets the one of the name itself (SK_OK), else the first
+ * free one (SK_NOT_FOUND), or ELEMENT_DISCRIMINATORS when none is free. */
+static int walk_chain(struct exec *exec, const struct element *element, unsigned *discriminator) {
+    struct slice prefix = slice_of(element->key, element->key_size - 1);
+    struct kv_iter *iter;
+    int err = kv_iter_open(exec->kv, prefix, &iter);
+    if (err != SK_OK) return err;
+    unsigned unused = 0;
+    struct slice key, stored, name, value;
+    while ((err = kv_iter_next(iter, &key, &stored)) == SK_OK) {
+        if (key.size != ELEMENT_KEY_MAX || memcmp(key.data, prefix.data, prefix.size) != 0) {
+            err = SK_NOT_FOUND;
+            break;
+        }
+        err = read_record(key, stored, &name, &value);
+        if (err != SK_OK) break;
+        uint8_t here = key.data[prefix.size];
+        if (slice_equal(name, element->name)) {
+            *discriminator = here;
+            break;
+        }
+        if (here == unused) unused++;
+    }
+    kv_iter_close(iter);
+    if (err == SK_NOT_FOUND) *discriminator = unused;
+    return err;
+}
+
+/* The first discriminator has it nearly always; only where it has not, the chain is walked. */
+static int get_long_record(struct exec *exec, struct element *element) {
+    bool other;
+    int err = get_record(exec, element, &other);
+    if (err == SK_OK && !other) return SK_OK;
+    if (err != SK_OK && err != SK_NOT_FOUND) return err;
+    unsigned discriminator = ELEMENT_DISCRIMINATORS;
+    err = walk_chain(exec, element, &discriminator);
+    if (err != SK_OK && err != SK_NOT_FOUND) return err;
+    element->chain_full = discriminator == ELEMENT_DISCRIMINATORS;
+    element->key[element->key_size - 1] = (uint8_t)discriminator;
+    return err == SK_OK ? get_record(exec, element, &other) : err;
+}
+
+int element_find(struct exec *exec, uint64_t id, struct slice name, struct element *element) {
+    element->name = name;
+    element->chain_full = false;
+    build_key(exec, id, element);
+    bool other;
+    int err = is_long(name) ? get_long_record(exec, element) : get_record(exec, element, &other);
+    element->found = err == SK_OK;
+    return err == SK_NOT_FOUND ? SK_OK : err;
+}
+
+/* ---- changing ---- */
+
+int element_put(struct exec *exec, struct element *element, struct slice value) {
+    if (!element->found && element->chain_full) return SK_TOOLARGE;
+    struct slice name = element->name;
+    if (is_long(name)) {
+        struct buffer *stored = &exec->scratch;
+        uint8_t size[NAME_SIZE_BYTES] = {(uint8_t)(name.size >> 24), (uint8_t)(name.size >> 16),
+                                         (uint8_t)(name.size >> 8), (uint8_t)name.size};
+        buffer_clear(stored, SCRATCH_KEPT_BYTES);
+        buffer_append(stored, size, sizeof size);
+        buffer_append(stored, name.data, name.size);
+        buffer_append(stored, value.data, value.size);
+        if (stored->failed) return SK_ENOMEM;
+        value = buffer_slice(stored);
+    }
+    element->found = true;
+    element->value = slice_of("", 0);
+    return kv_put(exec->kv, key_of(element), value);
+}
+
+int element_remove(struct exec *exec, struct element *element) {
+    sk_assert(element->found);
+    element->found = false;
+    return kv_del(exec->kv, key_of(element));
+}
+
+/* ---- walking ---- */
+
+int element_walk_open(struct exec *exec, uint64_t id, uint64_t position, struct element_walk *walk) {
+    uint8_t from[ELEMENT_PREFIX_BYTES + ELEMENT_POSITION_BYTES];
+    sk_assert(position <= ELEMENT_POSITION_MAX);
+    (void)element_prefix(id, ELEMENT_NAMED, from);
+    put_position(from + ELEMENT_PREFIX_BYTES, position);
+    walk->id = id;
+    return kv_iter_open(exec->kv, slice_of(from, sizeof from), &walk->iter);
+}
+
+int element_walk_next(struct element_walk *walk, uint64_t *position, struct slice *name, struct slice *value) {
+    struct slice key, stored;
+    int err = kv_iter_next(walk->iter, &key, &stored);
+    if (err != SK_OK) return err;
+    if (!element_key_is_in(key, walk->id, ELEMENT_NAMED)) return SK_NOT_FOUND;
+    err = read_record(key, stored, name, value);
+    if (err != SK_OK) return err;
+    *position = 0;
+    for (unsigned i = 0; i < ELEMENT_POSITION_BYTES; i++)
+        *position = *position << 8 | key.data[ELEMENT_PREFIX_BYTES + i];
+    return SK_OK;
+}
+
+void element_walk_close(struct element_walk *walk) { kv_iter_close(walk->iter); }

@@ -26,12 +26,14 @@ void exec_init(struct exec *exec, struct kv *kv, uint32_t shard, uint32_t shard_
     *exec = (struct exec){.kv = kv, .shard = shard, .shard_count = shard_count, .hasher = &keyspace_hasher_xxh3};
     buffer_init(&exec->scratch);
     buffer_init(&exec->gathered);
+    buffer_init(&exec->assembled);
     args_init(&exec->args);
 }
 
 void exec_deinit(struct exec *exec) {
     buffer_deinit(&exec->scratch);
     buffer_deinit(&exec->gathered);
+    buffer_deinit(&exec->assembled);
     args_deinit(&exec->args);
 }
 

@@ -25,9 +25,10 @@ struct exec {
     uint32_t shard_count;
 
     /* private */
-    struct buffer scratch;  /* the value being built */
-    struct buffer gathered; /* keys of elements, before they are changed */
-    struct args args;       /* of the command being executed */
+    struct buffer scratch;   /* the value being built */
+    struct buffer gathered;  /* keys of elements, before they are changed */
+    struct buffer assembled; /* a string that lies in chunks, in one piece */
+    struct args args;        /* of the command being executed */
     const struct keyspace_hasher *hasher;
     uint64_t first_deadline_us; /* no deadline is before it, */
     bool first_deadline_known;  /* and one is at it, or there is none at all */

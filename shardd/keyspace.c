@@ -318,7 +318,10 @@ int keyspace_store(struct exec *exec, struct object *object, uint8_t type, struc
 int keyspace_set_deadline(struct exec *exec, struct object *object, uint64_t deadline_us) {
     sk_assert(object->found);
     if (object->deadline_us == deadline_us) return SK_OK;
-    return keyspace_store(exec, object, object->type, object->payload, deadline_us);
+    struct record record; /* `payload` may be what a command has made of it */
+    int err = get_record(exec, object, &record);
+    if (err != SK_OK) return err == SK_NOT_FOUND ? SK_ECORRUPT : err;
+    return keyspace_store(exec, object, object->type, record.payload, deadline_us);
 }
 
 int keyspace_remove(struct exec *exec, struct object *object) {

@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/bitmap.h"
 
 #include <stdio.h>
 
@@ -69,9 +70,13 @@ int call_answer_bin(struct call *call, struct slice bytes) {
     return SK_OK;
 }
 
-static int only_string(struct call *call, int err, const struct object *object) {
-    if (err != SK_OK || !object->found || object->type == OBJECT_STRING) return err;
-    return call_refuse_wrong_type(call);
+int call_load_string(struct call *call, struct object *object) {
+    if (object->type == OBJECT_BITMAP) return bitmap_assemble(call, object, &object->payload);
+    return object->type == OBJECT_STRING ? SK_OK : call_refuse_wrong_type(call);
+}
+
+static int only_string(struct call *call, int err, struct object *object) {
+    return err == SK_OK && object->found ? call_load_string(call, object) : err;
 }
 
 int call_find_string(struct call *call, struct object *object) {

@@ -52,6 +52,10 @@ int call_answer_nil(struct call *call);
 int call_answer_int(struct call *call, int64_t number);
 int call_answer_bin(struct call *call, struct slice bytes);
 
+/* Makes sure that an object that is found has the string's bytes as its payload, however they are stored; that of one in
+ * chunks lives until the next such. SK_OK; SK_WRONGTYPE or SK_TOOLARGE (told); a fault. */
+int call_load_string(struct call *call, struct object *object);
+
 /* The key that is the first argument, as a string or nothing: another type is refused. */
 int call_find_string(struct call *call, struct object *object);
 int call_find_string_for_write(struct call *call, struct object *object);

@@ -2,9 +2,11 @@
 #include "shardd/commands/call.h"
 
 #include "libcommon/error.h"
+#include "shardd/bitmap.h"
 
-#define SECOND_US      1000000
-#define MILLISECOND_US 1000
+#define SECOND_US       1000000
+#define MILLISECOND_US  1000
+#define PART_KEPT_BYTES 65536u
 
 static int answer_value(struct call *call, const struct object *object) {
     return object->found ? call_answer_bin(call, object->payload) : call_answer_nil(call);
@@ -242,7 +244,9 @@ int execute_mget(struct call *call) {
         struct object object;
         int err = keyspace_find(call->exec, call->args[i], call->now_us, &object);
         if (err != SK_OK) return err;
-        if (object.found && object.type != OBJECT_STRING) object.found = false;
+        if (object.found && object.type != OBJECT_STRING && object.type != OBJECT_BITMAP) object.found = false;
+        err = object.found ? call_load_string(call, &object) : SK_OK;
+        if (err != SK_OK) return err;
         answer_value(call, &object);
         if (call->answer->size - call->answer_start > RESULT_BYTES_MAX) {
             return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
@@ -254,25 +258,35 @@ int execute_mget(struct call *call) {
 /* Parts */
 
 int execute_strlen(struct call *call) {
-    struct object object;
-    int err = call_find_string(call, &object);
+    struct bitmap bitmap;
+    int err = bitmap_find(call, call->args[0], &bitmap);
+    return err == SK_OK ? call_answer_int(call, (int64_t)bitmap.size) : err;
+}
+
+/* Of one in chunks. */
+static int write_into(struct call *call, struct bitmap *bitmap, uint64_t at, struct slice part) {
+    if (at + part.size > BITMAP_BYTES_MAX) return refuse_too_long(call);
+    int err = bitmap_write(call, bitmap, at, part);
     if (err != SK_OK) return err;
-    return call_answer_int(call, object.found ? (int64_t)object.payload.size : 0);
+    call_answer_int(call, (int64_t)bitmap->size);
+    return bitmap_save(call, bitmap);
 }
 
 int execute_append(struct call *call) {
     struct slice more = call->args[1];
-    struct object object;
-    int err = call_find_string_for_write(call, &object);
+    struct bitmap bitmap;
+    int err = bitmap_find_for_write(call, call->args[0], &bitmap);
     if (err != SK_OK) return err;
-    struct slice old = object.found ? object.payload : slice_of("", 0);
+    if (bitmap.chunked) return write_into(call, &bitmap, bitmap.size, more);
+    struct object *object = &bitmap.collection.object;
+    struct slice old = object->found ? object->payload : slice_of("", 0);
     if (old.size + more.size > VALUE_BYTES_MAX) return refuse_too_long(call);
     call_answer_int(call, (int64_t)(old.size + more.size));
     struct buffer *value =
-        keyspace_build(call->exec, &object, OBJECT_STRING, object.found ? object.deadline_us : 0);
+        keyspace_build(call->exec, object, OBJECT_STRING, object->found ? object->deadline_us : 0);
     buffer_append(value, old.data, old.size);
     buffer_append(value, more.data, more.size);
-    return call_put(call, &object);
+    return call_put(call, object);
 }
 
 /* An index from the end when negative, as a place in a string; before its start is its start. */
@@ -281,21 +295,34 @@ static int64_t place_of(int64_t index, int64_t size) {
     return index + size < 0 ? 0 : index + size;
 }
 
+static int answer_range(struct call *call, struct bitmap *bitmap, uint64_t at, uint64_t size) {
+    if (!bitmap->chunked) {
+        return call_answer_bin(call, slice_of(bitmap->collection.object.payload.data + at, size));
+    }
+    if (size > VALUE_BYTES_MAX) return refuse_too_long(call);
+    struct buffer *part = &call->exec->assembled;
+    buffer_clear(part, PART_KEPT_BYTES);
+    uint8_t *room = buffer_extend(part, size);
+    if (room == NULL) return SK_ENOMEM;
+    int err = bitmap_read(call, bitmap, at, room, size);
+    return err == SK_OK ? call_answer_bin(call, buffer_slice(part)) : err;
+}
+
 int execute_getrange(struct call *call) {
     int64_t start, end;
     if (!args_parse_int(call->args[1], &start) || !args_parse_int(call->args[2], &end)) {
         return call_refuse_not_int(call);
     }
-    struct object object;
-    int err = call_find_string(call, &object);
+    struct bitmap bitmap;
+    int err = bitmap_find(call, call->args[0], &bitmap);
     if (err != SK_OK) return err;
-    int64_t size = object.found ? (int64_t)object.payload.size : 0;
+    int64_t size = (int64_t)bitmap.size;
     bool backwards = start < 0 && end < 0 && start > end;
     start = place_of(start, size);
     end = place_of(end, size);
     if (end >= size) end = size - 1;
     if (backwards || start > end || size == 0) return call_answer_bin(call, slice_of("", 0));
-    return call_answer_bin(call, slice_of(object.payload.data + start, (size_t)(end - start + 1)));
+    return answer_range(call, &bitmap, (uint64_t)start, (uint64_t)(end - start + 1));
 }
 
 /* The old bytes, zeros up to the offset, the new bytes over them, and what of the old stands behind. */
@@ -319,11 +346,16 @@ int execute_setrange(struct call *call) {
     struct slice part = call->args[2];
     if (!args_parse_int(call->args[1], &offset)) return call_refuse_not_int(call);
     if (offset < 0) return call_refuse(call, SK_BADREQUEST, "offset is out of range");
-    struct object object;
-    int err = call_find_string_for_write(call, &object);
+    struct bitmap bitmap;
+    int err = bitmap_find_for_write(call, call->args[0], &bitmap);
     if (err != SK_OK) return err;
-    struct slice old = object.found ? object.payload : slice_of("", 0);
-    if (part.size == 0) return call_answer_int(call, (int64_t)old.size);
+    if (part.size == 0) return call_answer_int(call, (int64_t)bitmap.size);
+    if (bitmap.chunked) {
+        if ((uint64_t)offset > BITMAP_BYTES_MAX) return refuse_too_long(call);
+        return write_into(call, &bitmap, (uint64_t)offset, part);
+    }
+    struct object *object = &bitmap.collection.object;
+    struct slice old = object->found ? object->payload : slice_of("", 0);
     if ((uint64_t)offset + part.size > VALUE_BYTES_MAX) return refuse_too_long(call);
-    return write_over(call, &object, old, (size_t)offset, part);
+    return write_over(call, object, old, (size_t)offset, part);
 }

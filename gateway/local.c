@@ -32,7 +32,10 @@ static void write_command(struct buffer *result, const struct command *command) 
     static const struct {
         unsigned flag;
         const char *name;
-    } names[] = {{COMMAND_READ, "readonly"}, {COMMAND_WRITE, "write"}, {COMMAND_GATEWAY, "fast"}};
+    } names[] = {{COMMAND_READ, "readonly"},
+                 {COMMAND_WRITE, "write"},
+                 {COMMAND_GATEWAY, "fast"},
+                 {COMMAND_NUMKEYS, "movablekeys"}};
     uint32_t count = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) count += (command->flags & names[i].flag) != 0;
     mp_write_array(result, 6);
@@ -42,9 +45,11 @@ static void write_command(struct buffer *result, const struct command *command) 
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if ((command->flags & names[i].flag) != 0) mp_write_text(result, names[i].name);
     }
-    mp_write_int(result, command->first_key);
-    mp_write_int(result, command->last_key);
-    mp_write_int(result, command->key_step);
+    bool moves = (command->flags & COMMAND_NUMKEYS) != 0; /* then only the key that does not is told */
+    int also = (command->flags & COMMAND_KEY_ALSO) != 0;
+    mp_write_int(result, moves ? also : command->first_key);
+    mp_write_int(result, moves ? also : command->last_key);
+    mp_write_int(result, moves ? also : command->key_step);
 }
 
 static void write_docs(struct buffer *result, const struct command *command) {

@@ -325,12 +325,10 @@ static void by_cursor(struct parser *parser, struct sub *sub, struct slice body)
     part->body = body;
 }
 
-/* Whether argument `index` (0-based; its word is index + 1) of `words` words is a key. */
-static bool is_key(const struct command *command, uint32_t index, uint32_t words) {
-    int word = (int)index + 1;
-    int last = command->last_key < 0 ? (int)words + command->last_key : command->last_key;
-    if (command->first_key == 0 || word < command->first_key || word > last) return false;
-    return (word - command->first_key) % command->key_step == 0;
+/* What the word says that tells how many keys there are; 0: nothing that is valid. */
+static size_t numkeys_of(const struct mp_value *value) {
+    if (value->type == MP_UINT) return value->uint <= MESSAGE_COMMANDS_MAX ? (size_t)value->uint : 0;
+    return value->type == MP_STR || value->type == MP_BIN ? command_read_numkeys(value->bytes) : 0;
 }
 
 /* What walking over a command's arguments finds. */
@@ -348,6 +346,7 @@ static int walk_arguments(struct parser *parser, struct sub *sub, struct mp_read
     bool splits = (command->flags & COMMAND_SPLIT) != 0;
     *walk = (struct walk){.slot = SLOT_COUNT, .one_slot = true};
     struct key_group *open = NULL;
+    struct command_keys keys = command_keys(command, (size_t)count + 1, 0);
     for (uint32_t i = 0; i < count; i++) {
         const uint8_t *start = reader.at;
         struct mp_value value;
@@ -362,7 +361,10 @@ static int walk_arguments(struct parser *parser, struct sub *sub, struct mp_read
             walk->error = "a value is longer than 16 MiB";
             return SK_TOOLARGE;
         }
-        if (!is_key(command, i, count + 1)) continue;
+        size_t word = (size_t)i + 1;
+        if (word == command_numkeys_word(command))
+            keys = command_keys(command, (size_t)count + 1, numkeys_of(&value));
+        if (!command_keys_have(&keys, word)) continue;
         if (!bytes) {
             walk->error = "a key is not a str or bin";
             return SK_BADREQUEST;

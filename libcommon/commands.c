@@ -20,7 +20,7 @@ struct packed_name {
 };
 
 /* Open addressing; built once before main, then only read. */
-#define TABLE_BITS 8
+#define TABLE_BITS 10
 #define TABLE_SIZE (1u << TABLE_BITS)
 _Static_assert(COMMAND_COUNT * 3 < TABLE_SIZE, "a sparse table keeps the probes short");
 
@@ -70,4 +70,29 @@ const struct command *command_find(struct slice name) {
 bool command_arity_ok(const struct command *command, size_t words) {
     if (command->arity >= 0) return words == (size_t)command->arity;
     return words >= (size_t)-command->arity;
+}
+
+size_t command_read_numkeys(struct slice word) {
+    if (word.size == 0 || word.size > 9 || word.data[0] == '0') return 0;
+    size_t number = 0;
+    for (size_t i = 0; i < word.size; i++) {
+        if (word.data[i] < '0' || word.data[i] > '9') return 0;
+        number = 10 * number + (word.data[i] - (size_t)'0');
+    }
+    return number;
+}
+
+struct command_keys command_keys(const struct command *command, size_t words, size_t numkeys) {
+    struct command_keys keys = {.also = (command->flags & COMMAND_KEY_ALSO) != 0};
+    if (command->first_key == 0) return keys;
+    size_t first = (size_t)command->first_key;
+    if ((command->flags & COMMAND_NUMKEYS) != 0) {
+        if (numkeys == 0 || numkeys > words - first) return keys;
+        keys.last = first + numkeys - 1;
+    } else {
+        keys.last = command->last_key < 0 ? words - (size_t)-command->last_key : (size_t)command->last_key;
+    }
+    keys.first = first;
+    keys.step = (size_t)command->key_step;
+    return keys;
 }

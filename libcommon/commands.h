@@ -11,6 +11,8 @@ enum command_flags {
     COMMAND_ALL_SHARDS = 16, /* goes to every shard; the answers are added up */
     COMMAND_CURSOR = 32,     /* SCAN: the cursor says the shard */
     COMMAND_CHANCE = 64,     /* draws by chance: an entry with it carries what it draws from */
+    COMMAND_NUMKEYS = 256,   /* the word before its first key says how many keys there are */
+    COMMAND_KEY_ALSO = 512,  /* with COMMAND_NUMKEYS: word 1 is a key, too */
 };
 
 enum command_join {
@@ -45,3 +47,26 @@ const struct command *command_find(struct slice name);
 
 /* Whether `words` (name and arguments) fit the arity. */
 bool command_arity_ok(const struct command *command, size_t words);
+
+/* Which words of a command are keys (the name is word 0): every `step`-th from `first` to `last`, and `also`. */
+struct command_keys {
+    size_t also;              /* 0 = none */
+    size_t first, last, step; /* first 0 = none */
+};
+
+/* The word that says how many keys there are; 0 = the table says it. */
+static inline size_t command_numkeys_word(const struct command *command) {
+    return (command->flags & COMMAND_NUMKEYS) != 0 ? (size_t)command->first_key - 1 : 0;
+}
+
+/* What that word says, as bytes: a decimal number of 1 or more; else 0. */
+size_t command_read_numkeys(struct slice word);
+
+/* The keys of a command of so many words, which fit its arity. Where `numkeys` (0 without COMMAND_NUMKEYS) is 0 or more than
+ * there are words, it has no keys but `also`: its executor refuses it, wherever it runs. */
+struct command_keys command_keys(const struct command *command, size_t words, size_t numkeys);
+
+static inline bool command_keys_have(const struct command_keys *keys, size_t word) {
+    if (word == keys->also) return word != 0;
+    return keys->first != 0 && word >= keys->first && word <= keys->last && (word - keys->first) % keys->step == 0;
+}

@@ -57,6 +57,36 @@ static void test_arity(void **state) {
     assert_true(command_arity_ok(ping, 1));
 }
 
+static void expect_keys(const struct command *command, size_t words, const char *numkeys, const char *expected) {
+    struct command_keys keys = command_keys(command, words, command_read_numkeys(slice_of_text(numkeys)));
+    char told[16];
+    assert_true(words < sizeof told);
+    for (size_t word = 0; word < words; word++) told[word] = command_keys_have(&keys, word) ? 'k' : '.';
+    told[words] = '\0';
+    assert_string_equal(told, expected);
+}
+
+static void test_keys(void **state) {
+    (void)state;
+    expect_keys(find("GET"), 2, "", ".k");
+    expect_keys(find("MGET"), 4, "", ".kkk");
+    expect_keys(find("MSET"), 5, "", ".k.k.");
+    expect_keys(find("PING"), 2, "", "..");
+    struct command counted = {
+        .arity = -4, .flags = COMMAND_NUMKEYS, .first_key = 2, .last_key = -1, .key_step = 1};
+    assert_int_equal(command_numkeys_word(&counted), 1);
+    assert_int_equal(command_numkeys_word(find("GET")), 0);
+    expect_keys(&counted, 6, "1", "..k...");
+    expect_keys(&counted, 6, "3", "..kkk.");
+    expect_keys(&counted, 6, "4", "..kkkk");
+    counted.flags |= COMMAND_KEY_ALSO;
+    counted.first_key = 3;
+    expect_keys(&counted, 6, "2", ".k.kk.");
+    static const char *const wrong[] = {
+        "", "0", "-1", "01", "+1", "1 ", "x", "4", "999999999", "1000000000", "18446744073709551617"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) expect_keys(&counted, 6, wrong[i], ".k....");
+}
+
 /* What routing relies on. */
 static void test_the_table_makes_sense(void **state) {
     (void)state;
@@ -69,6 +99,9 @@ static void test_the_table_makes_sense(void **state) {
         assert_true((command->first_key == 0) == (command->key_step == 0));
         int least_words = command->arity > 0 ? command->arity : -command->arity;
         assert_true(command->first_key < least_words); /* an accepted command has its first key */
+        bool counted = (command->flags & COMMAND_NUMKEYS) != 0;
+        if (counted) assert_true(command->first_key >= 2 && command->key_step == 1);
+        if (command->flags & COMMAND_KEY_ALSO) assert_true(counted && command->first_key >= 3);
         bool split = (command->flags & (COMMAND_SPLIT | COMMAND_ALL_SHARDS)) != 0;
         assert_true(split == (command->join != JOIN_NONE));
         assert_true(strlen(command->summary) > 0);
@@ -80,6 +113,7 @@ int main(void) {
         cmocka_unit_test(test_every_name_in_any_case),
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_arity),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_the_table_makes_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,32 +82,45 @@ static int decode_command(struct exec *exec, struct mp_reader *reader, const str
     return SK_OK;
 }
 
+static int check_key(const struct exec *exec, struct slice key, bool one_slot, uint32_t *slot,
+                     const struct refusal *refusal) {
+    if (args_is_nil(key)) return refuse(refusal, SK_BADREQUEST, "the key is nil");
+    if (key.size > KEY_BYTES_MAX) {
+        return refuse(refusal, SK_TOOLARGE, "key exceeds maximum allowed size of %u bytes", KEY_BYTES_MAX);
+    }
+    uint32_t here = slot_of_key(key);
+    if (slot_shard(here, exec->shard_count) != exec->shard) {
+        return refuse(refusal, SK_BADREQUEST, "a key is of another shard");
+    }
+    if (one_slot && *slot != SLOT_COUNT && *slot != here) {
+        return refuse(refusal, SK_CROSSSLOT, "Keys in request don't hash to the same slot");
+    }
+    *slot = here;
+    return SK_OK;
+}
+
+struct command_keys exec_keys(const struct command *command, const struct args *args) {
+    size_t numkeys_word = command_numkeys_word(command);
+    size_t numkeys = numkeys_word != 0 ? command_read_numkeys(args->items[numkeys_word - 1]) : 0;
+    return command_keys(command, args->count + 1, numkeys);
+}
+
 /* The keys of a command: of this shard, within limits, and of one slot where the command is not one that is split.
  * `slot` is the one that keys must have, SLOT_COUNT = any yet. */
 static int check_keys(const struct exec *exec, const struct command *command, bool one_slot, uint32_t *slot,
                       const struct refusal *refusal) {
-    if (command->first_key == 0) return SK_OK;
-    size_t words = exec->args.count + 1;
-    size_t first = (size_t)command->first_key, step = (size_t)command->key_step;
-    size_t last = command->last_key < 0 ? words - (size_t)-command->last_key : (size_t)command->last_key;
-    if (command->last_key < 0 && (words - first) % step != 0) return refuse_arity(refusal, command);
-    if ((last - first) / step + 1 > MESSAGE_COMMANDS_MAX) return refuse(refusal, SK_TOOLARGE, "too many keys");
-    for (size_t word = first; word <= last; word += step) {
-        struct slice key = exec->args.items[word - 1];
-        if (args_is_nil(key)) return refuse(refusal, SK_BADREQUEST, "the key is nil");
-        if (key.size > KEY_BYTES_MAX) {
-            return refuse(refusal, SK_TOOLARGE, "key exceeds maximum allowed size of %u bytes", KEY_BYTES_MAX);
-        }
-        uint32_t here = slot_of_key(key);
-        if (slot_shard(here, exec->shard_count) != exec->shard) {
-            return refuse(refusal, SK_BADREQUEST, "a key is of another shard");
-        }
-        if (one_slot && *slot != SLOT_COUNT && *slot != here) {
-            return refuse(refusal, SK_CROSSSLOT, "Keys in request don't hash to the same slot");
-        }
-        *slot = here;
+    struct command_keys keys = exec_keys(command, &exec->args);
+    int err = keys.also != 0 ? check_key(exec, exec->args.items[keys.also - 1], one_slot, slot, refusal) : SK_OK;
+    if (err != SK_OK || keys.first == 0) return err;
+    bool groups = command->last_key < 0 && (command->flags & COMMAND_NUMKEYS) == 0;
+    if (groups && (exec->args.count + 1 - keys.first) % keys.step != 0) return refuse_arity(refusal, command);
+    if ((keys.last - keys.first) / keys.step + 1 > MESSAGE_COMMANDS_MAX) {
+        return refuse(refusal, SK_TOOLARGE, "too many keys");
     }
-    return SK_OK;
+    for (size_t word = keys.first; err == SK_OK && word <= keys.last; word += keys.step) {
+        err = check_key(exec, exec->args.items[word - 1], one_slot, slot, refusal);
+    }
+    return err;
 }
 
 /* Leaves the arguments decoded. */

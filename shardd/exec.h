@@ -53,6 +53,9 @@ void exec_deinit(struct exec *exec);
  * executor's to refuse). */
 int exec_check(struct exec *exec, struct slice body, bool atomic, bool writes, struct buffer *answer);
 
+/* Which words of a command are keys; `args` are its decoded arguments, and fit its arity. */
+struct command_keys exec_keys(const struct command *command, const struct args *args);
+
 /* Whether the body that was checked last draws by chance: its entry has to carry what from. */
 bool exec_draws(const struct exec *exec);
 

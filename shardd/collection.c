@@ -9,7 +9,7 @@
 uint32_t collection_number_count(uint8_t type) {
     switch (type) {
     case OBJECT_LIST:
-        return 2; /* list.h */
+        return 3; /* list.h */
     case OBJECT_ZSET:
         return 1; /* zset.h */
     default:

@@ -426,12 +426,16 @@ static void test_r24_a_followers_read_meets_damage(void **state) {
     start_node(cluster, 2);
     wait_until(cluster, isr_is_whole(cluster));
     uint32_t shard = shard_of("key-3");
+    struct timespec deadline = wait_deadline();
     int err;
     do { /* until it may serve */
         uint64_t number = next_number(cluster);
         ask_node(cluster, 2, number, shard, REQUEST_STALE, "GET key-3", 0);
         err = await(cluster, number, NULL);
         assert_int_not_equal(err, SK_OK);
+        pthread_mutex_lock(&cluster->lock);
+        wait_a_little(cluster, &deadline); /* it refuses as fast as it is asked */
+        pthread_mutex_unlock(&cluster->lock);
     } while (err != SK_INTERNAL);
     wait_until(cluster, cluster->map->shards[shard].replicas[1].replica_id != 10 * (shard + 1) + 1 &&
                             isr_is_whole(cluster));

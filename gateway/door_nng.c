@@ -1,13 +1,14 @@
 #include "gateway/door_nng.h"
 
 #include "gateway/post.h"
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
-#include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/tls.h"
 
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 #define ADDRESS_BYTES 256u
 #define BUCKETS       1024u /* of connections by pipe id */
 #define REFUSING_PART 16u   /* one context more for each of so many: what tells others that all are in use */
+#define LOG_EACH_MS   1000u
 
 /* A client's connection. The loop adds to the counters, nng's threads take away when a reply has gone. The last of
  * the table's reference and those of its requests frees it. */
@@ -24,6 +26,12 @@ struct connection {
     atomic_uint references;
     atomic_uint requests;
     atomic_ullong bytes;
+};
+
+/* A connection that is being closed, since there was no place for it. */
+struct refused {
+    struct refused *next;
+    int pipe;
 };
 
 struct door_request {
@@ -44,7 +52,11 @@ struct door {
     atomic_bool closed;
     char address[ADDRESS_BYTES];
     struct connection *buckets[BUCKETS]; /* the loop */
-    atomic_uint connections;
+    pthread_mutex_t pipes_lock;          /* guards the next two */
+    struct refused *refusals;            /* owned: not gone yet */
+    uint64_t refused_told_ms;            /* when the log last said that connections are refused; 0: never */
+    atomic_uint connections;             /* changed under the lock, as the next */
+    atomic_ullong refused;
     atomic_uint in_flight; /* from arrival until the reply has gone */
     atomic_uint admitted;  /* of these, those that were not refused */
     atomic_ullong bytes;
@@ -89,14 +101,59 @@ static struct connection *connection_get(struct door *door, int pipe) {
     return found;
 }
 
-static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
-    struct door *door = arg;
-    (void)pipe;
-    if (event == NNG_PIPE_EV_ADD_POST) {
+/* Whether a new connection has a place. One that has none is closed and takes none meanwhile, or many who try again and again
+ * would keep a place that has become free from everybody; only without memory it does. The lock is held. */
+static bool take_place(struct door *door, int pipe) {
+    bool room = atomic_load(&door->connections) < door->options.connections_max;
+    struct refused *refused = room ? NULL : malloc(sizeof *refused);
+    if (!room) atomic_fetch_add(&door->refused, 1);
+    if (refused == NULL) {
         atomic_fetch_add(&door->connections, 1);
     } else {
-        atomic_fetch_sub(&door->connections, 1);
+        *refused = (struct refused){.next = door->refusals, .pipe = pipe};
+        door->refusals = refused;
     }
+    return room;
+}
+
+static void give_place_back(struct door *door, int pipe) {
+    struct refused **at = &door->refusals;
+    while (*at != NULL && (*at)->pipe != pipe) at = &(*at)->next;
+    struct refused *refused = *at;
+    if (refused == NULL) {
+        atomic_fetch_sub(&door->connections, 1);
+    } else {
+        *at = refused->next;
+        free(refused);
+    }
+}
+
+/* Once a second is enough to know. The lock is held. */
+static bool tell_refusal(struct door *door) {
+    uint64_t now_ms = clock_boottime_ms();
+    if (door->refused_told_ms != 0 && now_ms < door->refused_told_ms + LOG_EACH_MS) return false;
+    door->refused_told_ms = now_ms;
+    return true;
+}
+
+/* nng calls it with ADD_PRE for every connection, also for one that then does not speak REQ, and with REM_POST when it is gone. */
+static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
+    struct door *door = arg;
+    int id = nng_pipe_id(pipe);
+    bool refuse = false, tell = false;
+    pthread_mutex_lock(&door->pipes_lock);
+    if (event == NNG_PIPE_EV_ADD_PRE) {
+        refuse = !take_place(door, id);
+        tell = refuse && tell_refusal(door);
+    } else {
+        give_place_back(door, id);
+    }
+    pthread_mutex_unlock(&door->pipes_lock);
+    if (tell) {
+        log_event(LOG_WARNING, "connections_refused", "most=%u count=%llu", door->options.connections_max,
+                  (unsigned long long)door_connections_refused(door));
+    }
+    if (refuse) (void)nng_pipe_close(pipe);
 }
 
 /* --- counting ------------------------------------------------------------------------------------------------ */
@@ -234,12 +291,20 @@ static int open_requests(struct door *door) {
     return 0;
 }
 
+/* The kernel asks a peer that has long been silent whether it is there: one whose host has gone, or that a firewall has forgotten,
+ * would keep its place for ever. Transports other than TCP have no such peers, and refuse the option. */
+static int keep_alive(nng_listener listener) {
+    int rv = nng_listener_set_bool(listener, NNG_OPT_TCP_KEEPALIVE, true);
+    return rv == NNG_ENOTSUP ? 0 : rv;
+}
+
 static int listen_at(struct door *door) {
     nng_listener listener;
     char *url;
     const char *address = door->options.address;
     int rv = tls_is_url(address) ? tls_listener(&listener, door->socket, address, door->options.tls)
                                  : nng_listener_create(&listener, door->socket, address);
+    if (rv == 0) rv = keep_alive(listener);
     if (rv == 0) rv = nng_listener_start(listener, 0);
     if (rv == 0) rv = nng_listener_get_string(listener, NNG_OPT_URL, &url);
     if (rv != 0) return rv;
@@ -257,8 +322,9 @@ int door_open(struct door **out, const struct door_options *options, char *text,
         free(door);
         return SK_ENOMEM;
     }
-    rv = nng_socket_set_size(door->socket, NNG_OPT_RECVMAXSZ, MESSAGE_BYTES_MAX);
-    if (rv == 0) rv = nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_POST, pipe_cb, door);
+    pthread_mutex_init(&door->pipes_lock, NULL);
+    rv = nng_socket_set_size(door->socket, NNG_OPT_RECVMAXSZ, options->message_bytes_max);
+    if (rv == 0) rv = nng_pipe_notify(door->socket, NNG_PIPE_EV_ADD_PRE, pipe_cb, door);
     if (rv == 0) rv = nng_pipe_notify(door->socket, NNG_PIPE_EV_REM_POST, pipe_cb, door);
     if (rv == 0) rv = open_requests(door);
     if (rv == 0) rv = listen_at(door);
@@ -278,6 +344,8 @@ int door_open(struct door **out, const struct door_options *options, char *text,
 const char *door_address(const struct door *door) { return door->address; }
 
 uint32_t door_connections(const struct door *door) { return atomic_load(&door->connections); }
+
+uint64_t door_connections_refused(const struct door *door) { return atomic_load(&door->refused); }
 
 uint32_t door_in_flight(const struct door *door) { return atomic_load(&door->in_flight); }
 
@@ -307,6 +375,7 @@ void door_free(struct door *door) {
             connection_unref(connection);
         }
     }
+    pthread_mutex_destroy(&door->pipes_lock);
     free(door->requests);
     free(door);
 }

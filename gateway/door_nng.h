@@ -2,7 +2,11 @@
  * since overload is answered and not queued. Turns messages into requests
  * for the loop and replies into messages, and knows who has how much in flight. Whoever does not take a reply for
  * DOOR_SEND_MS_MAX loses the connection, or one reader who stops could hold the contexts of all. A message beyond
- * MESSAGE_BYTES_MAX never arrives: nng closes the connection that sends it.
+ * `message_bytes_max` never arrives: nng closes the connection that sends it.
+ *
+ * Connections are counted, and beyond `connections_max` a new one is closed. That also bounds what nng holds before a message is
+ * whole, or waits for a context, and so before anybody has shown a token: the bytes that have come of it, and
+ * no more than one message for each connection. (Its length alone takes addresses, no memory.)
  *
  * The loop thread calls all of this; nng's threads only post, receive again, and count down. */
 #pragma once
@@ -17,9 +21,11 @@ struct tls;
 struct door_request; /* one message of a client, from its arrival to its reply */
 
 struct door_options {
-    struct mailbox *mailbox;          /* borrowed: of the loop */
-    const char *address;              /* nng URL */
-    const struct tls *tls;            /* borrowed: for an address of TLS */
+    struct mailbox *mailbox; /* borrowed: of the loop */
+    const char *address;     /* nng URL */
+    const struct tls *tls;   /* borrowed: for an address of TLS */
+    uint32_t connections_max;
+    uint64_t message_bytes_max;       /* of one message that comes */
     uint32_t requests_max;            /* in flight of all, their replies included */
     uint32_t connection_requests_max; /* in flight of one connection */
     uint64_t connection_bytes_max;
@@ -48,7 +54,8 @@ bool door_client_gone(const struct door_request *request);
 void door_reply(struct door_request *request, struct slice reply);
 
 uint32_t door_connections(const struct door *door);
-uint32_t door_in_flight(const struct door *door); /* requests with the loop, and replies not sent yet */
+uint64_t door_connections_refused(const struct door *door); /* since it was opened, for want of a place */
+uint32_t door_in_flight(const struct door *door);           /* requests with the loop, and replies not sent yet */
 
 /* Requests that were not answered are dropped. */
 void door_close(struct door *door);

@@ -364,6 +364,8 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .mailbox = gateway->mailbox,
         .address = options->listen,
         .tls = options->client_tls,
+        .connections_max = (uint32_t)options->connections_max,
+        .message_bytes_max = options->message_bytes_max,
         .requests_max = (uint32_t)options->requests_max,
         .connection_requests_max = (uint32_t)options->connection_requests_max,
         .connection_bytes_max = options->connection_bytes_max,
@@ -519,6 +521,8 @@ static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now
     atomic_store_explicit(&report->nodes, map == NULL ? 0 : map->node_count, memory_order_relaxed);
     atomic_store_explicit(&report->nodes_connected, connected, memory_order_relaxed);
     atomic_store_explicit(&report->connections, door_connections(gateway->door), memory_order_relaxed);
+    atomic_store_explicit(&report->connections_refused, door_connections_refused(gateway->door),
+                          memory_order_relaxed);
     atomic_store_explicit(&report->leaving, gateway->drain_ms != 0, memory_order_relaxed);
     atomic_store_explicit(&report->ticked_ms, now_ms, memory_order_relaxed);
 }

@@ -19,6 +19,8 @@ struct gateway_options {
     const char *metad, *metad_publish;
     const char *
         advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */
+    uint64_t connections_max;   /* of clients */
+    uint64_t message_bytes_max; /* of what a client sends */
     uint64_t requests_max;
     uint64_t connection_requests_max;
     uint64_t connection_bytes_max;

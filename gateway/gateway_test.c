@@ -391,6 +391,8 @@ static struct cluster *start(uint64_t connection_requests_max, uint64_t connecti
         .metad_publish = cluster->urls[1],
         .listen = url(cluster, 2, "clients"),
         .frames_listen = url(cluster, 3, "answers"),
+        .connections_max = 1000,
+        .message_bytes_max = MESSAGE_BYTES_MAX,
         .requests_max = 64,
         .connection_requests_max = connection_requests_max,
         .connection_bytes_max = connection_bytes_max,
@@ -1181,6 +1183,8 @@ static void bad_addresses_say_what_and_where(void **state) {
         .metad_publish = cluster->urls[1],
         .listen = cluster->urls[2], /* taken */
         .frames_listen = url(cluster, 4, "other"),
+        .connections_max = 1000,
+        .message_bytes_max = MESSAGE_BYTES_MAX,
         .requests_max = 2,
         .connection_requests_max = 2,
         .connection_bytes_max = 4096,

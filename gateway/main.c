@@ -1,6 +1,7 @@
 /* The gateway's process: configuration, signals, one exit. */
 #include "gateway/gateway.h"
 #include "libcommon/cluster_net.h"
+#include "libcommon/descriptors.h"
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/exposure.h"
@@ -13,8 +14,9 @@
 #include <signal.h>
 #include <stdio.h>
 
-#define EXIT_CONFIG  2
-#define REASON_BYTES 512
+#define EXIT_CONFIG       2
+#define REASON_BYTES      512
+#define DESCRIPTORS_SPARE 512u /* for all but clients: nodes, metad, HTTP, handshakes */
 
 /* Waits for SIGTERM or SIGINT, which every thread blocks. */
 static void *signal_thread(void *arg) {
@@ -82,6 +84,17 @@ static void unprotect(struct protection *protection) {
     cluster_net_end();
 }
 
+/* Clients must not use up the descriptors by which the gateway reaches the cluster. */
+static void fit_connections(struct gateway_options *options) {
+    uint64_t descriptors = descriptors_raise();
+    uint64_t room = descriptors > 2 * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE : descriptors / 2;
+    if (options->connections_max <= room) return;
+    log_event(LOG_WARNING, "few_descriptors", "descriptors=%llu connections_max=%llu wanted=%llu",
+              (unsigned long long)descriptors, (unsigned long long)room,
+              (unsigned long long)options->connections_max);
+    options->connections_max = room;
+}
+
 static int run(const struct gateway_options *options, sigset_t *signals) {
     struct gateway *gateway;
     char text[REASON_BYTES];
@@ -136,6 +149,20 @@ int main(int argc, char **argv) {
          .target = &options.metad,
          .fallback = "tcp://127.0.0.1:7100",
          .help = "nng URLs of metad's servers, separated by commas"},
+        {.name = "connections-max",
+         .type = CONFIG_UINT,
+         .target = &options.connections_max,
+         .fallback = "10000",
+         .least = 1,
+         .most = 1000000,
+         .help = "clients connected; beyond: a new connection is closed"},
+        {.name = "message-max",
+         .type = CONFIG_BYTES,
+         .target = &options.message_bytes_max,
+         .fallback = "64MiB",
+         .least = 1024,
+         .most = MESSAGE_BYTES_MAX,
+         .help = "bytes of one message; beyond: the connection that sends it is closed"},
         {.name = "requests-max",
          .type = CONFIG_UINT,
          .target = &options.requests_max,
@@ -225,6 +252,7 @@ int main(int argc, char **argv) {
         options.metad_publish = (const char *)publish.data;
         options.client_tls = protection.client_tls;
         options.tokens = protection.tokens;
+        fit_connections(&options);
         code = run(&options, &signals);
     } else {
         (void)fprintf(stderr, "gateway: --metad: '%s' is not a list of addresses tcp://host:port\n",

@@ -32,6 +32,8 @@ static void metrics(void *arg, struct http_answer *answer) {
                 "Version of the map that it goes by.");
     metrics_one(page, "skerry_client_connections", METRICS_GAUGE, atomic_load(&report->connections),
                 "Clients connected.");
+    metrics_one(page, "skerry_client_connections_refused_total", METRICS_COUNTER,
+                atomic_load(&report->connections_refused), "Clients refused: --connections-max were connected.");
     metrics_one(page, "skerry_requests_in_flight", METRICS_GAUGE, atomic_load(&report->requests_in_flight),
                 "Messages that are not answered yet.");
     metrics_one(page, "skerry_nodes", METRICS_GAUGE, atomic_load(&report->nodes), "Nodes of the map.");

@@ -5,6 +5,7 @@ import socket
 import subprocess
 
 import msgpack
+import pynng
 import pytest
 
 from harness import BINARIES, Client, Cluster, free_ports, wait_for
@@ -22,6 +23,27 @@ def test_a_thousand_connections(shared):
     finally:
         for client in clients:
             client.close()
+
+
+def is_served(client):
+    try:
+        return client("GET", "a") == b"1"
+    except pynng.exceptions.NNGException:
+        return False
+
+
+def test_more_connections_than_allowed(make_cluster):
+    """One too many is closed, told of and counted; it gets in when another has ended."""
+    cluster = make_cluster(nodes=1, gateway_flags=["--connections-max", "2"]).start()
+    first, second = cluster.client(), cluster.client()
+    assert first("SET", "a", 1) == "OK" and is_served(second)
+    with cluster.client(timeout_ms=500) as third:
+        assert not is_served(third) and is_served(first)
+        assert cluster.gateway.said("event=connections_refused most=2 count=")
+        wait_for(lambda: cluster.gateway.metrics()["skerry_client_connections_refused_total"] > 0, "it is counted")
+        first.close()
+        wait_for(lambda: is_served(third), "there is a place again")
+    second.close()
 
 
 def test_silent_connections_do_no_harm(shared):

@@ -141,6 +141,7 @@ static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     struct door *door = arg;
     int id = nng_pipe_id(pipe);
     bool refuse = false, tell = false;
+    char name[PEER_NAME_BYTES];
     pthread_mutex_lock(&door->pipes_lock);
     if (event == NNG_PIPE_EV_ADD_PRE) {
         refuse = !take_place(door, id);
@@ -150,8 +151,8 @@ static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     }
     pthread_mutex_unlock(&door->pipes_lock);
     if (tell) {
-        log_event(LOG_WARNING, "connections_refused", "most=%u count=%llu", door->options.connections_max,
-                  (unsigned long long)door_connections_refused(door));
+        log_event(LOG_WARNING, "connections_refused", "from=%s most=%u count=%llu", peer_name_of_pipe(pipe, name),
+                  door->options.connections_max, (unsigned long long)door_connections_refused(door));
     }
     if (refuse) (void)nng_pipe_close(pipe);
 }
@@ -249,6 +250,10 @@ struct slice door_request_bytes(const struct door_request *request) {
 /* nng forgets a pipe when it is closed, and then knows no listener of it. */
 bool door_client_gone(const struct door_request *request) {
     return nng_listener_id(nng_pipe_listener(request->pipe)) < 0;
+}
+
+const char *door_client_name(const struct door_request *request, char name[PEER_NAME_BYTES]) {
+    return peer_name_of_pipe(request->pipe, name);
 }
 
 void door_reply(struct door_request *request, struct slice reply) {

@@ -12,6 +12,7 @@
 #pragma once
 
 #include "libcommon/mailbox.h"
+#include "libcommon/peer_name.h"
 #include "libcommon/slice.h"
 
 #define DOOR_SEND_MS_MAX 500
@@ -49,6 +50,9 @@ bool door_charge(struct door_request *request, uint64_t bytes);
 
 /* Whether the connection that it came by is closed: nobody can take a reply any more. */
 bool door_client_gone(const struct door_request *request);
+
+/* Where it connects from, for the log (libcommon/peer_name.h). Returns `name`. */
+const char *door_client_name(const struct door_request *request, char name[PEER_NAME_BYTES]);
 
 /* Sends a copy of `reply` and ends the request. */
 void door_reply(struct door_request *request, struct slice reply);

@@ -215,6 +215,11 @@ static bool gone_cb(void *arg, void *client) {
     return door_client_gone(client);
 }
 
+static const char *name_cb(void *arg, void *client, char name[PEER_NAME_BYTES]) {
+    (void)arg;
+    return door_client_name(client, name);
+}
+
 static void reply_cb(void *arg, void *client, struct slice reply) {
     (void)arg;
     door_reply(client, reply);
@@ -350,6 +355,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .refresh_cb = refresh_cb,
         .charge_cb = charge_cb,
         .gone_cb = gone_cb,
+        .name_cb = name_cb,
         .reply_cb = reply_cb,
         .facts_cb = facts_cb,
     };

@@ -11,13 +11,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define BACKOFF_MS_FIRST    5u
-#define BACKOFF_MS_MAX      100u
-#define REASON_BYTES        160u
-#define SPARE_REQUESTS      4096u
-#define REPLY_KEPT_BYTES    (1u * 1024 * 1024)
-#define REPLY_BYTES_PER_SUB 256u  /* of a reply, kept free for each command's error */
-#define UNAUTHORIZED_LOGGED 1000u /* one of so many messages without a good token is logged */
+#define BACKOFF_MS_FIRST     5u
+#define BACKOFF_MS_MAX       100u
+#define REASON_BYTES         160u
+#define SPARE_REQUESTS       4096u
+#define REPLY_KEPT_BYTES     (1u * 1024 * 1024)
+#define REPLY_BYTES_PER_SUB  256u  /* of a reply, kept free for each command's error */
+#define UNAUTHORIZED_EACH_MS 1000u /* of messages without a good token one in so long is logged */
 
 /* One message of a client. */
 struct request {
@@ -54,6 +54,7 @@ struct requests {
     bool draining;
     uint32_t turns;
     uint64_t seen, commands_seen;
+    uint64_t unauthorized_told_ms; /* 0: never */
 };
 
 static void start(struct request *request, uint64_t now_ms);
@@ -685,10 +686,15 @@ static void dispatch(struct request *request, uint64_t now_ms) {
     if (--request->subs_left == 0) finish(request);
 }
 
-static void note_unauthorized(struct requests *requests) {
-    uint64_t count = metrics_get(&requests->options.tally->refused[SK_NOAUTH]);
-    if (count % UNAUTHORIZED_LOGGED != 1) return;
-    log_event(LOG_WARNING, "unauthorized", "requests=%llu", (unsigned long long)count);
+/* Once a second, with how many there have been: before the reply, after which the client is no more. */
+static void note_unauthorized(struct requests *requests, void *client, uint64_t now_ms) {
+    uint64_t told_ms = requests->unauthorized_told_ms;
+    uint64_t count = metrics_get(&requests->options.tally->refused[SK_NOAUTH]) + 1;
+    char name[PEER_NAME_BYTES];
+    if (told_ms != 0 && now_ms < told_ms + UNAUTHORIZED_EACH_MS) return;
+    requests->unauthorized_told_ms = now_ms;
+    log_event(LOG_WARNING, "unauthorized", "from=%s requests=%llu",
+              requests->options.name_cb(requests->options.arg, client, name), (unsigned long long)count);
 }
 
 /* Parses with the map there is and dispatches; without one, whatever needs shards waits. */
@@ -706,8 +712,8 @@ static void start(struct request *request, uint64_t now_ms) {
         message->error = "";
     }
     if (err != SK_OK) {
+        if (err == SK_NOAUTH) note_unauthorized(requests, request->client, now_ms);
         reply_error(requests, request->client, message->msgid, err, slice_of_text(message->error));
-        if (err == SK_NOAUTH) note_unauthorized(requests);
         request_free(request);
         return;
     }

@@ -18,6 +18,7 @@
 #include "gateway/router.h"
 #include "gateway/tally.h"
 #include "gateway/timer.h"
+#include "libcommon/peer_name.h"
 
 struct requests;
 
@@ -36,6 +37,8 @@ struct requests_options {
     bool (*charge_cb)(void *arg, void *client, uint64_t bytes);
     /* Whether nobody waits for the reply any more. */
     bool (*gone_cb)(void *arg, void *client);
+    /* Where it connects from, for the log. Returns `name`. */
+    const char *(*name_cb)(void *arg, void *client, char name[PEER_NAME_BYTES]);
     /* The encoded reply, borrowed until it returns. Ends the message. */
     void (*reply_cb)(void *arg, void *client, struct slice reply);
     /* Of the gateway, for INFO. */

@@ -3,8 +3,8 @@
 #include "check.h"
 #include "clock.h"
 #include "log.h"
+#include "peer_name.h"
 
-#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <mbedtls/net_sockets.h>
 #include <mbedtls/ssl.h>
@@ -20,7 +20,6 @@
 #define BUCKETS     1024u
 #define TICK_MS     250
 #define LOG_EACH_MS 1000u
-#define PEER_BYTES  (INET6_ADDRSTRLEN + 8u)
 
 enum role { ACCEPTED, DIALLED, ROLES };
 
@@ -36,7 +35,7 @@ struct connection {
     enum role role;
     bool under_way;
     bool late; /* was aborted */
-    char peer[PEER_BYTES], local[PEER_BYTES];
+    char peer[PEER_NAME_BYTES], local[PEER_NAME_BYTES];
 };
 
 static struct {
@@ -82,19 +81,6 @@ __attribute__((constructor)) static void find_libraries(void) {
 }
 
 /* ---- telling ---- */
-
-static void write_address(const nng_sockaddr *address, char text[PEER_BYTES]) {
-    char host[INET6_ADDRSTRLEN] = "?";
-    uint16_t port = 0;
-    if (address->s_family == NNG_AF_INET) {
-        (void)inet_ntop(AF_INET, &address->s_in.sa_addr, host, sizeof host);
-        port = address->s_in.sa_port;
-    } else if (address->s_family == NNG_AF_INET6) {
-        (void)inet_ntop(AF_INET6, address->s_in6.sa_addr, host, sizeof host);
-        port = address->s_in6.sa_port;
-    }
-    (void)snprintf(text, PEER_BYTES, "%s:%u", host, ntohs(port));
-}
 
 /* One a second of each kind, with how many there have been. */
 static void tell(const struct connection *connection, const char *event, uint64_t count, const char *why,
@@ -298,10 +284,10 @@ static void note_stream(nng_stream *stream) {
     table.by_stream[bucket] = current;
     memset(&address, 0, sizeof address);
     (void)nng_stream_get_addr(stream, NNG_OPT_REMADDR, &address);
-    write_address(&address, current->peer);
+    (void)peer_name(&address, current->peer);
     memset(&address, 0, sizeof address);
     (void)nng_stream_get_addr(stream, NNG_OPT_LOCADDR, &address);
-    write_address(&address, current->local);
+    (void)peer_name(&address, current->local);
 }
 
 static void note_operation(nng_stream *stream, nng_aio *aio, nng_aio **place) {

@@ -115,6 +115,7 @@ def test_all_of_it(make_cluster, security):
         with cluster.client(always={"token": security.token.encode()}) as client:
             assert client("GET", "k7") == b"7"
         wait_for(lambda: gateway_stats(cluster)["unauthorized"] == unauthorized + 6, "they are counted")
+        assert cluster.gateway.said("event=unauthorized from=127.0.0.1:")
 
         # the clients' door
         assert is_refused(cluster.address, security.tls_config(cluster.address, ca="other-ca"))

@@ -60,7 +60,7 @@ void moves_init(struct moves *moves, uint32_t open_max, uint64_t dead_after_ms, 
 /* How many bytes of snapshots the node says that it has received: while that changes, what it waits for makes progress. */
 void moves_note_received(struct moves *moves, uint32_t node, uint64_t bytes, uint64_t now_ms);
 
-/* A person wishes for a leader, and maybe for the next in a moment: it is not undone under their hands. */
+/* A person has wished for a leader, and maybe will for the next in a moment: it is not undone under their hands. */
 void moves_note_wish(struct moves *moves, uint64_t now_ms);
 
 /* Notes who is dead and what moves. Call it more often than MOVES_STALL_MS. */

@@ -337,6 +337,8 @@ static void applied_cb(void *arg, const struct log_command *command, struct cata
         record_log(&service->fsm.catalog, command, answer);
         for (struct proposal *at = service->proposals; at != NULL; at = at->next) {
             if (at->number != command->number) continue;
+            bool wished = command->kind == COMMAND_WISH_LEADER && at->call != NULL; /* by a person */
+            if (wished && answer->err == SK_OK) moves_note_wish(&service->moves, clock_boottime_ms());
             at->answer = *answer;
             at->applied = true;
             answer->changes = NULL; /* taken */
@@ -940,7 +942,6 @@ static void on_change(struct service *service, struct rpc_call *call, const stru
 /* A person's: about the record as it is now. */
 static void on_handover(struct service *service, struct rpc_call *call, const struct request_leader *request) {
     const struct map_shard *shard = catalog_find_shard(&service->fsm.catalog, request->shard);
-    moves_note_wish(&service->moves, clock_boottime_ms());
     struct log_command command = {.kind = COMMAND_WISH_LEADER,
                                   .wish_leader = {.shard = request->shard,
                                                   .config_version = shard == NULL ? 0 : shard->config_version,

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -210,15 +209,4 @@ void metrics_process(struct buffer *page, const char *daemon) {
                    "TLS handshakes by who connected and what came of them; refused: on either side.");
     write_handshakes(page, "accepted", tls_guard_accepted());
     write_handshakes(page, "dialled", tls_guard_dialled());
-}
-
-/* ---- the disk ---- */
-
-void metrics_disk(struct buffer *page, const char *directory) {
-    struct statvfs disk;
-    if (statvfs(directory, &disk) != 0) return;
-    metrics_one(page, "skerry_disk_size_bytes", METRICS_GAUGE, (uint64_t)disk.f_blocks * disk.f_frsize,
-                "Size of the file system that has the data directory.");
-    metrics_one(page, "skerry_disk_available_bytes", METRICS_GAUGE, (uint64_t)disk.f_bavail * disk.f_frsize,
-                "What is still free of it.");
 }

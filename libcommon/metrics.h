@@ -65,7 +65,3 @@ const char *metrics_quote(const char *text, char *room, size_t size);
 /* The families about this process that Prometheus's own clients have: process_cpu_seconds_total and the others; and
  * skerry_build_info and skerry_clock_seconds. Any thread. */
 void metrics_process(struct buffer *page, const char *daemon);
-
-/* The families about the file system that has `directory`: its size, and what of it this process may still fill. None where
- * it cannot be asked. Any thread. */
-void metrics_disk(struct buffer *page, const char *directory);

@@ -92,16 +92,6 @@ static void the_process_is_told_of(void **state) {
     assert_non_null(strstr(all, "skerry_build_info{daemon=\"test\",version=\"" SKERRY_VERSION "\"} 1\n"));
 }
 
-static void the_disk_is_told_of(void **state) {
-    (void)state;
-    metrics_disk(&page, "/nowhere/at/all");
-    assert_int_equal(page.size, 0);
-    metrics_disk(&page, ".");
-    const char *all = text();
-    assert_true(figure(all, "skerry_disk_size_bytes") > 0);
-    assert_true(figure(all, "skerry_disk_available_bytes") <= figure(all, "skerry_disk_size_bytes"));
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_page_has_families_with_samples, set_up, tear_down),
@@ -109,7 +99,6 @@ int main(void) {
         cmocka_unit_test_setup_teardown(labels_from_outside_cannot_end_the_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_line_that_does_not_fit_spoils_the_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_process_is_told_of, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_disk_is_told_of, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

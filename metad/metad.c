@@ -219,8 +219,9 @@ static int open_http(struct metad *metad, const struct metad_options *options, c
                                 .pages = report_pages,
                                 .page_count = report_page_count,
                                 .arg = &metad->report};
-    metad->report.data_dir = options->data_dir;
-    return http.listen == NULL ? SK_OK : http_open(&metad->http, &http, text, METAD_TEXT_BYTES);
+    if (http.listen == NULL) return SK_OK;
+    metad->report.disk = disk_space_open(options->data_dir);
+    return http_open(&metad->http, &http, text, METAD_TEXT_BYTES);
 }
 
 int metad_new(struct metad **out, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {
@@ -268,6 +269,7 @@ void metad_stop(struct metad *metad) {
 void metad_free(struct metad *metad) {
     if (metad == NULL) return;
     http_close(metad->http);
+    disk_space_close(metad->report.disk);
     rpc_close(metad->rpc); /* nobody may wake a loop that is gone */
     metad->rpc = NULL;     /* and the loop goes round once more as it closes */
     if (metad->service != NULL) service_detach(metad->service);

@@ -93,7 +93,7 @@ static void metrics(void *arg, struct http_answer *answer) {
     (void)read_facts(report, &facts);
     answer->type = METRICS_MEDIA_TYPE;
     metrics_process(&answer->body, "metad");
-    metrics_disk(&answer->body, report->data_dir);
+    disk_space_write(report->disk, &answer->body);
     write_server(&facts, &answer->body);
     write_cluster(&facts, &answer->body);
 }

@@ -3,6 +3,7 @@
  * times. */
 #pragma once
 
+#include "libcommon/disk_space.h"
 #include "libcommon/http.h"
 
 #include <pthread.h>
@@ -31,8 +32,8 @@ struct report_facts {
 
 /* Embedded. */
 struct report {
-    const char *data_dir; /* borrowed, as long as the pages may be asked for; before http_open */
-    pthread_mutex_t lock; /* guards what follows */
+    struct disk_space *disk; /* of the data directory; borrowed while pages may be asked for; before http_open */
+    pthread_mutex_t lock;    /* guards what follows */
     struct report_facts facts;
     uint64_t told_ms; /* CLOCK_BOOTTIME; 0: never */
 };

@@ -262,7 +262,7 @@ static void metrics(void *arg, struct http_answer *answer) {
     metrics_one(page, "skerry_node_id", METRICS_GAUGE, atomic_load(&report->node), "The node's number.");
     metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
                 "Version of the map that it goes by.");
-    metrics_disk(page, report->data_dir);
+    disk_space_write(report->disk, page);
     if (!atomic_load(&report->opened)) return;
     write_lanes(report, page);
     write_latencies(report, page);

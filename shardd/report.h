@@ -2,6 +2,7 @@
  * what lanes, frontend and peers publish. */
 #pragma once
 
+#include "libcommon/disk_space.h"
 #include "libcommon/http.h"
 #include "shardd/lane.h"
 
@@ -9,7 +10,7 @@ struct report {
     /* before http_open */
     struct frontend *frontend;
     struct peers *peers;
-    const char *data_dir; /* borrowed, as long as the pages may be asked for */
+    struct disk_space *disk; /* of the data directory; borrowed, as all, while pages may be asked for */
     uint64_t log_keep_bytes;
 
     /* once, before `opened` */

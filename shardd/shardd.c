@@ -435,7 +435,7 @@ static int open_http(struct shardd *shardd, char *text, size_t text_bytes) {
                                    .arg = &shardd->report};
     shardd->report.frontend = shardd->frontend;
     shardd->report.peers = shardd->peers;
-    shardd->report.data_dir = shardd->options.data_dir;
+    shardd->report.disk = disk_space_open(shardd->options.data_dir);
     shardd->report.log_keep_bytes = shardd->options.log_keep_bytes;
     return http_open(&shardd->http, &options, text, text_bytes);
 }
@@ -526,6 +526,7 @@ void shardd_close(struct shardd *shardd) {
     pthread_mutex_unlock(&shardd->calls_lock);
     if (member != NULL) member_close(member);
     http_close(shardd->http);
+    disk_space_close(shardd->report.disk);
     if (shardd->frontend != NULL) frontend_stop_receiving(shardd->frontend);
     if (shardd->peers != NULL) peers_stop_receiving(shardd->peers);
     for (uint32_t i = 0; i < shardd->lane_count; i++) lane_close(shardd->lanes[i]);

@@ -18,6 +18,7 @@ struct shards {
 /* The shards are the cluster's at most; a count of 0 also when out of memory. */
 static struct shards gather_shards(const struct report *report) {
     struct shards shards = {0};
+    if (!atomic_load(&report->opened)) return shards;
     size_t most = atomic_load(&report->shard_count);
     shards.stats = most > 0 ? calloc(most, sizeof *shards.stats) : NULL;
     for (uint32_t i = 0; shards.stats != NULL && i < report->lane_count; i++) {
@@ -62,13 +63,12 @@ static const char *failed_lane(const struct report *report) {
     return "";
 }
 
-static void wait_for_shards(const struct report *report, char *reason, size_t reason_bytes) {
-    struct shards shards = gather_shards(report);
+static void wait_for_shards(const struct report *report, const struct shards *shards, char *reason,
+                            size_t reason_bytes) {
     size_t lagging = 0;
-    for (size_t i = 0; i < shards.count; i++) lagging += !shards.stats[i].in_sync;
-    free(shards.stats);
-    size_t wanted = atomic_load(&report->replicas), count = shards.count > wanted ? shards.count : wanted;
-    lagging += count - shards.count; /* those that are not there yet */
+    for (size_t i = 0; i < shards->count; i++) lagging += !shards->stats[i].in_sync;
+    size_t wanted = atomic_load(&report->replicas), count = shards->count > wanted ? shards->count : wanted;
+    lagging += count - shards->count; /* those that are not there yet */
     if (lagging > 0) {
         (void)snprintf(reason, reason_bytes, "%zu of %zu replicas here are not in sync", lagging, count);
     } else if (atomic_load(&report->inherits)) {
@@ -76,7 +76,8 @@ static void wait_for_shards(const struct report *report, char *reason, size_t re
     }
 }
 
-void report_waits_for(const struct report *report, char *reason, size_t reason_bytes) {
+static void waits_for(const struct report *report, const struct shards *shards, char *reason,
+                      size_t reason_bytes) {
     const char *text = "";
     if (!atomic_load(&report->opened)) text = "opening the store";
     else if (atomic_load(&report->leaving)) text = "it is ending";
@@ -85,7 +86,13 @@ void report_waits_for(const struct report *report, char *reason, size_t reason_b
     else if (atomic_load(&report->shard_count) == 0) text = "the cluster's shards are not created yet";
     else text = failed_lane(report);
     (void)snprintf(reason, reason_bytes, "%s", text);
-    if (text[0] == '\0') wait_for_shards(report, reason, reason_bytes);
+    if (text[0] == '\0') wait_for_shards(report, shards, reason, reason_bytes);
+}
+
+void report_waits_for(const struct report *report, char *reason, size_t reason_bytes) {
+    struct shards shards = gather_shards(report);
+    waits_for(report, &shards, reason, reason_bytes);
+    free(shards.stats);
 }
 
 static void ready(void *arg, struct http_answer *answer) {
@@ -167,20 +174,19 @@ static void write_latencies(const struct report *report, struct buffer *page) {
 #define SHARD_FAMILY(page, name, help, shown, value)                                                              \
     do {                                                                                                          \
         metrics_family(page, name, METRICS_GAUGE, help);                                                          \
-        for (size_t i = 0; i < shards.count; i++) {                                                               \
-            const struct lane_shard_stats *shard = &shards.stats[i];                                              \
+        for (size_t i = 0; i < shards->count; i++) {                                                              \
+            const struct lane_shard_stats *shard = &shards->stats[i];                                             \
             if (shown) metrics_uint(page, name, value, "shard=\"%u\"", shard->shard);                             \
         }                                                                                                         \
     } while (0)
 
-static void write_shards(const struct report *report, struct buffer *page) {
-    struct shards shards = gather_shards(report);
+static void write_shards(const struct shards *shards, struct buffer *page) {
     uint64_t leading = 0, below = 0;
-    for (size_t i = 0; i < shards.count; i++) {
-        leading += shards.stats[i].role == REPLICA_LEADER;
-        below += !shards.stats[i].in_sync;
+    for (size_t i = 0; i < shards->count; i++) {
+        leading += shards->stats[i].role == REPLICA_LEADER;
+        below += !shards->stats[i].in_sync;
     }
-    metrics_one(page, "skerry_replicas", METRICS_GAUGE, shards.count, "Shards that have a replica here.");
+    metrics_one(page, "skerry_replicas", METRICS_GAUGE, shards->count, "Shards that have a replica here.");
     metrics_one(page, "skerry_leading_shards", METRICS_GAUGE, leading, "Of them, those that are led from here.");
     metrics_one(page, "skerry_lagging_replicas", METRICS_GAUGE, below, "Of them, those that are not in sync.");
     SHARD_FAMILY(page, "skerry_shard_leader", "1: the shard is led from here.", true,
@@ -198,13 +204,12 @@ static void write_shards(const struct report *report, struct buffer *page) {
                  shard->role == REPLICA_LEADER, shard->behind);
     metrics_family(page, "skerry_shard_lease_margin_seconds", METRICS_GAUGE,
                    "So long the leader may serve reads without hearing of the others.");
-    for (size_t i = 0; i < shards.count; i++) {
-        const struct lane_shard_stats *shard = &shards.stats[i];
+    for (size_t i = 0; i < shards->count; i++) {
+        const struct lane_shard_stats *shard = &shards->stats[i];
         if (shard->role != REPLICA_LEADER || shard->alone) continue;
         metrics_seconds(page, "skerry_shard_lease_margin_seconds", shard->lease_margin_us, "shard=\"%u\"",
                         shard->shard);
     }
-    free(shards.stats);
 }
 
 static void write_frames(const struct report *report, struct buffer *page) {
@@ -256,19 +261,22 @@ static void metrics(void *arg, struct http_answer *answer) {
     struct buffer *page = &answer->body;
     char reason[REASON_BYTES];
     answer->type = METRICS_MEDIA_TYPE;
-    report_waits_for(report, reason, sizeof reason);
+    struct shards shards = gather_shards(report); /* once, so that all figures fit together */
+    waits_for(report, &shards, reason, sizeof reason);
     metrics_process(page, "shardd");
     metrics_one(page, "skerry_ready", METRICS_GAUGE, reason[0] == '\0', "1: /readyz says so.");
     metrics_one(page, "skerry_node_id", METRICS_GAUGE, atomic_load(&report->node), "The node's number.");
     metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
                 "Version of the map that it goes by.");
     disk_space_write(report->disk, page);
-    if (!atomic_load(&report->opened)) return;
-    write_lanes(report, page);
-    write_latencies(report, page);
-    write_shards(report, page);
-    write_frames(report, page);
-    write_verification(report, page);
+    if (atomic_load(&report->opened)) {
+        write_lanes(report, page);
+        write_latencies(report, page);
+        write_shards(&shards, page);
+        write_frames(report, page);
+        write_verification(report, page);
+    }
+    free(shards.stats);
 }
 
 const struct http_page report_pages[] = {{"/healthz", health}, {"/readyz", ready}, {"/metrics", metrics}};

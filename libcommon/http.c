@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX    512u
@@ -158,6 +159,13 @@ static int port_of(int fd) {
     return ntohs(((struct sockaddr_in *)&address)->sin_port);
 }
 
+/* libmicrohttpd 0.9.75 closes the socket in some of the cases in which it does not start, and does not say in which. Closing it again could
+ * close what another thread has opened since under its number: only if it is still the same it is ours. */
+static void close_if_same(int fd, const struct stat *before) {
+    struct stat now;
+    if (fstat(fd, &now) == 0 && now.st_dev == before->st_dev && now.st_ino == before->st_ino) close(fd);
+}
+
 int http_open(struct http **made, const struct http_options *options, char *text, size_t text_bytes) {
     char host[HOST_BYTES], port[8];
     *made = NULL;
@@ -168,8 +176,10 @@ int http_open(struct http **made, const struct http_options *options, char *text
     if (fd < 0) return SK_ECONFIG;
 
     struct http *http = calloc(1, sizeof *http);
+    struct stat listening = {0};
     (void)snprintf(text, text_bytes, "out of memory");
-    if (http == NULL) {
+    if (http == NULL || fstat(fd, &listening) != 0) {
+        free(http);
         close(fd);
         return SK_ENOMEM;
     }
@@ -183,7 +193,7 @@ int http_open(struct http **made, const struct http_options *options, char *text
                                     MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S_MAX, MHD_OPTION_END);
     if (http->daemon == NULL) {
         (void)snprintf(text, text_bytes, "--http-listen: %s: the server does not start", options->listen);
-        close(fd);
+        close_if_same(fd, &listening);
         free(http);
         return SK_ECONFIG;
     }

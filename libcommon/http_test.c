@@ -4,8 +4,24 @@
 #include "libcommon/testing.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+
+/* Descriptors that were closed without being open: with other threads around it could have been somebody's. */
+static atomic_uint closed_twice;
+
+/* What this program and its libraries call. */
+int close(int fd) {
+    int rc = (int)syscall(SYS_close, fd);
+    if (rc != 0 && errno == EBADF) atomic_fetch_add(&closed_twice, 1);
+    return rc;
+}
 
 static void health(void *arg, struct http_answer *answer) { http_answer_health(answer, arg); }
 
@@ -127,12 +143,51 @@ static void addresses_are_checked(void **state) {
     http_close(http);
 }
 
+static int lowest_free(void) {
+    int fd = fcntl(0, F_DUPFD, 0);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    return fd;
+}
+
+static void expect_no_server(void) {
+    struct http *http;
+    char text[200];
+    int before = lowest_free();
+    assert_int_equal(open_at(&http, "http://127.0.0.1:0", "", text), SK_ECONFIG);
+    assert_non_null(strstr(text, "does not start"));
+    assert_int_equal(atomic_load(&closed_twice), 0);
+    assert_int_equal(lowest_free(), before);
+}
+
+/* libmicrohttpd closes the socket in the second case, and not in the first. */
+static void a_server_that_does_not_start_leaves_nothing_behind(void **state) {
+    (void)state;
+    struct rlimit files, few;
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+    few = (struct rlimit){.rlim_cur = (rlim_t)lowest_free() + 1, .rlim_max = files.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0); /* room for the socket, and for no epoll */
+    expect_no_server();
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
+
+    pthread_attr_t usual, huge;
+    assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    assert_int_equal(pthread_attr_init(&huge), 0);
+    assert_int_equal(pthread_attr_setstacksize(&huge, (size_t)1 << 47), 0);
+    assert_int_equal(pthread_setattr_default_np(&huge), 0); /* there is no memory for a thread */
+    expect_no_server();
+    assert_int_equal(pthread_setattr_default_np(&usual), 0);
+    (void)pthread_attr_destroy(&usual);
+    (void)pthread_attr_destroy(&huge);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pages_are_answered),
         cmocka_unit_test(what_is_not_well_says_why),
         cmocka_unit_test(silent_clients_are_in_nobodys_way),
         cmocka_unit_test(addresses_are_checked),
+        cmocka_unit_test(a_server_that_does_not_start_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -144,13 +144,21 @@ def test_policies_name_ports_that_are_there(daemon):
 @pytest.mark.parametrize("caller, daemon, port", [
     ("metad", "metad", "raft"), ("metad", "metad", "requests"), ("shardd", "metad", "requests"), ("shardd", "metad", "publish"),
     ("gateway", "metad", "requests"), ("gateway", "metad", "publish"), ("gateway", "shardd", "frames"),
-    ("shardd", "shardd", "replication"), ("shardd", "gateway", "frames"), (None, "gateway", "clients"), (None, "shardd", "http"),
+    ("shardd", "shardd", "replication"), ("shardd", "gateway", "frames"), (None, "gateway", "clients"),
 ])
 def test_policies_let_through_what_is_needed(caller, daemon, port):
     labels = pod(caller)["metadata"]["labels"] if caller else {}
     rules = [rule for rule in find("NetworkPolicy", daemon)["spec"]["ingress"] if {"port": port} in rule["ports"]]
     assert any("from" not in rule or any(selects(peer["podSelector"]["matchLabels"], labels) for peer in rule["from"])
                for rule in rules)
+
+
+@pytest.mark.parametrize("daemon", DAEMONS)
+def test_policies_let_nobody_but_prometheus_see_figures(daemon):
+    rule, = (rule for rule in find("NetworkPolicy", daemon)["spec"]["ingress"] if {"port": "http"} in rule["ports"])
+    assert rule["ports"] == [{"port": "http"}]
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}},
+                             "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}]
 
 
 @pytest.mark.parametrize("daemon, port", [("metad", "requests"), ("metad", "raft"), ("shardd", "frames"),

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define EXIT_SETUP 2
@@ -231,6 +232,7 @@ static int run(const struct settings *settings) {
     if (log_level_parse(settings->log_level, &level) != SK_OK) {
         return bad_setup("--log-level: error, warning, info or debug");
     }
+    (void)umask(077); /* what the log says of the cluster is for nobody else on this host */
     log_init("metad", level);
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     if ((settings->shards & (settings->shards - 1)) != 0) return bad_setup("--shards: not a power of two");

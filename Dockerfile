@@ -20,14 +20,14 @@ LABEL org.opencontainers.image.title="Skerry" \
       org.opencontainers.image.description="A sharded, replicated, strongly consistent key-value database" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /installed/packages /usr/local/share/skerry/packages
-# /data and /secret are what volumes are mounted on: a new volume takes its owner from there.
+# /data, /secret and /token are what volumes are mounted on: a new volume takes its owner from there.
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive xargs apt-get install -y --no-install-recommends \
         </usr/local/share/skerry/packages \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 skerry \
     && useradd --uid 10001 --gid skerry --no-create-home --home-dir /data --shell /usr/sbin/nologin skerry \
-    && install -d -o skerry -g skerry -m 0700 /data /secret
+    && install -d -o skerry -g skerry -m 0700 /data /secret /token
 COPY LICENSE /usr/local/share/skerry/
 COPY --from=build /installed/bin /usr/local/bin
 USER 10001:10001

@@ -173,6 +173,30 @@ def test_compose_publishes_gateways_to_this_machine_alone():
     assert published.keys() == {"gateway"} and all(port.startswith("127.0.0.1:") for port in published["gateway"])
 
 
+def test_compose_makes_secrets_once(tmp_path):
+    """What the service `secret` runs, in folders of our own."""
+    script = COMPOSE["services"]["secret"]["command"][-1].replace("$$", "$")
+    for folder in ("secret", "token"):
+        (tmp_path / folder).mkdir()
+        script = script.replace(f"/{folder}/", f"{tmp_path}/{folder}/")
+    files = [tmp_path / "secret" / "metad", tmp_path / "token" / "clients"]
+    said = COMPOSE["services"]
+    assert said["metad-1"]["environment"]["SKERRY_SECRET_FILE"] == "/secret/metad"
+    for lost in ([], [], [files[1]]):  # at the first start, at another one, and with what an older compose.yaml has made
+        for file in lost:
+            file.unlink()
+        kept = {file: file.read_text() for file in files if file.exists()}
+        subprocess.run(["sh", "-euc", script], check=True)
+        assert all(file.read_text() == text for file, text in kept.items())
+        made = [file.read_text() for file in files]
+        assert made[0] != made[1] and all(len(text.strip()) == 44 for text in made)
+        assert [file.stat().st_mode & 0o777 for file in files] == [0o600, 0o600]
+        assert sorted(path for folder in ("secret", "token") for path in (tmp_path / folder).iterdir()) == files
+    for folder, service in (("secret", "metad-1"), ("token", "gateway")):
+        assert f"{folder}:/{folder}:ro" in said[service]["volumes"]
+        assert f"{folder}:/{folder}" in said["secret"]["volumes"] and folder in COMPOSE["volumes"]
+
+
 def test_compose_limits_every_service():
     for service, said in COMPOSE["services"].items():
         assert said["read_only"] and said["cap_drop"] == ["ALL"], service

@@ -115,11 +115,10 @@ static void print_replicas(const struct admin_options *options, const struct sta
            shard->leader_epoch, shard->leader, shard->min_isr);
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         uint32_t id = shard->replicas[i].node;
-        const struct map_node *node = map_find_node(status->map, id);
         const char *standing = "behind";
         if (has_id(shard->isr, shard->isr_count, id)) standing = "in sync";
         if (has_id(shard->eligible, shard->eligible_count, id)) standing = "eligible";
-        printf("  node %-4" PRIu32 " %-5s %-8s", id, node != NULL && node->alive ? "alive" : "DEAD", standing);
+        printf("  node %-4" PRIu32 " %-5s %-8s", id, map_is_alive(status->map, id) ? "alive" : "DEAD", standing);
         uint64_t epoch, index;
         if (status_find_tail(status, id, options->shard, &epoch, &index)) {
             printf(" last entry: epoch %" PRIu64 ", index %" PRIu64, epoch, index);

@@ -60,7 +60,7 @@ static struct standing look_at(const struct map *map, uint32_t id) {
     struct standing standing = {.known = node != NULL, .shards = map->shard_count};
     if (node != NULL) standing.state = node->state;
     for (uint32_t i = 0; i < map->node_count; i++) {
-        standing.takers += map->nodes[i].alive && map->nodes[i].state == MAP_NODE_MEMBER;
+        standing.takers += map_takes_replicas(&map->nodes[i]);
     }
     for (uint32_t i = 0; i < map->shard_count; i++) {
         const struct map_shard *shard = &map->shards[i];

@@ -41,19 +41,11 @@ int status_fetch(struct metad_client *client, uint32_t timeout_ms, struct status
 /* ---- readiness ---- */
 
 static bool is_led(const struct map *map, const struct map_shard *shard) {
-    const struct map_node *leader = shard->leader == 0 ? NULL : map_find_node(map, shard->leader);
-    return leader != NULL && leader->alive;
+    return map_is_alive(map, shard->leader);
 }
 
-/* It takes no writes: too few of those who would have to acknowledge one are alive. No leader takes the in-sync set itself below
- * min_isr (R22), so the dead may still be in it. */
 static bool is_below_min_isr(const struct map *map, const struct map_shard *shard) {
-    uint32_t alive = 0;
-    for (uint32_t i = 0; i < shard->isr_count; i++) {
-        const struct map_node *node = map_find_node(map, shard->isr[i]);
-        alive += node != NULL && node->alive;
-    }
-    return alive < shard->min_isr;
+    return !map_takes_writes(shard, map_is_alive, map);
 }
 
 struct status_shards status_count_shards(const struct map *map) {

@@ -62,6 +62,18 @@ const struct map_node *map_find_node(const struct map *map, uint32_t id) {
     return low < map->node_count && map->nodes[low].id == id ? &map->nodes[low] : NULL;
 }
 
+bool map_takes_replicas(const struct map_node *node) { return node->alive && node->state == MAP_NODE_MEMBER; }
+
+bool map_same_place(const struct map_node *a, const struct map_node *b) {
+    return strcmp(a->replication_address, b->replication_address) == 0 ||
+           strcmp(a->frames_address, b->frames_address) == 0;
+}
+
+bool map_is_alive(const void *nodes, uint32_t node) {
+    const struct map_node *found = map_find_node(nodes, node);
+    return found != NULL && found->alive;
+}
+
 const struct map_replica *map_find_replica(const struct map_shard *shard, uint32_t node) {
     for (uint32_t i = 0; i < shard->replica_count; i++) {
         if (shard->replicas[i].node == node) return &shard->replicas[i];
@@ -74,6 +86,12 @@ bool map_in_isr(const struct map_shard *shard, uint32_t node) {
         if (shard->isr[i] == node) return true;
     }
     return false;
+}
+
+bool map_takes_writes(const struct map_shard *shard, map_alive *is_alive, const void *nodes) {
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < shard->isr_count; i++) count += is_alive(nodes, shard->isr[i]);
+    return count >= shard->min_isr;
 }
 
 /* Encoding: {version, cluster, verify_generation, nodes: [{…}], shards: [{…, replicas: [[node, replica_id], …], isr: [node, …], …}]}.

@@ -73,10 +73,24 @@ void map_unref(struct map *map); /* NULL is allowed */
 
 const struct map_node *map_find_node(const struct map *map, uint32_t id); /* NULL = unknown */
 
+/* Whether it can be given replicas. */
+bool map_takes_replicas(const struct map_node *node);
+
+/* Whether two stores are, one after the other, of the same process: an address is nobody else's meanwhile. */
+bool map_same_place(const struct map_node *a, const struct map_node *b);
+
+/* Whether the node is known and alive in `nodes`, which here is a struct map. */
+typedef bool map_alive(const void *nodes, uint32_t node);
+map_alive map_is_alive;
+
 /* The replica of `node` in `shard`, or NULL. */
 const struct map_replica *map_find_replica(const struct map_shard *shard, uint32_t node);
 
 bool map_in_isr(const struct map_shard *shard, uint32_t node);
+
+/* Whether enough of those are alive who have to acknowledge a write. No leader takes the in-sync set itself below min_isr (R22), so
+ * the dead may still be in it. */
+bool map_takes_writes(const struct map_shard *shard, map_alive *is_alive, const void *nodes);
 
 void map_encode(const struct map *map, struct buffer *buffer);
 

@@ -151,6 +151,51 @@ static void test_finding(void **state) {
     map_unref(NULL);
 }
 
+static void test_nodes(void **state) {
+    (void)state;
+    struct map *map = sample();
+    struct map_node *first = &map->nodes[0], *fifth = &map->nodes[1];
+    for (unsigned alive = 0; alive <= 1; alive++) {
+        fifth->alive = alive != 0;
+        assert_int_equal(map_is_alive(map, 5), alive);
+        fifth->state = MAP_NODE_MEMBER;
+        assert_int_equal(map_takes_replicas(fifth), alive);
+        fifth->state = MAP_NODE_DRAINING;
+        assert_false(map_takes_replicas(fifth));
+    }
+    assert_false(map_is_alive(map, 0));
+    assert_false(map_is_alive(map, 2));
+    strcpy(first->frames_address, "tcp://a:1");
+    strcpy(first->replication_address, "tcp://a:2");
+    strcpy(fifth->frames_address, "tcp://a:2");
+    strcpy(fifth->replication_address, "tcp://a:1");
+    assert_false(map_same_place(first, fifth));
+    strcpy(fifth->frames_address, "tcp://a:1");
+    assert_true(map_same_place(first, fifth));
+    strcpy(fifth->frames_address, "tcp://b:1");
+    strcpy(fifth->replication_address, "tcp://a:2");
+    assert_true(map_same_place(first, fifth));
+    map_unref(map);
+}
+
+static void test_writes_need_the_living(void **state) {
+    (void)state;
+    struct map *map = sample();
+    struct map_shard shard = {.min_isr = 1, .isr_count = 3, .isr = {1, 5, 7}}; /* 7: is not known */
+    map->nodes[0].alive = map->nodes[1].alive = true;
+    assert_true(map_takes_writes(&shard, map_is_alive, map));
+    shard.min_isr = 2;
+    assert_true(map_takes_writes(&shard, map_is_alive, map));
+    shard.min_isr = 3; /* it is in sync, and nobody has heard of it */
+    assert_false(map_takes_writes(&shard, map_is_alive, map));
+    shard.min_isr = 2;
+    map->nodes[0].alive = false;
+    assert_false(map_takes_writes(&shard, map_is_alive, map));
+    shard.min_isr = 1;
+    assert_true(map_takes_writes(&shard, map_is_alive, map));
+    map_unref(map);
+}
+
 static void assert_refused(struct map *map) {
     struct map *decoded = through_bytes(map);
     assert_null(decoded);
@@ -293,6 +338,8 @@ int main(void) {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_empty_and_largest),
         cmocka_unit_test(test_finding),
+        cmocka_unit_test(test_nodes),
+        cmocka_unit_test(test_writes_need_the_living),
         cmocka_unit_test(test_what_makes_no_sense),
         cmocka_unit_test(test_truncated_and_changed_bytes),
         cmocka_unit_test(test_unknown_keys_are_skipped),

@@ -50,12 +50,10 @@ void catalog_answer_deinit(struct catalog_answer *answer) {
     answer->change_count = 0;
 }
 
-static bool takes_replicas(const struct map_node *node) { return node->alive && node->state == MAP_NODE_MEMBER; }
-
 bool catalog_wants_shards(const struct catalog *catalog) {
     if (catalog->cluster == 0 || catalog->shard_count != 0) return false;
     uint32_t alive = 0;
-    for (uint32_t i = 0; i < catalog->node_count; i++) alive += takes_replicas(&catalog->nodes[i].map);
+    for (uint32_t i = 0; i < catalog->node_count; i++) alive += map_takes_replicas(&catalog->nodes[i].map);
     return alive >= catalog->expect_nodes;
 }
 
@@ -402,11 +400,6 @@ static int apply_move_replica(struct catalog *catalog, const struct command_move
 
 /* ---- nodes, by persons ---- */
 
-bool catalog_same_place(const struct map_node *a, const struct map_node *b) {
-    return strcmp(a->replication_address, b->replication_address) == 0 ||
-           strcmp(a->frames_address, b->frames_address) == 0;
-}
-
 /* The most replicas that a shard has when nothing moves. */
 static uint32_t most_replicas(const struct catalog *catalog) {
     uint32_t most = 0;
@@ -422,7 +415,7 @@ static uint32_t most_replicas(const struct catalog *catalog) {
 static bool is_succeeded(const struct catalog *catalog, const struct map_node *node) {
     for (uint32_t id = node->id + 1; id <= catalog->node_count; id++) {
         const struct map_node *later = &catalog_find_node(catalog, id)->map;
-        if (later->state != MAP_NODE_REMOVED && catalog_same_place(later, node)) return true;
+        if (later->state != MAP_NODE_REMOVED && map_same_place(later, node)) return true;
     }
     return false;
 }
@@ -432,7 +425,7 @@ static bool may_drain(const struct catalog *catalog, uint32_t node, struct catal
     uint32_t takers = 0, most = most_replicas(catalog);
     for (uint32_t i = 0; i < catalog->node_count; i++) {
         const struct map_node *other = &catalog->nodes[i].map;
-        takers += other->id != node && takes_replicas(other) && !is_succeeded(catalog, other);
+        takers += other->id != node && map_takes_replicas(other) && !is_succeeded(catalog, other);
     }
     if (takers >= most) return true;
     refuse(answer, SK_UNAVAILABLE,

@@ -75,9 +75,6 @@ bool catalog_wants_shards(const struct catalog *catalog);
 /* How many replicas the node has, those that come or go included. */
 uint32_t catalog_count_replicas(const struct catalog *catalog, uint32_t node);
 
-/* Whether two stores are, one after the other, of the same process: an address is nobody else's meanwhile. */
-bool catalog_same_place(const struct map_node *a, const struct map_node *b);
-
 /* The map as others see it, without the nodes that were removed: one reference, the caller's. SK_ENOMEM. */
 int catalog_make_map(const struct catalog *catalog, struct map **map);
 

@@ -56,8 +56,6 @@ void moves_watch(struct moves *moves, const struct catalog *catalog, uint64_t no
 
 /* ---- who has what ---- */
 
-static bool takes_replicas(const struct map_node *node) { return node->alive && node->state == MAP_NODE_MEMBER; }
-
 /* It does not come back, as far as can be known, or is not wanted back. */
 static bool is_lost(const struct moves *moves, const struct map_node *node, uint64_t now_ms) {
     if (node->alive) return false;
@@ -211,7 +209,7 @@ static uint32_t find_taker(const struct catalog *catalog, const struct loads *lo
                            bool leads) {
     uint32_t best = 0, best_second = 0;
     for (uint32_t id = 1; id <= catalog->node_count; id++) {
-        if (!takes_replicas(node_of(catalog, id)) || map_find_replica(shard, id) != NULL) continue;
+        if (!map_takes_replicas(node_of(catalog, id)) || map_find_replica(shard, id) != NULL) continue;
         if (best != 0 && loads->replicas[id] > loads->replicas[best]) continue;
         uint32_t second = leads ? loads->firsts[id] : count_followed(catalog, moves_first_of(shard), id);
         bool better = best == 0 || loads->replicas[id] < loads->replicas[best] || second < best_second;
@@ -279,7 +277,7 @@ static bool start_growth(const struct moves *moves, const struct catalog *catalo
 static bool find_extremes(const struct catalog *catalog, const uint32_t *counts, uint32_t *most, uint32_t *least) {
     *most = *least = 0;
     for (uint32_t id = 1; id <= catalog->node_count; id++) {
-        if (!takes_replicas(node_of(catalog, id))) continue;
+        if (!map_takes_replicas(node_of(catalog, id))) continue;
         if (*most == 0 || counts[id] > counts[*most]) *most = id;
         if (*least == 0 || counts[id] < counts[*least]) *least = id;
     }
@@ -300,7 +298,7 @@ struct even {
  * UINT32_MAX = it cannot be. */
 static uint32_t rate_move(const struct even *even, const struct map_shard *shard, uint32_t from) {
     uint32_t first = moves_first_of(shard);
-    bool full = even->loads->replicas[from] == even->most && takes_replicas(node_of(even->catalog, from));
+    bool full = even->loads->replicas[from] == even->most && map_takes_replicas(node_of(even->catalog, from));
     if (!full) return UINT32_MAX;
     return first == from ? SHARD_COUNT_MAX + 1 : even->followed[first];
 }
@@ -345,7 +343,7 @@ static bool start_even(const struct moves *moves, const struct catalog *catalog,
 /* Whether the first place of the shard can go to another of its nodes by a hand-over alone. */
 static bool may_pass(const struct catalog *catalog, const struct map_shard *shard) {
     return shard->move_to == 0 && shard->wanted_leader == 0 && is_whole(shard) &&
-           takes_replicas(node_of(catalog, shard->replicas[0].node)) && node_of(catalog, shard->leader)->alive;
+           map_takes_replicas(node_of(catalog, shard->replicas[0].node)) && node_of(catalog, shard->leader)->alive;
 }
 
 /* Who is how far, in first places passed on from node to node, from one that has two fewer than the most. */
@@ -391,12 +389,12 @@ static bool pass_first_place(const struct catalog *catalog, const struct loads *
     if (!find_extremes(catalog, loads->firsts, &most, &least)) return false;
     if (loads->firsts[most] < loads->firsts[least] + 2) return false;
     for (uint32_t id = 1; id <= catalog->node_count; id++) {
-        bool low = takes_replicas(node_of(catalog, id)) && loads->firsts[id] + 2 <= loads->firsts[most];
+        bool low = map_takes_replicas(node_of(catalog, id)) && loads->firsts[id] + 2 <= loads->firsts[most];
         distances.hops[id] = low ? 0 : UINT32_MAX;
     }
     for (uint32_t hops = 0; giver == 0 && spread_hop(catalog, hops, &distances); hops++) {
         for (uint32_t id = 1; giver == 0 && id <= catalog->node_count; id++) {
-            bool is_most = takes_replicas(node_of(catalog, id)) && loads->firsts[id] == loads->firsts[most];
+            bool is_most = map_takes_replicas(node_of(catalog, id)) && loads->firsts[id] == loads->firsts[most];
             if (is_most && distances.hops[id] == hops + 1) giver = id;
         }
     }

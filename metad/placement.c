@@ -37,7 +37,7 @@ bool placement_inherits(const struct catalog *catalog, uint32_t node) {
     const struct map_node *heir = &catalog_find_node(catalog, node)->map;
     for (uint32_t id = 1; id < node; id++) {
         const struct map_node *older = &catalog_find_node(catalog, id)->map;
-        if (catalog_same_place(heir, older) && catalog_count_replicas(catalog, id) > 0) return true;
+        if (map_same_place(heir, older) && catalog_count_replicas(catalog, id) > 0) return true;
     }
     return false;
 }
@@ -45,7 +45,7 @@ bool placement_inherits(const struct catalog *catalog, uint32_t node) {
 uint32_t placement_heir(const struct catalog *catalog, const struct map_node *dead) {
     for (uint32_t id = catalog->node_count; id > dead->id; id--) {
         const struct map_node *node = &catalog_find_node(catalog, id)->map;
-        if (node->alive && node->state == MAP_NODE_MEMBER && catalog_same_place(node, dead)) return id;
+        if (map_takes_replicas(node) && map_same_place(node, dead)) return id;
     }
     return 0;
 }

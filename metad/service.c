@@ -381,7 +381,7 @@ static void propose_shards(struct service *service) {
         uint32_t alive = 0; /* one that has gone may never come back, and would keep its shards from everybody */
         for (uint32_t i = 0; i < catalog->node_count; i++) {
             const struct map_node *node = &catalog->nodes[i].map;
-            if (node->alive && node->state == MAP_NODE_MEMBER) ids[alive++] = i + 1;
+            if (map_takes_replicas(node)) ids[alive++] = i + 1;
         }
         uint32_t replicas = initial_replicas(service, alive);
         placement_initial(ids, alive, shard_count, replicas, placed);
@@ -1113,21 +1113,17 @@ static void tell_nodes(const struct catalog *catalog, struct report_facts *facts
     }
 }
 
-/* Of the in-sync set, which no leader takes below min_isr (R22): the dead may still be counted in it. */
-static uint32_t count_alive_in_isr(const struct catalog *catalog, const struct map_shard *shard) {
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < shard->isr_count; i++) {
-        count += catalog_find_node(catalog, shard->isr[i])->map.alive;
-    }
-    return count;
+static bool is_alive(const void *catalog, uint32_t id) {
+    const struct catalog_node *node = catalog_find_node(catalog, id);
+    return node != NULL && node->map.alive;
 }
 
 static void tell_shards(const struct catalog *catalog, struct report_facts *facts) {
     facts->shards = catalog->shard_count;
     for (uint32_t i = 0; i < catalog->shard_count; i++) {
         const struct map_shard *shard = &catalog->shards[i];
-        facts->shards_leaderless += shard->leader == 0 || !catalog_find_node(catalog, shard->leader)->map.alive;
-        facts->shards_unwritable += count_alive_in_isr(catalog, shard) < shard->min_isr;
+        facts->shards_leaderless += !is_alive(catalog, shard->leader);
+        facts->shards_unwritable += !map_takes_writes(shard, is_alive, catalog);
         facts->shards_degraded += shard->isr_count < shard->replica_count;
         facts->shards_moving += shard->move_to != 0;
         facts->data_losses += shard->data_loss_generation;

@@ -190,14 +190,15 @@ static void registered_cb(void *arg, const struct member_identity *member) {
 /* What readiness needs of the map. */
 static void report_map(struct shardd *shardd, const struct map *map) {
     uint32_t node = atomic_load(&shardd->report.node), replicas = 0;
+    const struct map_node *self = map_find_node(map, node);
     bool inherits = false;
     for (uint32_t i = 0; i < map->shard_count; i++) {
         const struct map_shard *shard = &map->shards[i];
         replicas += map_find_replica(shard, node) != NULL;
         for (uint32_t j = 0; j < shard->replica_count; j++) {
             const struct map_node *other = map_find_node(map, shard->replicas[j].node);
-            inherits = inherits || (other != NULL && other->id < node &&
-                                    strcmp(other->replication_address, shardd->replication_address) == 0);
+            bool older = self != NULL && other != NULL && other->id < node;
+            inherits = inherits || (older && map_same_place(self, other));
         }
     }
     atomic_store(&shardd->report.replicas, replicas);

@@ -108,11 +108,21 @@ static uint64_t cluster_known_cb(void *arg) {
     return service_cluster(metad->service);
 }
 
+/* A fault that came as the log was replayed is one of the start. */
+static int start(struct metad *metad, enum raft_loop_start how, char text[METAD_TEXT_BYTES]) {
+    int err = raft_loop_start(metad->loop, how, datadir_seen(metad->datadir), text, METAD_TEXT_BYTES);
+    if (err == SK_OK && metad->fault != SK_OK) {
+        err = metad->fault;
+        (void)snprintf(text, METAD_TEXT_BYTES, "%s", metad->fault_text);
+    }
+    metad->started = err == SK_OK;
+    return err;
+}
+
 static void start_cb(void *arg, enum raft_loop_start how) {
     struct metad *metad = arg;
     char text[METAD_TEXT_BYTES];
-    int err = raft_loop_start(metad->loop, how, datadir_seen(metad->datadir), text, sizeof text);
-    metad->started = err == SK_OK;
+    int err = start(metad, how, text);
     if (err != SK_OK) fault_cb(metad, err, text);
 }
 
@@ -202,16 +212,10 @@ static int open_loop(struct metad *metad, const struct metad_options *options, c
     return raft_loop_open(&metad->loop, &loop, text, METAD_TEXT_BYTES);
 }
 
+/* Now, or when the others have told how: start_cb. */
 static int start_loop(struct metad *metad, char text[METAD_TEXT_BYTES]) {
     enum raft_loop_start how;
-    if (!group_knows_start(metad->group, &how)) return SK_OK;
-    int err = raft_loop_start(metad->loop, how, datadir_seen(metad->datadir), text, METAD_TEXT_BYTES);
-    if (err == SK_OK && metad->fault != SK_OK) {
-        err = metad->fault;
-        (void)snprintf(text, METAD_TEXT_BYTES, "%s", metad->fault_text);
-    }
-    metad->started = err == SK_OK;
-    return err;
+    return group_knows_start(metad->group, &how) ? start(metad, how, text) : SK_OK;
 }
 
 static int open_http(struct metad *metad, const struct metad_options *options, char text[METAD_TEXT_BYTES]) {

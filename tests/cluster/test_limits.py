@@ -1,5 +1,6 @@
 """Clients and machines at their worst: many connections, silent ones, greedy ones, a full disk, damage, bad set-ups."""
 
+import re
 import shutil
 import socket
 import subprocess
@@ -241,7 +242,9 @@ def test_a_newer_format_is_refused(make_cluster):
     node = cluster.nodes[0]
     node.stop()
     identity = cluster.data_of(0) / "IDENTITY"
-    identity.write_text(identity.read_text().replace("format 1", "format 2"))
+    text = identity.read_text()
+    identity.write_text(re.sub(r"format (\d+)", lambda found: f"format {int(found[1]) + 1}", text))
+    assert identity.read_text() != text
     node.start()
     assert node.process.wait(30) == 2
     assert "format" in last_line(node)

@@ -140,6 +140,7 @@ struct kv_iter {
     struct disk_cursor *disk; /* owned; NULL: no such layer, or nothing in it */
     struct slice taken;       /* the key that was handed out last, */
     bool passing;             /* if the layers still stand at it */
+    struct slice bound;       /* borrowed; no data: none */
 };
 
 static void read_memtable_head(struct layer_head *head, const struct memtable_cursor *cursor) {
@@ -247,6 +248,17 @@ static int pass_key(struct kv_iter *iter, struct slice key) {
     return SK_OK;
 }
 
+void kv_iter_end_at(struct kv_iter *iter, struct slice bound) {
+    check_key(bound);
+    iter->bound = bound;
+}
+
+static bool is_beyond(const struct kv_iter *iter, struct slice key) {
+    if (iter->bound.data == NULL) return false;
+    int order = slice_compare(key, iter->bound);
+    return iter->down ? order < 0 : order >= 0;
+}
+
 int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
     for (;;) {
         if (iter->passing) {
@@ -255,7 +267,7 @@ int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
             iter->passing = false;
         }
         const struct layer_head *next = next_head(iter);
-        if (next == NULL) return SK_NOT_FOUND;
+        if (next == NULL || is_beyond(iter, next->key)) return SK_NOT_FOUND;
         /* Passed by the next call only: the caller still reads what the layers stand at. */
         iter->taken = next->key;
         iter->passing = true;
@@ -263,6 +275,7 @@ int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
             iter->kv->passed++;
             continue;
         }
+        iter->kv->met++;
         *key = next->key;
         *value = next->value;
         return SK_OK;
@@ -306,3 +319,5 @@ void kv_free_memory(struct kv *kv) {
 }
 
 uint64_t kv_memory_passed(const struct kv *kv) { return kv->passed; }
+
+uint64_t kv_memory_met(const struct kv *kv) { return kv->met; }

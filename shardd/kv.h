@@ -27,6 +27,9 @@ int kv_del(struct kv *kv, struct slice key);
 struct kv_iter;
 int kv_iter_open(struct kv *kv, struct slice from, struct kv_iter **iter);
 int kv_iter_open_below(struct kv *kv, struct slice below, struct kv_iter **iter);
+/* Ends the walk before `bound`, or, of one downwards, behind it: what was deleted beyond is not passed either. Borrowed until
+ * the iterator is closed. */
+void kv_iter_end_at(struct kv_iter *iter, struct slice bound);
 /* SK_OK, SK_NOT_FOUND at the end, or a fault. Slices live until the next call. */
 int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value);
 void kv_iter_close(struct kv_iter *iter); /* NULL is allowed */

@@ -21,6 +21,7 @@ struct kv {
     bool locked; /* an install replaces what the shard has, or was broken off: nobody reads or changes it */
     uint32_t open_iterators;
     uint64_t passed;        /* deleted records that iterators have met: what deletions cost those who walk */
+    uint64_t met;           /* records that iterators have given: what walks cost */
     struct kv_watch *watch; /* borrowed; NULL: none */
     bool journaling;
     struct kv_undo *journal; /* owned; newest first */

@@ -456,14 +456,16 @@ static void assert_model_key(struct fixture *fixture, const struct model *model,
     if (expected != 0) assert_true(slice_equal(value, model_value(expected, room)));
 }
 
+/* `end` is not walked to; MODEL_KEYS: no bound. */
 static void assert_model_walk(struct fixture *fixture, const struct model *model, uint32_t number, uint32_t from,
-                              uint32_t limit) {
+                              uint32_t end, uint32_t limit) {
     static uint8_t room[100000];
-    char key_room[KV_KEY_BYTES_MAX];
+    char key_room[KV_KEY_BYTES_MAX], end_room[KV_KEY_BYTES_MAX];
     struct kv_iter *iter;
     struct slice key, value;
     assert_int_equal(kv_iter_open(shard(fixture, number), model_key(from, key_room), &iter), SK_OK);
-    for (uint32_t i = from; i < MODEL_KEYS && limit > 0; i++) {
+    if (end < MODEL_KEYS) kv_iter_end_at(iter, model_key(end, end_room));
+    for (uint32_t i = from; i < end && limit > 0; i++) {
         uint32_t expected = model->values[number][i];
         if (expected == 0) continue;
         limit--;
@@ -475,15 +477,16 @@ static void assert_model_walk(struct fixture *fixture, const struct model *model
     kv_iter_close(iter);
 }
 
-/* From the key before `below` down. */
+/* From the key before `below` down to `end`; 0: no bound. */
 static void assert_model_walk_down(struct fixture *fixture, const struct model *model, uint32_t number,
-                                   uint32_t below, uint32_t limit) {
+                                   uint32_t below, uint32_t end, uint32_t limit) {
     static uint8_t room[100000];
-    char key_room[KV_KEY_BYTES_MAX];
+    char key_room[KV_KEY_BYTES_MAX], end_room[KV_KEY_BYTES_MAX];
     struct kv_iter *iter;
     struct slice key, value;
     assert_int_equal(kv_iter_open_below(shard(fixture, number), model_key(below, key_room), &iter), SK_OK);
-    for (uint32_t i = below; i-- > 0 && limit > 0;) {
+    if (end > 0) kv_iter_end_at(iter, model_key(end, end_room));
+    for (uint32_t i = below; i-- > end && limit > 0;) {
         uint32_t expected = model->values[number][i];
         if (expected == 0) continue;
         limit--;
@@ -526,8 +529,10 @@ static void model_step(struct fixture *fixture, struct model *model, unsigned *s
             model_change(fixture, model, number, key, 1 + (uint32_t)rand_r(seed) % 1000000);
             break;
         case 5:
-            assert_model_walk(fixture, model, number, key, 1 + (uint32_t)rand_r(seed) % 30);
-            assert_model_walk_down(fixture, model, number, key, 1 + (uint32_t)rand_r(seed) % 30);
+            assert_model_walk(fixture, model, number, key, MODEL_KEYS, 1 + (uint32_t)rand_r(seed) % 30);
+            assert_model_walk_down(fixture, model, number, key, 0, 1 + (uint32_t)rand_r(seed) % 30);
+            assert_model_walk(fixture, model, number, key, (uint32_t)rand_r(seed) % MODEL_KEYS, 20);
+            assert_model_walk_down(fixture, model, number, key, (uint32_t)rand_r(seed) % MODEL_KEYS, 20);
             break;
         default:
             assert_model_key(fixture, model, number, key);
@@ -543,8 +548,8 @@ static void model_step(struct fixture *fixture, struct model *model, unsigned *s
 static void assert_model(struct fixture *fixture, const struct model *model) {
     assert_int_equal(store_step_begin(fixture->store), SK_OK);
     for (uint32_t number = 0; number < MODEL_SHARDS; number++) {
-        assert_model_walk(fixture, model, number, 0, UINT32_MAX);
-        assert_model_walk_down(fixture, model, number, MODEL_KEYS, UINT32_MAX);
+        assert_model_walk(fixture, model, number, 0, MODEL_KEYS, UINT32_MAX);
+        assert_model_walk_down(fixture, model, number, MODEL_KEYS, 0, UINT32_MAX);
     }
     store_step_end(fixture->store);
 }

@@ -178,7 +178,16 @@ int element_walk_open(struct exec *exec, uint64_t id, uint64_t position, struct 
     (void)element_prefix(id, ELEMENT_NAMED, from);
     put_position(from + ELEMENT_PREFIX_BYTES, position);
     walk->id = id;
-    return kv_iter_open(exec->kv, slice_of(from, sizeof from), &walk->iter);
+    int err = kv_iter_open(exec->kv, slice_of(from, sizeof from), &walk->iter);
+    if (err == SK_OK) kv_iter_end_at(walk->iter, element_prefix(id, ELEMENT_NAMED + 1, walk->end));
+    return err;
+}
+
+void element_walk_end_at(struct element_walk *walk, uint64_t position) {
+    sk_assert(position <= ELEMENT_POSITION_MAX);
+    (void)element_prefix(walk->id, ELEMENT_NAMED, walk->end);
+    put_position(walk->end + ELEMENT_PREFIX_BYTES, position);
+    kv_iter_end_at(walk->iter, slice_of(walk->end, sizeof walk->end));
 }
 
 int element_walk_next(struct element_walk *walk, uint64_t *position, struct slice *name, struct slice *value) {

@@ -59,10 +59,13 @@ int element_remove(struct exec *exec, struct element *element);
 
 /* Walks the named elements of a collection from a position on, in their order. Not across a change. */
 struct element_walk {
-    struct kv_iter *iter; /* private */
-    uint64_t id;          /* private */
+    struct kv_iter *iter;                                       /* private */
+    uint64_t id;                                                /* private */
+    uint8_t end[ELEMENT_PREFIX_BYTES + ELEMENT_POSITION_BYTES]; /* private */
 };
 int element_walk_open(struct exec *exec, uint64_t id, uint64_t position, struct element_walk *walk);
+/* Ends the walk before a position; without it, it ends with the collection. What was removed beyond is not passed. */
+void element_walk_end_at(struct element_walk *walk, uint64_t position);
 /* SK_OK, SK_NOT_FOUND at the end, or a fault. Slices live until the next call. */
 int element_walk_next(struct element_walk *walk, uint64_t *position, struct slice *name, struct slice *value);
 void element_walk_close(struct element_walk *walk);

@@ -29,15 +29,13 @@ static int gather(struct exec *exec, uint64_t id, struct slice from, uint32_t li
     *portion = (struct portion){.keys = &exec->gathered};
     buffer_clear(portion->keys, KEPT_BYTES);
     struct kv_iter *iter;
+    uint8_t end[ELEMENT_PREFIX_BYTES];
     int err = kv_iter_open(exec->kv, from, &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, element_prefix(id + 1, 0, end));
     size_t bytes = 0;
     struct slice key, value;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
-        if (!element_key_is_of(key, id)) {
-            err = SK_NOT_FOUND;
-            break;
-        }
         if (portion->count == limit || bytes > PORTION_BYTES) break;
         uint8_t size[2] = {(uint8_t)(key.size >> 8), (uint8_t)key.size};
         buffer_append(portion->keys, size, 2);

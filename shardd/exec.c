@@ -261,9 +261,11 @@ static int run_commands(struct exec *exec, struct mp_reader *reader, const struc
     int err = read_batch_head(reader, &count, refusal);
     if (err != SK_OK) return err;
     mp_write_array(refusal->answer, count);
+    struct chance chance = {.state = moment->chance};
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         size_t start = refusal->answer->size;
-        err = run_batched(exec, reader, moment, refusal->start, refusal->answer);
+        struct exec_moment own = {.time_us = moment->time_us, .chance = chance_next(&chance)};
+        err = run_batched(exec, reader, &own, refusal->start, refusal->answer);
         err = refuse_batch(refusal, start, err, i + 1);
     }
     return err;

@@ -70,6 +70,16 @@ int call_answer_bin(struct call *call, struct slice bytes) {
     return SK_OK;
 }
 
+int call_limit_answer(struct call *call) {
+    if (call->answer->size - call->answer_start <= RESULT_BYTES_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
+}
+
+int call_check_name(struct call *call, struct slice name) {
+    if (name.size <= KEY_BYTES_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "a member or field exceeds the maximum size of %u bytes", KEY_BYTES_MAX);
+}
+
 int call_load_string(struct call *call, struct object *object) {
     if (object->type == OBJECT_BITMAP) return bitmap_assemble(call, object, &object->payload);
     return object->type == OBJECT_STRING ? SK_OK : call_refuse_wrong_type(call);

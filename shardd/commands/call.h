@@ -56,6 +56,12 @@ int call_answer_bin(struct call *call, struct slice bytes);
  * chunks lives until the next such. SK_OK; SK_WRONGTYPE or SK_TOOLARGE (told); a fault. */
 int call_load_string(struct call *call, struct object *object);
 
+/* SK_OK while what is answered so far fits in a reply, else SK_TOOLARGE (told). */
+int call_limit_answer(struct call *call);
+
+/* Refuses a member or a field that is longer than one can be. SK_OK or SK_TOOLARGE. */
+int call_check_name(struct call *call, struct slice name);
+
 /* The key that is the first argument, as a string or nothing: another type is refused. */
 int call_find_string(struct call *call, struct object *object);
 int call_find_string_for_write(struct call *call, struct object *object);

@@ -248,9 +248,8 @@ int execute_mget(struct call *call) {
         err = object.found ? call_load_string(call, &object) : SK_OK;
         if (err != SK_OK) return err;
         answer_value(call, &object);
-        if (call->answer->size - call->answer_start > RESULT_BYTES_MAX) {
-            return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
-        }
+        err = call_limit_answer(call);
+        if (err != SK_OK) return err;
     }
     return SK_OK;
 }

@@ -6,8 +6,17 @@
 #define COUNT_AT   KEYSPACE_HEAD_BYTES
 #define NUMBERS_AT (COUNT_AT + 8u)
 
+/* Elements get a new id when at most so many are left, and more have been removed than moving them costs. */
+#define MOVED_COUNT_MAX  1024u
+#define MOVED_BYTES_MAX  1048576u
+#define REMOVED_MIN      1024u
+#define REMOVED_PER_LEFT 8u
+
 uint32_t collection_number_count(uint8_t type) {
     switch (type) {
+    case OBJECT_HASH:
+    case OBJECT_SET:
+        return 1; /* COLLECTION_REMOVED */
     case OBJECT_LIST:
         return 3; /* list.h */
     case OBJECT_ZSET:
@@ -64,16 +73,85 @@ void collection_begin(struct call *call, struct collection *collection) {
     if (collection->id == 0) collection->id = ++call->exec->counters.changes;
 }
 
+/* ---- a new id ---- */
+
+static bool counts_removed(uint8_t type) { return type == OBJECT_HASH || type == OBJECT_SET; }
+
+static bool should_move(const struct collection *collection) {
+    if (!counts_removed(collection->type)) return false;
+    if (collection->count > MOVED_COUNT_MAX || collection->bytes > MOVED_BYTES_MAX) return false;
+    return collection->numbers[COLLECTION_REMOVED] >= REMOVED_MIN + REMOVED_PER_LEFT * collection->count;
+}
+
+static void gather_piece(struct buffer *gathered, struct slice piece) {
+    uint8_t size[4] = {(uint8_t)(piece.size >> 24), (uint8_t)(piece.size >> 16), (uint8_t)(piece.size >> 8),
+                       (uint8_t)piece.size};
+    buffer_append(gathered, size, sizeof size);
+    buffer_append(gathered, piece.data, piece.size);
+}
+
+static struct slice take_piece(struct slice *rest) {
+    const uint8_t *at = rest->data;
+    size_t size = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
+    *rest = slice_of(at + 4 + size, rest->size - 4 - size);
+    return slice_of(at + 4, size);
+}
+
+/* Keys and values of all the element records, in turn. */
+static int gather_records(struct exec *exec, uint64_t id, struct buffer *gathered) {
+    uint8_t from[ELEMENT_PREFIX_BYTES], end[ELEMENT_PREFIX_BYTES];
+    struct kv_iter *iter;
+    buffer_clear(gathered, MOVED_BYTES_MAX);
+    int err = kv_iter_open(exec->kv, element_prefix(id, 0, from), &iter);
+    if (err != SK_OK) return err;
+    kv_iter_end_at(iter, element_prefix(id + 1, 0, end));
+    struct slice key, value;
+    while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
+        gather_piece(gathered, key);
+        gather_piece(gathered, value);
+    }
+    kv_iter_close(iter);
+    if (gathered->failed) return SK_ENOMEM;
+    return err == SK_NOT_FOUND ? SK_OK : err;
+}
+
+static int move_record(struct exec *exec, uint64_t id, struct slice key, struct slice value) {
+    uint8_t moved[KV_KEY_BYTES_MAX];
+    memcpy(moved, key.data, key.size);
+    element_put_id(moved + 1, id);
+    int err = kv_del(exec->kv, key);
+    return err == SK_OK ? kv_put(exec->kv, slice_of(moved, key.size), value) : err;
+}
+
+static int move(struct exec *exec, struct collection *collection) {
+    int err = gather_records(exec, collection->id, &exec->gathered);
+    collection->id = ++exec->counters.changes;
+    collection->numbers[COLLECTION_REMOVED] = 0;
+    struct slice rest = buffer_slice(&exec->gathered);
+    while (err == SK_OK && rest.size > 0) {
+        struct slice key = take_piece(&rest), value = take_piece(&rest);
+        err = move_record(exec, collection->id, key, value);
+    }
+    keyspace_elements_moved(&collection->object, collection->id);
+    return err;
+}
+
+/* ---- storing ---- */
+
 int collection_save_until(struct call *call, struct collection *collection, uint64_t deadline_us) {
     struct object *object = &collection->object;
     struct exec *exec = call->exec;
+    /* Its own elements have been removed one by one; those of what it replaces have not. */
+    bool own = object->found && object->elements_id == collection->id;
     if (collection->count == 0) {
         if (!object->found) return SK_OK;
-        /* Its own elements have been removed one by one; those of what it replaces have not. */
-        bool own = object->elements_id == collection->id;
         return own ? keyspace_remove_record(exec, object) : keyspace_remove(exec, object);
     }
     sk_assert(collection->id != 0);
+    if (own && should_move(collection)) {
+        int err = move(exec, collection);
+        if (err != SK_OK) return err;
+    }
     uint8_t head[NUMBERS_AT + 8 * COLLECTION_NUMBERS_MAX];
     uint32_t numbers = collection_number_count(collection->type);
     element_put_id(head, collection->id);
@@ -92,6 +170,21 @@ int collection_save(struct call *call, struct collection *collection) {
     const struct object *object = &collection->object;
     bool own = object->found && object->elements_id == collection->id;
     return collection_save_until(call, collection, own ? object->deadline_us : 0);
+}
+
+/* ---- named elements ---- */
+
+int collection_change(struct call *call, size_t first, size_t step, int (*body)(struct call *call)) {
+    bool may_be_refused_midway = call->args[0].size > KEYSPACE_KEY_INLINE_MAX;
+    for (size_t i = first; i < call->count; i += step) {
+        size_t size = call->args[i].size;
+        if (size > KEY_BYTES_MAX) {
+            return call_refuse(call, SK_TOOLARGE, "an element's name exceeds maximum allowed size of %u bytes",
+                               KEY_BYTES_MAX);
+        }
+        may_be_refused_midway = may_be_refused_midway || size > ELEMENT_NAME_INLINE_MAX;
+    }
+    return may_be_refused_midway && !call->in_batch ? call_all_or_nothing(call, body) : body(call);
 }
 
 static uint64_t element_bytes(const struct element *element) {
@@ -113,5 +206,6 @@ int collection_put(struct call *call, struct collection *collection, struct elem
 int collection_remove(struct call *call, struct collection *collection, struct element *element) {
     collection->bytes -= element_bytes(element);
     collection->count--;
+    if (counts_removed(collection->type)) collection->numbers[COLLECTION_REMOVED]++;
     return element_remove(call->exec, element);
 }

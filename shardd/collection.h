@@ -16,6 +16,11 @@
 
 #define COLLECTION_NUMBERS_MAX 3u
 
+/* Of hashes and sets: how many elements have been removed since the others lie under this id. What was removed stays in the
+ * memtable, marked, until a checkpoint, and whoever walks passes it. So when many have gone and few are left, saving gives these
+ * a new id, where nothing has been. */
+#define COLLECTION_REMOVED 0u
+
 struct collection {
     struct object object;
     uint8_t type;   /* enum object_type, as asked for */
@@ -44,6 +49,11 @@ void collection_begin(struct call *call, struct collection *collection);
 int collection_save(struct call *call, struct collection *collection);
 /* The same with another deadline. */
 int collection_save_until(struct call *call, struct collection *collection, uint64_t deadline_us);
+
+/* Runs a body that puts named elements into the collection at the first argument so that it changes all or nothing: an element
+ * or the head may be refused once another element is there, if its key is a long one. The names are every `step`-th argument from
+ * `first` on. SK_TOOLARGE (told) also if one is over KEY_BYTES_MAX. */
+int collection_change(struct call *call, size_t first, size_t step, int (*body)(struct call *call));
 
 /* Named elements, with count and bytes. element_put and element_remove are those of element.h, and what they refuse is told. */
 int collection_put(struct call *call, struct collection *collection, struct element *element, struct slice value);

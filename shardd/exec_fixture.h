@@ -6,8 +6,7 @@
 #pragma once
 
 #include "libcommon/error.h"
-#include "shardd/commands/call.h"
-#include "shardd/element.h"
+#include "shardd/collection.h"
 #include "shardd/exec.h"
 #include "shardd/kv_memory.h"
 
@@ -241,6 +240,22 @@ FIXTURE_FUNCTION uint64_t fixture_elements(struct fixture *fixture, uint64_t id)
     return id == 0 ? 0 : count;
 }
 
+/* The head of a hash or set says what its elements are. */
+FIXTURE_FUNCTION void fixture_audit_named(struct fixture *fixture, const struct record *record) {
+    struct collection collection;
+    struct element_walk walk;
+    struct slice name, value;
+    uint64_t count = 0, bytes = 0, position;
+    assert_int_equal(collection_read(record->type, record->payload, &collection), SK_OK);
+    assert_int_equal(element_walk_open(&fixture->exec, collection.id, 0, &walk), SK_OK);
+    while (element_walk_next(&walk, &position, &name, &value) == SK_OK) {
+        count++;
+        bytes += name.size + value.size;
+    }
+    element_walk_close(&walk);
+    assert_true(count > 0 && count == collection.count && bytes == collection.bytes);
+}
+
 /* Counts everything anew: counters and index agree with the data records, and every element is of a collection. */
 FIXTURE_FUNCTION void fixture_audit(struct fixture *fixture) {
     struct exec_counters counted = {0};
@@ -278,6 +293,7 @@ FIXTURE_FUNCTION void fixture_audit(struct fixture *fixture) {
         counted.key_bytes += record.key.size;
         counted.value_bytes += keyspace_value_bytes(&record);
         owned += fixture_elements(fixture, keyspace_elements_id(&record));
+        if (record.type == OBJECT_HASH || record.type == OBJECT_SET) fixture_audit_named(fixture, &record);
     }
     assert_int_equal(err, SK_NOT_FOUND);
     kv_iter_close(iter);

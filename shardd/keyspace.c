@@ -308,6 +308,11 @@ int keyspace_put(struct exec *exec, struct object *object) {
     return err == SK_OK && replaces ? garbage_add(exec, old_elements_id) : err;
 }
 
+void keyspace_elements_moved(struct object *object, uint64_t id) {
+    sk_assert(object->found && object->elements_id != 0);
+    object->elements_id = id;
+}
+
 int keyspace_store(struct exec *exec, struct object *object, uint8_t type, struct slice payload,
                    uint64_t deadline_us) {
     struct buffer *value = keyspace_build(exec, object, type, deadline_us);

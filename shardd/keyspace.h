@@ -79,6 +79,9 @@ int keyspace_find_for_write(struct exec *exec, struct slice key, uint64_t now_us
 struct buffer *keyspace_build(struct exec *exec, const struct object *object, uint8_t type, uint64_t deadline_us);
 int keyspace_put(struct exec *exec, struct object *object);
 
+/* Tells that the elements of the collection that was found have been moved, to lie under another id: they are no others. */
+void keyspace_elements_moved(struct object *object, uint64_t id);
+
 /* Both steps for a payload that lies in one piece. */
 int keyspace_store(struct exec *exec, struct object *object, uint8_t type, struct slice payload,
                    uint64_t deadline_us);

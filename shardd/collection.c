@@ -177,12 +177,9 @@ int collection_save(struct call *call, struct collection *collection) {
 int collection_change(struct call *call, size_t first, size_t step, int (*body)(struct call *call)) {
     bool may_be_refused_midway = call->args[0].size > KEYSPACE_KEY_INLINE_MAX;
     for (size_t i = first; i < call->count; i += step) {
-        size_t size = call->args[i].size;
-        if (size > KEY_BYTES_MAX) {
-            return call_refuse(call, SK_TOOLARGE, "an element's name exceeds maximum allowed size of %u bytes",
-                               KEY_BYTES_MAX);
-        }
-        may_be_refused_midway = may_be_refused_midway || size > ELEMENT_NAME_INLINE_MAX;
+        int err = call_check_name(call, call->args[i]);
+        if (err != SK_OK) return err;
+        may_be_refused_midway = may_be_refused_midway || call->args[i].size > ELEMENT_NAME_INLINE_MAX;
     }
     return may_be_refused_midway && !call->in_batch ? call_all_or_nothing(call, body) : body(call);
 }

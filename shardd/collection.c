@@ -19,8 +19,6 @@ uint32_t collection_number_count(uint8_t type) {
         return 1; /* COLLECTION_REMOVED */
     case OBJECT_LIST:
         return 3; /* list.h */
-    case OBJECT_ZSET:
-        return 1; /* zset.h */
     default:
         return 0;
     }

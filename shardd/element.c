@@ -170,6 +170,33 @@ int element_remove(struct exec *exec, struct element *element) {
     return kv_del(exec->kv, key_of(element));
 }
 
+/* ---- places ---- */
+
+#define KEY_HEAD_BYTES (ELEMENT_PREFIX_BYTES + ELEMENT_POSITION_BYTES) /* before what the name makes of the key */
+
+struct slice element_place(const struct element *element, uint8_t room[ELEMENT_PLACE_MAX]) {
+    size_t size = element->key_size - KEY_HEAD_BYTES;
+    memcpy(room, element->key + KEY_HEAD_BYTES, size);
+    if (!is_long(element->name)) return slice_of(room, size);
+    memcpy(room + size, element->key + ELEMENT_PREFIX_BYTES, ELEMENT_POSITION_BYTES);
+    return slice_of(room, size + ELEMENT_POSITION_BYTES);
+}
+
+int element_name_at(struct exec *exec, uint64_t id, struct slice place, struct slice *name) {
+    *name = place;
+    if (place.size <= ELEMENT_NAME_INLINE_MAX) return SK_OK;
+    if (place.size != ELEMENT_PLACE_MAX) return SK_ECORRUPT;
+    uint8_t key[ELEMENT_KEY_MAX];
+    size_t size = place.size - ELEMENT_POSITION_BYTES;
+    (void)element_prefix(id, ELEMENT_NAMED, key);
+    memcpy(key + ELEMENT_PREFIX_BYTES, place.data + size, ELEMENT_POSITION_BYTES);
+    memcpy(key + KEY_HEAD_BYTES, place.data, size);
+    struct slice stored, value;
+    int err = kv_get(exec->kv, slice_of(key, KEY_HEAD_BYTES + size), &stored);
+    if (err == SK_NOT_FOUND) return SK_ECORRUPT;
+    return err == SK_OK ? read_record(slice_of(key, KEY_HEAD_BYTES + size), stored, name, &value) : err;
+}
+
 /* ---- walking ---- */
 
 int element_walk_open(struct exec *exec, uint64_t id, uint64_t position, struct element_walk *walk) {

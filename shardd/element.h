@@ -57,6 +57,16 @@ int element_put(struct exec *exec, struct element *element, struct slice value);
 /* Removes one that is found. SK_OK or a fault. */
 int element_remove(struct exec *exec, struct element *element);
 
+/* Where a name stands in an order of names, and what leads back from there to the element: the name itself; of a long one its
+ * first ELEMENT_NAME_INLINE_MAX bytes ‖ XXH3-128 of it ‖ discriminator ‖ position. So names are in the order of their bytes,
+ * but for long ones that agree in what is inline: those are in the order of their hashes. */
+#define ELEMENT_PLACE_MAX (ELEMENT_NAME_INLINE_MAX + 16u + 1u + ELEMENT_POSITION_BYTES)
+
+/* The place of an element that was looked up; one that is not found has the place that it would get. */
+struct slice element_place(const struct element *element, uint8_t room[ELEMENT_PLACE_MAX]);
+/* The name of the element at a place: the place itself, or borrowed from the store. SK_OK or a fault. */
+int element_name_at(struct exec *exec, uint64_t id, struct slice place, struct slice *name);
+
 /* Walks the named elements of a collection from a position on, in their order. Not across a change. */
 struct element_walk {
     struct kv_iter *iter;                                       /* private */

@@ -2,7 +2,7 @@
  *
  * A command is words with spaces between: a bare word or "quoted" (\xNN \n \" \\) is a bin, :12 an integer, #1.5 a
  * float, nil is nil. The word $name stands for the fixture's value of that name. An answer is told as: OK → +OK,
- * integers as they are, bin "quoted", nil, [elements], {key value}, an error as -CODE text. */
+ * integers as they are, floats as #1.5, bin "quoted", nil, [elements], {key value}, an error as -CODE text. */
 #pragma once
 
 #include "libcommon/error.h"
@@ -140,6 +140,9 @@ FIXTURE_FUNCTION void fixture_tell(struct buffer *told, struct mp_reader *reader
         break;
     case MP_INT:
         fixture_tellf(told, "%lld", (long long)value.sint);
+        break;
+    case MP_FLOAT:
+        fixture_tellf(told, "#%.17g", value.real);
         break;
     case MP_STR:
         fixture_tellf(told, "+%.*s", (int)value.bytes.size, (const char *)value.bytes.data);

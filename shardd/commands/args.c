@@ -159,6 +159,26 @@ bool args_parse_real(struct slice text, long double *number) {
     return true;
 }
 
+/* strtod's; `errno` says whether it is out of range. False: more than a number, or NaN. */
+static bool parse_double(struct slice text, double *number) {
+    char room[ARGS_REAL_TEXT_MAX];
+    if (text.size >= sizeof room) return false;
+    if (text.size > 0) memcpy(room, text.data, text.size);
+    room[text.size] = '\0';
+    char *end;
+    errno = 0;
+    *number = strtod_l(room, &end, c_locale());
+    return end == room + text.size && !isnan(*number);
+}
+
+bool args_parse_double(struct slice text, double *number) {
+    if (text.size == 0 || text.data[0] == ' ' || (text.data[0] >= '\t' && text.data[0] <= '\r')) return false;
+    if (!parse_double(text, number)) return false;
+    return errno != ERANGE || !(isinf(*number) || *number == 0);
+}
+
+bool args_parse_bound(struct slice text, double *number) { return parse_double(text, number); }
+
 size_t args_print_uint(uint64_t number, char *room) {
     char backwards[ARGS_INT_TEXT_MAX];
     size_t length = 0;

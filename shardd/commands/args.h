@@ -32,6 +32,10 @@ bool args_parse_int(struct slice text, int64_t *number);
 bool args_parse_uint(struct slice text, uint64_t *number);
 /* A decimal number as Redis takes one (strtold's, without space around). Not NaN. */
 bool args_parse_real(struct slice text, long double *number);
+/* The same as a double, to which infinities belong: a score. */
+bool args_parse_double(struct slice text, double *number);
+/* A bound of scores as Redis takes one: nothing is 0, space may stand in front, too large is infinite. Not NaN. */
+bool args_parse_bound(struct slice text, double *number);
 
 #define ARGS_INT_TEXT_MAX  21u
 #define ARGS_REAL_TEXT_MAX 5120u

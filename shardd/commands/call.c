@@ -70,6 +70,18 @@ int call_answer_bin(struct call *call, struct slice bytes) {
     return SK_OK;
 }
 
+size_t call_begin_array(struct call *call) {
+    size_t start = call->answer->size;
+    mp_write_array(call->answer, UINT32_MAX); /* in the form with four bytes of count */
+    return start;
+}
+
+void call_end_array(struct call *call, size_t start, uint32_t count) {
+    if (call->answer->failed) return;
+    uint8_t *at = call->answer->data + start + 1;
+    for (unsigned i = 0; i < 4; i++) at[i] = (uint8_t)(count >> (24 - 8 * i));
+}
+
 int call_limit_answer(struct call *call) {
     if (call->answer->size - call->answer_start <= RESULT_BYTES_MAX) return SK_OK;
     return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
@@ -108,21 +120,30 @@ int call_store_string(struct call *call, struct object *object, struct slice val
 
 int call_put(struct call *call, struct object *object) { return told(call, keyspace_put(call->exec, object)); }
 
-int call_all_or_nothing(struct call *call, int (*body)(struct call *call)) {
+int call_attempt_begin(struct call *call, bool needed, struct call_attempt *attempt) {
+    attempt->before = call->exec->counters;
+    attempt->begun = needed && !call->in_batch;
+    return attempt->begun ? kv_begin(call->exec->kv) : SK_OK;
+}
+
+int call_attempt_end(struct call *call, const struct call_attempt *attempt, int err) {
     struct exec *exec = call->exec;
-    sk_assert(!call->in_batch);
-    struct exec_counters before = exec->counters;
-    int err = kv_begin(exec->kv);
-    if (err != SK_OK) return err;
-    err = body(call);
+    if (!attempt->begun) return err;
     if (err == SK_OK) {
         kv_commit(exec->kv);
         return SK_OK;
     }
-    exec->counters = before;
+    exec->counters = attempt->before;
     exec->first_deadline_known = false;
     int undone = kv_rollback(exec->kv);
     return undone == SK_OK ? err : undone;
+}
+
+int call_all_or_nothing(struct call *call, int (*body)(struct call *call)) {
+    sk_assert(!call->in_batch);
+    struct call_attempt attempt;
+    int err = call_attempt_begin(call, true, &attempt);
+    return err == SK_OK ? call_attempt_end(call, &attempt, body(call)) : err;
 }
 
 bool call_deadline_of(const struct call *call, int64_t amount, int64_t unit_us, bool from_now,

@@ -59,6 +59,10 @@ int call_load_string(struct call *call, struct object *object);
 /* SK_OK while what is answered so far fits in a reply, else SK_TOOLARGE (told). */
 int call_limit_answer(struct call *call);
 
+/* An array whose count is known at its end only: the start is for the end. */
+size_t call_begin_array(struct call *call);
+void call_end_array(struct call *call, size_t start, uint32_t count);
+
 /* Refuses a member or a field that is longer than one can be. SK_OK or SK_TOOLARGE. */
 int call_check_name(struct call *call, struct slice name);
 
@@ -72,6 +76,15 @@ int call_put(struct call *call, struct object *object);
 
 /* Runs `body`, which may be refused midway, so that it changes all or nothing. Not within a batch. */
 int call_all_or_nothing(struct call *call, int (*body)(struct call *call));
+
+/* The same in two steps: what is changed between them is undone if `err` of the end is not SK_OK, which it answers, or else a
+ * fault. Only where it is `needed`, and in a batch it never is. */
+struct call_attempt {
+    struct exec_counters before; /* private, */
+    bool begun;                  /* and so is this */
+};
+int call_attempt_begin(struct call *call, bool needed, struct call_attempt *attempt);
+int call_attempt_end(struct call *call, const struct call_attempt *attempt, int err);
 
 /* When a key shall expire, from an argument: `amount` of `unit_us` from now, or since 1970. False: beyond what a
  * deadline can be. A date in the past, also before 1970, is `past`, without a deadline. */

@@ -1,0 +1,237 @@
+/* Sorted sets from their ends and at random: ZPOPMIN, ZMPOP, ZRANDMEMBER. Semantics, order of checks and texts are Redis 7's. */
+#include "shardd/commands/zset_members.h"
+
+#include "libcommon/error.h"
+
+#include <stdlib.h>
+
+/* ---- popping ---- */
+
+/* The first or last `limit` members, answered as pairs, or the one alone. */
+static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t limit, bool alone) {
+    uint64_t count = limit < zset->collection.count ? limit : zset->collection.count;
+    struct zset_range all;
+    struct zset_members members;
+    struct zset_member *items;
+    int err = count < zset->collection.count ? zset_check_count(call, count) : SK_OK;
+    if (err != SK_OK) return err;
+    zset_members_init(&members);
+    zset_range_all(&all);
+    err = zset_members_gather(call, zset, &all, from_end, 0, count, &members);
+    if (err == SK_OK) err = zset_members_settle(&members, &items);
+    if (err == SK_OK && alone) {
+        mp_write_array(call->answer, 2 * members.count);
+        for (uint32_t i = 0; i < members.count; i++) {
+            mp_write_bin(call->answer, items[i].name);
+            mp_write_float(call->answer, items[i].score);
+        }
+    } else if (err == SK_OK) {
+        err = zset_members_answer(call, items, members.count, true);
+    }
+    if (err == SK_OK) err = zset_members_remove(call, zset, items, members.count);
+    zset_members_deinit(&members);
+    return err;
+}
+
+static int pop_one_key(struct call *call, bool from_end) {
+    int64_t limit = 1;
+    struct zset zset;
+    if (call->count > 2) return call_refuse_syntax(call);
+    bool counted = call->count == 2;
+    if (counted && (!args_parse_int(call->args[1], &limit) || limit < 0)) {
+        return call_refuse(call, SK_BADREQUEST, "value is out of range, must be positive");
+    }
+    int err = zset_find_for_write(call, call->args[0], &zset);
+    return err == SK_OK ? pop(call, &zset, from_end, (uint64_t)limit, !counted) : err;
+}
+
+int execute_zpopmin(struct call *call) { return pop_one_key(call, false); }
+
+int execute_zpopmax(struct call *call) { return pop_one_key(call, true); }
+
+struct mpop {
+    size_t key_count; /* from argument 1 on */
+    bool from_end;
+    int64_t limit;
+};
+
+static int read_mpop(struct call *call, struct mpop *mpop) {
+    int64_t numkeys;
+    *mpop = (struct mpop){.limit = 1};
+    if (!args_parse_int(call->args[0], &numkeys) || numkeys < 1) {
+        return call_refuse(call, SK_BADREQUEST, "numkeys should be greater than 0");
+    }
+    if (numkeys > (int64_t)call->count - 2) return call_refuse_syntax(call);
+    mpop->key_count = (size_t)numkeys;
+    size_t at = mpop->key_count + 1;
+    mpop->from_end = args_is_word(call->args[at], "MAX");
+    if (!mpop->from_end && !args_is_word(call->args[at], "MIN")) return call_refuse_syntax(call);
+    at++;
+    if (at == call->count) return SK_OK;
+    if (!args_is_word(call->args[at], "COUNT") || at + 1 == call->count) return call_refuse_syntax(call);
+    if (!args_parse_int(call->args[at + 1], &mpop->limit) || mpop->limit < 1) {
+        return call_refuse(call, SK_BADREQUEST, "count should be greater than 0");
+    }
+    return at + 2 == call->count ? SK_OK : call_refuse_syntax(call);
+}
+
+int execute_zmpop(struct call *call) {
+    struct mpop mpop;
+    int err = read_mpop(call, &mpop);
+    for (size_t i = 1; err == SK_OK && i <= mpop.key_count; i++) {
+        struct zset zset;
+        err = zset_find_for_write(call, call->args[i], &zset);
+        if (err != SK_OK || zset.collection.count == 0) continue;
+        mp_write_array(call->answer, 2);
+        mp_write_bin(call->answer, call->args[i]);
+        return pop(call, &zset, mpop.from_end, (uint64_t)mpop.limit, false);
+    }
+    return err == SK_OK ? call_answer_nil(call) : err;
+}
+
+/* ---- at random ---- */
+
+/* A rank that was drawn, and when. */
+struct draw {
+    uint64_t rank;
+    uint32_t turn;
+};
+
+static int draw_order(const void *a, const void *b) {
+    const struct draw *x = a, *y = b;
+    if (x->rank != y->rank) return x->rank < y->rank ? -1 : 1;
+    return (x->turn > y->turn) - (x->turn < y->turn);
+}
+
+/* Leaves the first draw of each rank; they are sorted by rank. */
+static uint32_t drop_repeated(struct draw *draws, uint32_t count) {
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        if (kept == 0 || draws[kept - 1].rank != draws[i].rank) draws[kept++] = draws[i];
+    }
+    return kept;
+}
+
+/* Fills `draws` with ranks below `size`, sorted; `unique`: different ones, and there are more than twice as many. What was drawn
+ * before is drawn again then, so that every choice is as likely as the others. */
+static void draw_ranks(struct call *call, uint64_t size, bool unique, struct draw *draws, uint32_t count) {
+    uint32_t turn = 0;
+    for (uint32_t drawn = 0; drawn < count;) {
+        for (uint32_t i = drawn; i < count; i++) {
+            draws[i] = (struct draw){.rank = chance_below(&call->chance, size), .turn = turn++};
+        }
+        qsort(draws, count, sizeof *draws, draw_order);
+        drawn = unique ? drop_repeated(draws, count) : count;
+    }
+}
+
+/* More than half of all ranks: of each it is drawn whether it is among the `count` (Knuth, volume 2, 3.4.2, algorithm S), and
+ * they get their turns by a shuffle. */
+static void draw_most_ranks(struct call *call, uint64_t size, struct draw *draws, uint32_t count) {
+    uint32_t drawn = 0;
+    for (uint64_t rank = 0; drawn < count; rank++) {
+        if (chance_below(&call->chance, size - rank) >= count - drawn) continue;
+        draws[drawn] = (struct draw){.rank = rank, .turn = drawn};
+        drawn++;
+    }
+    for (uint32_t i = count; i > 1; i--) {
+        uint32_t other = (uint32_t)chance_below(&call->chance, i), turn = draws[i - 1].turn;
+        draws[i - 1].turn = draws[other].turn;
+        draws[other].turn = turn;
+    }
+}
+
+#define STEPPED_TO_MAX 64u /* a rank that is farther off is looked up */
+
+/* The members of ranks that are sorted, each marked with its turn. */
+static int gather_ranks(struct call *call, struct zset *zset, const struct draw *draws, uint32_t count,
+                        struct zset_members *members) {
+    struct zset_range all;
+    struct zset_walk walk = {.exec = call->exec};
+    struct slice name = slice_of("", 0);
+    double score = 0;
+    uint64_t next = 0; /* the rank that the walk gives next */
+    int err = SK_OK;
+    zset_range_all(&all);
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        if (i == 0 || draws[i].rank > next + STEPPED_TO_MAX) {
+            zset_walk_close(&walk);
+            next = draws[i].rank;
+            err = zset_walk_open(call, zset, &all, false, next, &walk);
+        }
+        for (; err == SK_OK && next <= draws[i].rank; next++) err = zset_walk_next(&walk, &name, &score);
+        if (err == SK_OK) zset_members_add(members, name, score, draws[i].turn);
+        if (members->names.size > RESULT_BYTES_MAX) break; /* the answer is told to be too large */
+    }
+    zset_walk_close(&walk);
+    return err == SK_NOT_FOUND ? SK_ECORRUPT : err;
+}
+
+static int answer_draws(struct call *call, struct zset *zset, const struct draw *draws, uint32_t count,
+                        bool with_scores) {
+    struct zset_members members;
+    struct zset_member *items;
+    zset_members_init(&members);
+    int err = gather_ranks(call, zset, draws, count, &members);
+    if (err == SK_OK) err = zset_members_settle(&members, &items);
+    if (err == SK_OK && members.count > 0) qsort(items, members.count, sizeof *items, zset_member_by_mark);
+    if (err == SK_OK) err = zset_members_answer(call, items, members.count, with_scores);
+    zset_members_deinit(&members);
+    return err;
+}
+
+static int answer_random(struct call *call, struct zset *zset, int64_t count, bool with_scores) {
+    bool unique = count >= 0;
+    uint64_t size = zset->collection.count, wanted = unique ? (uint64_t)count : 0 - (uint64_t)count;
+    if (size == 0) wanted = 0;
+    if (unique && wanted > size) wanted = size;
+    int err = zset_check_count(call, wanted);
+    if (err != SK_OK) return err;
+    uint32_t draw_count = (uint32_t)wanted;
+    struct draw *draws = calloc(wanted + 1, sizeof *draws);
+    if (draws == NULL) return SK_ENOMEM;
+    if (unique && wanted > size / 2) {
+        draw_most_ranks(call, size, draws, draw_count);
+    } else {
+        draw_ranks(call, size, unique, draws, draw_count);
+    }
+    err = answer_draws(call, zset, draws, draw_count, with_scores);
+    free(draws);
+    return err;
+}
+
+static int answer_one(struct call *call) {
+    struct zset zset;
+    struct zset_range all;
+    struct zset_walk walk;
+    struct slice name;
+    double score;
+    int err = zset_find(call, call->args[0], &zset);
+    if (err != SK_OK) return err;
+    if (zset.collection.count == 0) return call_answer_nil(call);
+    zset_range_all(&all);
+    uint64_t rank = chance_below(&call->chance, zset.collection.count);
+    err = zset_walk_open(call, &zset, &all, false, rank, &walk);
+    if (err == SK_OK) err = zset_walk_next(&walk, &name, &score);
+    if (err == SK_OK) err = call_answer_bin(call, name);
+    zset_walk_close(&walk);
+    return err == SK_NOT_FOUND ? SK_ECORRUPT : err;
+}
+
+int execute_zrandmember(struct call *call) {
+    int64_t count;
+    if (call->count == 1) return answer_one(call);
+    if (!args_parse_int(call->args[1], &count)) return call_refuse_not_int(call);
+    if (count == INT64_MIN) {
+        return call_refuse(call, SK_BADREQUEST, "value is out of range, value must between %lld and %lld",
+                           -(long long)INT64_MAX, (long long)INT64_MAX);
+    }
+    bool with_scores = call->count == 3 && args_is_word(call->args[2], "WITHSCORES");
+    if (call->count > 3 || (call->count == 3 && !with_scores)) return call_refuse_syntax(call);
+    if (with_scores && (count < -(INT64_MAX / 2) || count > INT64_MAX / 2)) {
+        return call_refuse(call, SK_BADREQUEST, "value is out of range");
+    }
+    struct zset zset;
+    int err = zset_find(call, call->args[0], &zset);
+    return err == SK_OK ? answer_random(call, &zset, count, with_scores) : err;
+}

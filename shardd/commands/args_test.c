@@ -81,6 +81,30 @@ static void parses_reals(void **state) {
     assert_false(args_parse_real(slice_of(digits, sizeof digits), &number));
 }
 
+static void parses_scores(void **state) {
+    (void)state;
+    static const char *const bounds_only[] = {"", " 1", "1e400", "-1e400", "1e-400"};
+    static const char *const invalid[] = {"x", "1 ", "nan", "1x", "(1"};
+    double number;
+    assert_true(args_parse_double(slice_of_text("-1.5"), &number) && number == -1.5);
+    assert_true(args_parse_double(slice_of_text("-Infinity"), &number) && isinf(number) && number < 0);
+    assert_true(args_parse_double(slice_of_text("0x1p-1"), &number) && number == 0.5);
+    assert_true(args_parse_double(slice_of_text("5e-324"), &number) && number > 0);
+    for (size_t i = 0; i < sizeof bounds_only / sizeof bounds_only[0]; i++) {
+        assert_false(args_parse_double(slice_of_text(bounds_only[i]), &number));
+        assert_true(args_parse_bound(slice_of_text(bounds_only[i]), &number));
+    }
+    for (size_t i = 0; i < sizeof invalid / sizeof invalid[0]; i++) {
+        assert_false(args_parse_double(slice_of_text(invalid[i]), &number));
+        assert_false(args_parse_bound(slice_of_text(invalid[i]), &number));
+    }
+    assert_false(args_parse_bound(slice_of("1\0", 2), &number));
+    static char digits[ARGS_REAL_TEXT_MAX];
+    memset(digits, '0', sizeof digits);
+    assert_true(args_parse_double(slice_of(digits, sizeof digits - 1), &number));
+    assert_false(args_parse_double(slice_of(digits, sizeof digits), &number));
+}
+
 static void assert_prints_real(long double number, const char *expected) {
     static char room[ARGS_REAL_TEXT_MAX];
     size_t size = args_print_real(number, room);
@@ -251,15 +275,11 @@ static void refuses_too_much(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(parses_integers),
-        cmocka_unit_test(parses_cursors),
-        cmocka_unit_test(parses_reals),
-        cmocka_unit_test(prints_numbers),
-        cmocka_unit_test(is_the_same_in_any_locale),
-        cmocka_unit_test(knows_words),
-        cmocka_unit_test(decodes_arguments),
-        cmocka_unit_test(decodes_many_numbers),
-        cmocka_unit_test(refuses_what_is_no_argument),
+        cmocka_unit_test(parses_integers),      cmocka_unit_test(parses_cursors),
+        cmocka_unit_test(parses_reals),         cmocka_unit_test(parses_scores),
+        cmocka_unit_test(prints_numbers),       cmocka_unit_test(is_the_same_in_any_locale),
+        cmocka_unit_test(knows_words),          cmocka_unit_test(decodes_arguments),
+        cmocka_unit_test(decodes_many_numbers), cmocka_unit_test(refuses_what_is_no_argument),
         cmocka_unit_test(refuses_too_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -270,8 +270,8 @@ static int finish(struct call *call, struct algebra *algebra) {
     if (err != SK_OK) return err;
     uint32_t count = unite(algebra, items, algebra->members.count);
     if (algebra->counts) return call_answer_int(call, count);
-    if (algebra->stores) return zset_members_store(call, call->args[0], items, count);
     if (count > 0) qsort(items, count, sizeof *items, zset_member_by_score);
+    if (algebra->stores) return zset_members_store(call, call->args[0], items, count);
     return zset_members_answer(call, items, count, algebra->with_scores);
 }
 

@@ -90,7 +90,9 @@ int zset_members_answer(struct call *call, const struct zset_member *items, uint
 
 /* ---- changing ---- */
 
-int zset_members_remove(struct call *call, struct zset *zset, const struct zset_member *items, uint32_t count) {
+/* From the greatest down: each then has what is left just below it, and not below all that was removed before. */
+int zset_members_remove(struct call *call, struct zset *zset, const struct zset_member *items, uint32_t count,
+                        bool down) {
     if (count == zset->collection.count) {
         return count == 0 ? SK_OK : keyspace_remove(call->exec, &zset->collection.object);
     }
@@ -98,7 +100,7 @@ int zset_members_remove(struct call *call, struct zset *zset, const struct zset_
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         struct element element;
         double score;
-        err = zset_find_member(call, zset, items[i].name, &element, &score);
+        err = zset_find_member(call, zset, items[down ? i : count - 1 - i].name, &element, &score);
         if (err == SK_OK) err = element.found ? zset_remove(call, zset, &element) : SK_ECORRUPT;
     }
     return err == SK_OK ? zset_save(call, zset) : err;

@@ -41,8 +41,9 @@ int zset_members_answer(struct call *call, const struct zset_member *items, uint
 /* One of them. */
 void zset_answer_member(struct call *call, struct slice name, double score, bool with_score);
 
-/* Removes members, which are of this sorted set and differ, and saves it. SK_OK or a fault. */
-int zset_members_remove(struct call *call, struct zset *zset, const struct zset_member *items, uint32_t count);
+/* Removes members of this sorted set, as they were gathered `down` or upwards, and saves it. SK_OK or a fault. */
+int zset_members_remove(struct call *call, struct zset *zset, const struct zset_member *items, uint32_t count,
+                        bool down);
 
 /* Makes the members, which differ, the sorted set at `key`, and answers how many they are; without any, nothing is there any
  * more. All or nothing. As collection_put and collection_save. */

@@ -28,7 +28,7 @@ static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t lim
     } else if (err == SK_OK) {
         err = zset_members_answer(call, items, members.count, true);
     }
-    if (err == SK_OK) err = zset_members_remove(call, zset, items, members.count);
+    if (err == SK_OK) err = zset_members_remove(call, zset, items, members.count, from_end);
     zset_members_deinit(&members);
     return err;
 }
@@ -180,13 +180,29 @@ static int answer_draws(struct call *call, struct zset *zset, const struct draw 
     return err;
 }
 
+static int answer_all(struct call *call, struct zset *zset, bool with_scores) {
+    struct zset_range all;
+    struct zset_walk walk;
+    struct slice name;
+    double score;
+    zset_range_all(&all);
+    mp_write_array(call->answer, (uint32_t)zset->collection.count);
+    int err = zset_walk_open(call, zset, &all, false, 0, &walk);
+    while (err == SK_OK && (err = zset_walk_next(&walk, &name, &score)) == SK_OK) {
+        zset_answer_member(call, name, score, with_scores);
+        err = call_limit_answer(call);
+    }
+    zset_walk_close(&walk);
+    return err == SK_NOT_FOUND ? SK_OK : err;
+}
+
 static int answer_random(struct call *call, struct zset *zset, int64_t count, bool with_scores) {
     bool unique = count >= 0;
     uint64_t size = zset->collection.count, wanted = unique ? (uint64_t)count : 0 - (uint64_t)count;
-    if (size == 0) wanted = 0;
-    if (unique && wanted > size) wanted = size;
-    int err = zset_check_count(call, wanted);
-    if (err != SK_OK) return err;
+    if (size == 0 || (unique && wanted >= size)) return answer_all(call, zset, with_scores);
+    if (wanted > SCAN_COUNT_MAX) {
+        return call_refuse(call, SK_TOOLARGE, "the count is limited to %u", SCAN_COUNT_MAX);
+    }
     uint32_t draw_count = (uint32_t)wanted;
     struct draw *draws = calloc(wanted + 1, sizeof *draws);
     if (draws == NULL) return SK_ENOMEM;
@@ -195,7 +211,7 @@ static int answer_random(struct call *call, struct zset *zset, int64_t count, bo
     } else {
         draw_ranks(call, size, unique, draws, draw_count);
     }
-    err = answer_draws(call, zset, draws, draw_count, with_scores);
+    int err = answer_draws(call, zset, draws, draw_count, with_scores);
     free(draws);
     return err;
 }

@@ -271,7 +271,7 @@ static int remove_stretch(struct call *call, struct zset *zset, const struct str
     zset_members_init(&members);
     int err = zset_members_gather(call, zset, &stretch->range, false, stretch->skip, count, &members);
     if (err == SK_OK) err = zset_members_settle(&members, &items);
-    if (err == SK_OK) err = zset_members_remove(call, zset, items, members.count);
+    if (err == SK_OK) err = zset_members_remove(call, zset, items, members.count, false);
     zset_members_deinit(&members);
     return err;
 }

@@ -153,6 +153,37 @@ static void walks_in_order_of_position(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* In the order of names, and back to them; a long name by its hash. */
+static void places_lead_back(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    char room[601], last[601];
+    size_t last_size = 0;
+    for (size_t size = 0; size <= 600; size += size == 399 || size == 400 ? 1 : 57) {
+        uint8_t place_room[ELEMENT_PLACE_MAX], last_room[ELEMENT_PLACE_MAX];
+        memset(room, 'p', sizeof room);
+        memset(last, 'p', sizeof last);
+        struct slice name = slice_of(room, size), found;
+        struct element element, other;
+        put(&fixture, ID, name, slice_of(&size, sizeof size));
+        assert_int_equal(element_find(&fixture.exec, ID, name, &element), SK_OK);
+        struct slice place = element_place(&element, place_room);
+        assert_int_equal(place.size, size <= ELEMENT_NAME_INLINE_MAX ? size : ELEMENT_PLACE_MAX);
+        assert_int_equal(element_name_at(&fixture.exec, ID, place, &found), SK_OK);
+        assert_true(slice_equal(found, name));
+        assert_int_equal(element_find(&fixture.exec, ID, slice_of(last, last_size), &other), SK_OK);
+        bool in_order = slice_compare(element_place(&other, last_room), place) < 0;
+        assert_true(in_order || size == 0 || last_size > ELEMENT_NAME_INLINE_MAX);
+        if (size > ELEMENT_NAME_INLINE_MAX) {
+            assert_int_equal(element_name_at(&fixture.exec, ID + 1, place, &found), SK_ECORRUPT);
+            assert_int_equal(element_name_at(&fixture.exec, ID, slice_of(place_room, 402), &found), SK_ECORRUPT);
+        }
+        last_size = size;
+    }
+    fixture_deinit(&fixture);
+}
+
 static void damage_is_told(void **state) {
     (void)state;
     struct fixture fixture;
@@ -178,6 +209,7 @@ int main(void) {
         cmocka_unit_test(names_of_every_length),
         cmocka_unit_test(names_that_collide),
         cmocka_unit_test(walks_in_order_of_position),
+        cmocka_unit_test(places_lead_back),
         cmocka_unit_test(damage_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

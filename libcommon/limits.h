@@ -6,9 +6,10 @@
 #define MESSAGE_BYTES_MAX     (64u * 1024 * 1024) /* 64 MiB, requests and replies */
 #define MESSAGE_COMMANDS_MAX  10000u              /* commands or keys in one message */
 #define SCAN_COUNT_MAX        10000u
-#define ELEMENTS_AT_ONCE_MAX  50000u /* of collections, changed or combined by one command: well within a lease */
-#define ID_BYTES_MAX          64u    /* the option `id` */
-#define RESULT_KEPT_BYTES_MAX 4096u  /* a larger result of a named write is not kept: DONE */
+#define ELEMENTS_CHANGED_MAX  50000u  /* of sorted sets, by one command: well within a lease */
+#define ELEMENTS_MET_MAX      250000u /* by one command that combines sorted sets */
+#define ID_BYTES_MAX          64u     /* the option `id` */
+#define RESULT_KEPT_BYTES_MAX 4096u   /* a larger result of a named write is not kept: DONE */
 #define TIMEOUT_MS_DEFAULT    5000u
 #define TIMEOUT_MS_MAX        60000u
 #define SHARD_COUNT_MAX       16384u

@@ -57,24 +57,25 @@ static void score_key(double score, bool past, struct ranks_key *key) {
 
 /* ---- finding ---- */
 
-/* `err`: of finding the collection. */
-static int found(struct call *call, int err, struct zset *zset) {
+int zset_open(struct call *call, struct zset *zset) {
     const struct collection *collection = &zset->collection;
     zset->changed = false;
-    if (err != SK_OK) return err;
     return ranks_open(call->exec, collection->id, ZSET_ORDER, collection->count, &zset->ranks);
 }
 
 int zset_find(struct call *call, struct slice key, struct zset *zset) {
-    return found(call, collection_find(call, key, OBJECT_ZSET, &zset->collection), zset);
+    int err = collection_find(call, key, OBJECT_ZSET, &zset->collection);
+    return err == SK_OK ? zset_open(call, zset) : err;
 }
 
 int zset_find_for_write(struct call *call, struct slice key, struct zset *zset) {
-    return found(call, collection_find_for_write(call, key, OBJECT_ZSET, &zset->collection), zset);
+    int err = collection_find_for_write(call, key, OBJECT_ZSET, &zset->collection);
+    return err == SK_OK ? zset_open(call, zset) : err;
 }
 
 int zset_replace(struct call *call, struct slice key, struct zset *zset) {
-    int err = found(call, collection_replace(call, key, OBJECT_ZSET, &zset->collection), zset);
+    int err = collection_replace(call, key, OBJECT_ZSET, &zset->collection);
+    if (err == SK_OK) err = zset_open(call, zset);
     zset->changed = true; /* also when it stays empty: what is there goes */
     return err;
 }

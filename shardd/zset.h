@@ -25,6 +25,9 @@ int zset_find(struct call *call, struct slice key, struct zset *zset);
 int zset_find_for_write(struct call *call, struct slice key, struct zset *zset);
 int zset_replace(struct call *call, struct slice key, struct zset *zset);
 
+/* The same of one whose collection has been read. SK_OK or a fault. */
+int zset_open(struct call *call, struct zset *zset);
+
 /* Makes sure that it has an id, before its first member is looked up to be put. */
 void zset_begin(struct call *call, struct zset *zset);
 

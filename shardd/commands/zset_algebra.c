@@ -149,11 +149,6 @@ static double aggregated(const struct algebra *algebra, double score, double oth
     }
 }
 
-static int read_element(const struct input *input, struct slice value, double *score) {
-    *score = 1;
-    return input->type == OBJECT_ZSET ? zset_read_score(value, score) : SK_OK;
-}
-
 /* From the smallest one up, as Redis does: sums of floats depend on it. */
 static int input_order(const void *a, const void *b) {
     const struct input *x = a, *y = b;
@@ -162,7 +157,10 @@ static int input_order(const void *a, const void *b) {
 }
 
 /* Called for each element that is looked at or looked for. */
-static int spend(struct call *call, struct algebra *algebra) { return zset_check_count(call, ++algebra->work); }
+static int spend(struct call *call, struct algebra *algebra) {
+    if (++algebra->work <= ELEMENTS_MET_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "more than %u elements to combine", ELEMENTS_MET_MAX);
+}
 
 /* A member of the first input in another one: `score` as it is there. SK_NOT_FOUND: it is not in there. */
 static int look_up(struct call *call, struct algebra *algebra, const struct input *input, struct slice name,
@@ -173,7 +171,9 @@ static int look_up(struct call *call, struct algebra *algebra, const struct inpu
     int err = spend(call, algebra);
     if (err == SK_OK) err = element_find(call->exec, input->id, name, &element);
     if (err != SK_OK) return err;
-    return element.found ? read_element(input, element.value, score) : SK_NOT_FOUND;
+    if (!element.found) return SK_NOT_FOUND;
+    *score = 1;
+    return input->type == OBJECT_ZSET ? zset_read_score(element.value, score) : SK_OK;
 }
 
 /* What a member of the first input has in the intersection. SK_NOT_FOUND: it is not in it. */
@@ -212,28 +212,57 @@ static int combine(struct call *call, struct algebra *algebra, const struct inpu
     }
 }
 
-/* The members of one input; `mark` is its place among them. */
-static int gather_input(struct call *call, struct algebra *algebra, uint32_t mark) {
-    const struct input *input = &algebra->inputs[mark];
+/* Takes an element of an input into the result, if it belongs there; `mark` is the input's place among them. */
+static int take(struct call *call, struct algebra *algebra, uint32_t mark, struct slice name, double score) {
+    struct zset_members *members = &algebra->members;
+    int err = spend(call, algebra);
+    if (err == SK_OK) err = combine(call, algebra, &algebra->inputs[mark], name, &score);
+    if (err == SK_NOT_FOUND) return SK_OK;
+    if (err != SK_OK) return err;
+    zset_members_add(members, name, score, mark);
+    if (members->names.size <= RESULT_BYTES_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
+}
+
+static bool has_enough(const struct algebra *algebra) { return algebra->members.count >= algebra->limit; }
+
+static int gather_set(struct call *call, struct algebra *algebra, uint32_t mark) {
     struct element_walk walk;
     struct slice name, value;
     uint64_t position;
-    if (input->id == 0) return SK_OK;
-    int err = element_walk_open(call->exec, input->id, 0, &walk);
+    int err = element_walk_open(call->exec, algebra->inputs[mark].id, 0, &walk);
     if (err != SK_OK) return err;
-    while (err == SK_OK && algebra->members.count < algebra->limit &&
+    while (err == SK_OK && !has_enough(algebra) &&
            (err = element_walk_next(&walk, &position, &name, &value)) == SK_OK) {
-        double score = 0;
-        err = spend(call, algebra);
-        if (err == SK_OK) err = read_element(input, value, &score);
-        if (err == SK_OK) err = combine(call, algebra, input, name, &score);
-        if (err == SK_OK) zset_members_add(&algebra->members, name, score, mark);
-        if (err == SK_NOT_FOUND) err = SK_OK;
-        if (algebra->members.names.size > RESULT_BYTES_MAX) {
-            err = call_refuse(call, SK_TOOLARGE, "the answer would be too large");
-        }
+        err = take(call, algebra, mark, name, 1);
     }
     element_walk_close(&walk);
+    return err;
+}
+
+/* In its order, which does not lead past what has been removed at its ends. */
+static int gather_zset(struct call *call, struct algebra *algebra, uint32_t mark) {
+    const struct input *input = &algebra->inputs[mark];
+    struct zset zset = {.collection = {.id = input->id, .count = input->count}};
+    struct zset_range all;
+    struct zset_walk walk;
+    struct slice name;
+    double score;
+    int err = zset_open(call, &zset);
+    if (err != SK_OK) return err;
+    zset_range_all(&all);
+    err = zset_walk_open(call, &zset, &all, false, 0, &walk);
+    while (err == SK_OK && !has_enough(algebra) && (err = zset_walk_next(&walk, &name, &score)) == SK_OK) {
+        err = take(call, algebra, mark, name, score);
+    }
+    zset_walk_close(&walk);
+    return err;
+}
+
+static int gather_input(struct call *call, struct algebra *algebra, uint32_t mark) {
+    const struct input *input = &algebra->inputs[mark];
+    if (input->id == 0) return SK_OK;
+    int err = input->type == OBJECT_SET ? gather_set(call, algebra, mark) : gather_zset(call, algebra, mark);
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 

@@ -106,13 +106,16 @@ static void large_sets_have_a_limit(void **state) {
     (void)state;
     struct fixture fixture;
     fixture_init(&fixture);
-    put_set(&fixture, "{z}large", ELEMENTS_AT_ONCE_MAX + 1);
+    put_set(&fixture, "{z}large", ELEMENTS_MET_MAX + 1);
+    put_set(&fixture, "{z}middle", ELEMENTS_CHANGED_MAX + 1);
     put_set(&fixture, "{z}small", 3);
     static const struct fixture_step steps[] = {
-        {"ZUNIONSTORE {z}d 1 {z}large", "-TOOLARGE more than 50000 elements at once"},
-        {"ZDIFF 2 {z}large {z}small", "-TOOLARGE more than 50000 elements at once"},
-        {"ZINTERCARD 1 {z}large", "-TOOLARGE more than 50000 elements at once"},
+        {"ZUNIONSTORE {z}d 1 {z}large", "-TOOLARGE more than 250000 elements to combine"},
+        {"ZDIFF 2 {z}large {z}small", "-TOOLARGE more than 250000 elements to combine"},
+        {"ZINTERCARD 1 {z}large", "-TOOLARGE more than 250000 elements to combine"},
         {"ZINTERCARD 2 {z}large {z}large LIMIT 9", "9"},
+        {"ZINTERCARD 1 {z}middle", "50001"},
+        {"ZINTERSTORE {z}d 1 {z}middle", "-TOOLARGE more than 50000 members to change at once"},
         {"ZINTERSTORE {z}d 2 {z}large {z}small", "3"},
         {"ZDIFF 2 {z}small {z}large", "[]"},
     };

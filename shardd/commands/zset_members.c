@@ -66,8 +66,8 @@ int zset_member_by_name(const void *a, const void *b) {
 }
 
 int zset_check_count(struct call *call, uint64_t count) {
-    if (count <= ELEMENTS_AT_ONCE_MAX) return SK_OK;
-    return call_refuse(call, SK_TOOLARGE, "more than %u elements at once", ELEMENTS_AT_ONCE_MAX);
+    if (count <= ELEMENTS_CHANGED_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "more than %u members to change at once", ELEMENTS_CHANGED_MAX);
 }
 
 /* ---- answering ---- */
@@ -128,7 +128,8 @@ static bool may_be_refused(struct slice key, const struct zset_member *items, ui
 
 int zset_members_store(struct call *call, struct slice key, const struct zset_member *items, uint32_t count) {
     struct call_attempt attempt;
-    int err = call_attempt_begin(call, may_be_refused(key, items, count), &attempt);
+    int err = zset_check_count(call, count);
+    if (err == SK_OK) err = call_attempt_begin(call, may_be_refused(key, items, count), &attempt);
     if (err != SK_OK) return err;
     err = call_attempt_end(call, &attempt, store(call, key, items, count));
     return err == SK_OK ? call_answer_int(call, count) : err;

@@ -49,5 +49,5 @@ int zset_members_remove(struct call *call, struct zset *zset, const struct zset_
  * more. All or nothing. As collection_put and collection_save. */
 int zset_members_store(struct call *call, struct slice key, const struct zset_member *items, uint32_t count);
 
-/* Refuses more elements than one command may change or put together. */
+/* Refuses more members than one command may change. SK_OK or SK_TOOLARGE. */
 int zset_check_count(struct call *call, uint64_t count);

@@ -71,6 +71,32 @@ static void removes(void **state) {
                   {"DEL z", "1"}, {"ZRANGE z 0 -1", "[]"});
 }
 
+/* The order goes with the elements, wherever these go. */
+static void moves_and_copies(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    for (int i = 0; i < 300; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "ZADD {z}1 %d m%d", i, i);
+        fixture_expect(&fixture, line, "1");
+    }
+    static const struct fixture_step steps[] = {
+        {"COPY {z}1 {z}2", "1"},
+        {"RENAME {z}1 {z}3", "+OK"},
+        {"ZRANK {z}2 m200", "200"},
+        {"ZREMRANGEBYRANK {z}3 0 99", "100"},
+        {"ZRANK {z}3 m200", "100"},
+        {"ZRANK {z}2 m200", "200"},
+        {"ZADD {z}2 -1 first", "1"},
+        {"ZRANGE {z}2 150 150", "[\"m149\"]"},
+        {"ZRANGE {z}3 150 150", "[\"m250\"]"},
+        {"DEL {z}2 {z}3", "2"},
+    };
+    fixture_run_steps(&fixture, steps, sizeof steps / sizeof steps[0]);
+    fixture_deinit(&fixture);
+}
+
 static void random_text(struct chance *chance, char *room, size_t size) {
     for (size_t i = 0; i < size; i++) room[i] = (char)('a' + chance_below(chance, 26));
     room[size] = '\0';
@@ -215,6 +241,7 @@ int main(void) {
         cmocka_unit_test(names_have_a_limit),
         cmocka_unit_test(all_or_nothing),
         cmocka_unit_test(batches_are_undone),
+        cmocka_unit_test(moves_and_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

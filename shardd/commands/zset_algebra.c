@@ -220,8 +220,7 @@ static int take(struct call *call, struct algebra *algebra, uint32_t mark, struc
     if (err == SK_NOT_FOUND) return SK_OK;
     if (err != SK_OK) return err;
     zset_members_add(members, name, score, mark);
-    if (members->names.size <= RESULT_BYTES_MAX) return SK_OK;
-    return call_refuse(call, SK_TOOLARGE, "the answer would be too large");
+    return zset_members_limit(call, members);
 }
 
 static bool has_enough(const struct algebra *algebra) { return algebra->members.count >= algebra->limit; }

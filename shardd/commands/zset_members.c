@@ -36,6 +36,11 @@ int zset_members_settle(struct zset_members *members, struct zset_member **items
     return SK_OK;
 }
 
+int zset_members_limit(struct call *call, const struct zset_members *members) {
+    if (members->names.size <= RESULT_BYTES_MAX) return SK_OK;
+    return call_refuse(call, SK_TOOLARGE, "more than %u bytes of members at once", RESULT_BYTES_MAX);
+}
+
 int zset_members_gather(struct call *call, struct zset *zset, const struct zset_range *range, bool down,
                         uint64_t skip, uint64_t limit, struct zset_members *members) {
     struct zset_walk walk;
@@ -44,6 +49,7 @@ int zset_members_gather(struct call *call, struct zset *zset, const struct zset_
     int err = zset_walk_open(call, zset, range, down, skip, &walk);
     while (err == SK_OK && members->count < limit && (err = zset_walk_next(&walk, &name, &score)) == SK_OK) {
         zset_members_add(members, name, score, 0);
+        err = zset_members_limit(call, members);
     }
     zset_walk_close(&walk);
     return err == SK_NOT_FOUND ? SK_OK : err;

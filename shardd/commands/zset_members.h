@@ -24,6 +24,8 @@ void zset_members_deinit(struct zset_members *members);
 
 /* The name is copied. */
 void zset_members_add(struct zset_members *members, struct slice name, double score, uint32_t mark);
+/* Refuses when the names have become too many bytes. SK_OK or SK_TOOLARGE. */
+int zset_members_limit(struct call *call, const struct zset_members *members);
 /* Nothing is added any more: the members, which may be put in another order in place; `members` owns them. SK_OK, SK_ENOMEM. */
 int zset_members_settle(struct zset_members *members, struct zset_member **items);
 
@@ -32,7 +34,7 @@ int zset_member_by_score(const void *a, const void *b);
 int zset_member_by_mark(const void *a, const void *b);
 int zset_member_by_name(const void *a, const void *b);
 
-/* Gathers the members of a range, at most `limit` of them. SK_OK or a fault. */
+/* Gathers the members of a range, at most `limit` of them. SK_OK, SK_TOOLARGE (told), or a fault. */
 int zset_members_gather(struct call *call, struct zset *zset, const struct zset_range *range, bool down,
                         uint64_t skip, uint64_t limit, struct zset_members *members);
 

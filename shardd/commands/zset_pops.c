@@ -13,7 +13,7 @@ static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t lim
     struct zset_range all;
     struct zset_members members;
     struct zset_member *items;
-    int err = count < zset->collection.count ? zset_check_count(call, count) : SK_OK;
+    int err = zset_check_count(call, count);
     if (err != SK_OK) return err;
     zset_members_init(&members);
     zset_range_all(&all);
@@ -160,8 +160,9 @@ static int gather_ranks(struct call *call, struct zset *zset, const struct draw 
             err = zset_walk_open(call, zset, &all, false, next, &walk);
         }
         for (; err == SK_OK && next <= draws[i].rank; next++) err = zset_walk_next(&walk, &name, &score);
-        if (err == SK_OK) zset_members_add(members, name, score, draws[i].turn);
-        if (members->names.size > RESULT_BYTES_MAX) break; /* the answer is told to be too large */
+        if (err != SK_OK) break;
+        zset_members_add(members, name, score, draws[i].turn);
+        err = zset_members_limit(call, members);
     }
     zset_walk_close(&walk);
     return err == SK_NOT_FOUND ? SK_ECORRUPT : err;

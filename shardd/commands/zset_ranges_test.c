@@ -126,6 +126,7 @@ static void large_ranges_have_a_limit(void **state) {
     fixture_init(&fixture);
     fill(&fixture, "z", 0, ELEMENTS_CHANGED_MAX + 2);
     uint64_t before = kv_memory_met(fixture.kv);
+    fixture_expect(&fixture, "ZPOPMAX z 50001", "-TOOLARGE more than 50000 members to change at once");
     fixture_expect(&fixture, "ZREMRANGEBYSCORE z 1 inf", "-TOOLARGE more than 50000 members to change at once");
     fixture_expect(&fixture, "ZRANGESTORE {z}d z 0 -1", "-TOOLARGE more than 50000 members to change at once");
     fixture_expect(&fixture, "ZCOUNT z 10 50010", "49992");
@@ -135,6 +136,36 @@ static void large_ranges_have_a_limit(void **state) {
     fill(&fixture, "z", 2, ELEMENTS_CHANGED_MAX);
     fixture_expect(&fixture, "ZREMRANGEBYRANK z 0 -1", "50002");
     fixture_expect(&fixture, "EXISTS z", "0");
+    fixture_audit(&fixture);
+    fixture_deinit(&fixture);
+}
+
+/* Names of more bytes than an answer or a change may have. */
+static void large_names_have_a_limit(void **state) {
+    (void)state;
+    enum { COUNT = RESULT_BYTES_MAX / KEY_BYTES_MAX + 1 };
+    struct fixture fixture;
+    fixture_init(&fixture);
+    static uint8_t name[KEY_BYTES_MAX];
+    for (uint64_t i = 0; i < COUNT; i++) {
+        element_put_id(name, i);
+        buffer_clear(&fixture.body, 65536);
+        mp_write_text(&fixture.body, "ZADD");
+        mp_write_array(&fixture.body, 3);
+        mp_write_text(&fixture.body, "z");
+        mp_write_uint(&fixture.body, i);
+        mp_write_bin(&fixture.body, slice_of(name, sizeof name));
+        assert_string_equal(fixture_run_body(&fixture, false, true), "1");
+    }
+    static const char *const refused[] = {"ZRANGESTORE {z}d z 0 -1", "ZPOPMIN z 2000", "ZUNIONSTORE {z}d 1 z",
+                                          "ZRANDMEMBER z -2000"};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        fixture_expect(&fixture, refused[i], "-TOOLARGE more than 67043328 bytes of members at once");
+    }
+    fixture_expect(&fixture, "ZRANGE z 0 -1", "-TOOLARGE the answer would be too large");
+    fixture_expect(&fixture, "ZRANDMEMBER z 2000", "-TOOLARGE the answer would be too large");
+    fixture_expect(&fixture, "ZREMRANGEBYRANK z 1 -1", "1023");
+    fixture_expect(&fixture, "ZREMRANGEBYRANK z 0 -1", "1");
     fixture_audit(&fixture);
     fixture_deinit(&fixture);
 }
@@ -167,6 +198,7 @@ int main(void) {
         cmocka_unit_test(stores_ranges),
         cmocka_unit_test(removes_ranges),
         cmocka_unit_test(large_ranges_have_a_limit),
+        cmocka_unit_test(large_names_have_a_limit),
         cmocka_unit_test(a_window_costs_what_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

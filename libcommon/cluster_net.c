@@ -39,6 +39,8 @@ void cluster_net_end(void) {
     identity = NULL;
 }
 
+const struct tls *cluster_net_identity(void) { return identity; }
+
 /* What nng has for addresses within this machine. */
 static bool stays_here(const char *address) {
     return strncmp(address, "ipc://", 6) == 0 || strncmp(address, "inproc://", 9) == 0;

@@ -51,6 +51,9 @@ int cluster_net_check(const struct cluster_net_settings *settings, const char *f
 /* The daemon has ended: forgets the identity. No socket of these may be open. */
 void cluster_net_end(void);
 
+/* For connections that are not nng's (metad/transport.h). NULL: none, they are plain. Until cluster_net_end. */
+const struct tls *cluster_net_identity(void);
+
 /* A dialer, not started. NNG codes; NNG_EADDRINVAL also for "tls+tcp://". */
 int cluster_net_dialer(nng_dialer *dialer, nng_socket socket, const char *address);
 

@@ -135,6 +135,11 @@ void tls_free(struct tls *tls) {
     free(tls);
 }
 
+struct tls_pem tls_pem(const struct tls *tls) {
+    return (struct tls_pem){
+        .ca = buffer_slice(&tls->ca), .cert = buffer_slice(&tls->cert), .key = buffer_slice(&tls->key)};
+}
+
 /* ---- nng ---- */
 
 /* What both sides have; the caller frees it. */

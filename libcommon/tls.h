@@ -7,6 +7,8 @@
  * each dialer gets one here. */
 #pragma once
 
+#include "slice.h"
+
 #include <nng/nng.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -23,6 +25,12 @@ struct tls_files { /* paths of PEM files; NULL or "": none */
  * says which of them is wrong with which file. SK_ENOMEM. */
 int tls_read(struct tls **tls, const struct tls_files *files, const char *flags, char *text, size_t text_bytes);
 void tls_free(struct tls *tls); /* NULL is allowed */
+
+/* What was read, for connections that are not nng's (tls_session.h): PEM with a zero at the end; empty: none. Borrowed. */
+struct tls_pem {
+    struct slice ca, cert, key;
+};
+struct tls_pem tls_pem(const struct tls *tls);
 
 /* Whether the URL is of TLS, "tls+tcp://…". */
 bool tls_is_url(const char *url);

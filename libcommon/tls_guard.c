@@ -10,12 +10,14 @@
 #include <mbedtls/ssl.h>
 #include <mbedtls/version.h>
 #include <mbedtls/x509_crt.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define BUCKETS     1024u
 #define TICK_MS     250
@@ -321,6 +323,43 @@ void nng_stream_close(nng_stream *stream) {
     if (receive != NULL) nng_aio_abort(receive, NNG_ECONNRESET);
     if (send != NULL) nng_aio_abort(send, NNG_ECONNRESET);
     library_close(stream);
+}
+
+/* ---- what tls_session calls ---- */
+
+/* The same as nng has it. */
+static nng_sockaddr nng_address_of(const struct sockaddr_storage *address) {
+    nng_sockaddr same = {.s_family = NNG_AF_UNSPEC};
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+        same.s_in =
+            (nng_sockaddr_in){.sa_family = NNG_AF_INET, .sa_port = in->sin_port, .sa_addr = in->sin_addr.s_addr};
+    } else if (address->ss_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+        same.s_in6 = (nng_sockaddr_in6){.sa_family = NNG_AF_INET6, .sa_port = in6->sin6_port};
+        memcpy(same.s_in6.sa_addr, &in6->sin6_addr, sizeof same.s_in6.sa_addr);
+    }
+    return same;
+}
+
+void tls_guard_on_socket(const struct mbedtls_ssl_context *ssl, int fd) {
+    struct connection *connection = library_is_defective ? connection_of(ssl) : NULL;
+    if (connection == NULL) return;
+    struct sockaddr_storage peer = {0}, local = {0};
+    socklen_t peer_bytes = sizeof peer, local_bytes = sizeof local;
+    (void)getpeername(fd, (struct sockaddr *)&peer, &peer_bytes);
+    (void)getsockname(fd, (struct sockaddr *)&local, &local_bytes);
+    nng_sockaddr address = nng_address_of(&peer);
+    (void)peer_name(&address, connection->peer);
+    address = nng_address_of(&local);
+    (void)peer_name(&address, connection->local);
+}
+
+void tls_guard_on_late(const struct mbedtls_ssl_context *ssl) {
+    pthread_mutex_lock(&table.lock);
+    struct connection *connection = find_by_ssl(ssl);
+    if (connection != NULL) connection->late = true;
+    pthread_mutex_unlock(&table.lock);
 }
 
 /* ---- counts ---- */

@@ -26,6 +26,8 @@
 #include <nng/nng.h>
 #include <stdint.h>
 
+struct mbedtls_ssl_context;
+
 #define TLS_GUARD_HANDSHAKE_MS 10000u
 
 struct tls_guard_counts {
@@ -46,3 +48,9 @@ void tls_guard_limit(uint32_t handshake_ms);
 /* For nng_guard: an operation is about to begin on the stream. */
 void tls_guard_on_receive(nng_stream *stream, nng_aio *aio);
 void tls_guard_on_send(nng_stream *stream, nng_aio *aio);
+
+/* For tls_session, whose handshakes are counted and told with nng's, and whose owners end them in time: before its first step,
+ * by which socket its peer is known. */
+void tls_guard_on_socket(const struct mbedtls_ssl_context *ssl, int fd);
+/* Its handshake stands still, and is about to be ended for that. */
+void tls_guard_on_late(const struct mbedtls_ssl_context *ssl);

@@ -6,6 +6,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/clock.h"
+#include "libcommon/cluster_net.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 
@@ -504,6 +505,7 @@ static int init_transport(struct raft_loop *loop, char *text, size_t text_bytes)
     struct transport_options options = {.loop = &loop->uv,
                                         .secret = loop->options.secret,
                                         .bind = loop->options.bind_address,
+                                        .tls = cluster_net_identity(),
                                         .arg = loop,
                                         .self_cb = self_cb,
                                         .is_member_cb = is_member_cb,

@@ -11,7 +11,9 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
+#include "metad/tls_link.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -50,9 +52,11 @@ struct greeting {
     enum greeting_kind kind;
     char address[TRANSPORT_ADDRESS_BYTES]; /* dialled, or whence the stranger calls */
     uv_timer_t timer;
-    uv_tcp_t *tcp;    /* owned, from raft_malloc; NULL before and after */
-    uint32_t handles; /* the timer, and TCP handles that are being closed */
-    bool concluded;   /* all was heard; `err` counts once all was said */
+    uv_stream_t *stream;   /* owned, from raft_malloc; NULL before and after, and while `link` is there */
+    struct tls_link *link; /* whose handshake is under way */
+    uint32_t handles;      /* the timer, and streams that are being closed */
+    bool protected;        /* as it has to be: the proof may begin */
+    bool concluded;        /* all was heard; `err` counts once all was said */
     bool ended;
     bool met;
     int err;
@@ -74,10 +78,11 @@ struct greeting {
 };
 
 struct transport {
-    struct transport_options options; /* without secret and bind */
+    struct transport_options options; /* without secret, bind and tls */
     char bind[TRANSPORT_ADDRESS_BYTES];
     struct handshake_key key;
     struct raft_uv_transport raft;
+    struct tls_links *links; /* owned; NULL: connections are plain */
     uv_tcp_t listener;
     bool listening; /* `listener` is on the loop */
     bool closing;
@@ -86,8 +91,9 @@ struct transport {
     raft_uv_transport_close_cb close_cb;
     struct greeting *first, *last; /* owned; in the order in which they began */
     uint32_t strangers;            /* of them, not ended */
-    uint32_t open;                 /* greetings, lookups, the listener, and 1 until closing: close_cb comes at 0 */
-    uint64_t quiet_until_ms;       /* for the log */
+    uint32_t
+        open; /* greetings, lookups, the listener, links being closed, and 1 until closing: close_cb comes at 0 */
+    uint64_t quiet_until_ms; /* for the log */
     uint32_t unlogged;
 };
 
@@ -125,7 +131,7 @@ static void read_peer_address(struct greeting *greeting) {
     int size = sizeof peer;
     char host[64];
     char port[PORT_BYTES];
-    if (uv_tcp_getpeername(greeting->tcp, (struct sockaddr *)&peer, &size) != 0 ||
+    if (uv_tcp_getpeername((uv_tcp_t *)greeting->stream, (struct sockaddr *)&peer, &size) != 0 ||
         getnameinfo((struct sockaddr *)&peer, (socklen_t)size, host, sizeof host, port, sizeof port,
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
         (void)snprintf(greeting->address, sizeof greeting->address, "unknown"); /* gone already */
@@ -176,11 +182,11 @@ static void unlink_greeting(struct greeting *greeting) {
     }
 }
 
-static uv_tcp_t *take_tcp(struct greeting *greeting) {
-    uv_tcp_t *tcp = greeting->tcp;
-    greeting->tcp = NULL;
-    if (tcp != NULL) tcp->data = NULL;
-    return tcp;
+static uv_stream_t *take_stream(struct greeting *greeting) {
+    uv_stream_t *stream = greeting->stream;
+    greeting->stream = NULL;
+    if (stream != NULL) stream->data = NULL;
+    return stream;
 }
 
 static int raft_code_of(int err) {
@@ -197,7 +203,7 @@ static int raft_code_of(int err) {
 static void tell(struct greeting *greeting) {
     struct transport *transport = greeting->transport;
     const struct handshake_server *other = handshake_other(&greeting->handshake);
-    struct uv_stream_s *stream = (struct uv_stream_s *)take_tcp(greeting);
+    struct uv_stream_s *stream = take_stream(greeting);
     switch (greeting->kind) {
     case GREETING_STRANGER:
         if (stream != NULL) transport->accept_cb(&transport->raft, other->id, other->name, stream);
@@ -226,7 +232,7 @@ static void greeting_leave(struct greeting *greeting) {
     leave(transport);
 }
 
-static void tcp_closed_cb(uv_handle_t *handle) {
+static void stream_closed_cb(uv_handle_t *handle) {
     struct greeting *greeting = handle->data;
     raft_free(handle);
     greeting_leave(greeting);
@@ -235,19 +241,20 @@ static void tcp_closed_cb(uv_handle_t *handle) {
 static void timer_closed_cb(uv_handle_t *handle) { greeting_leave(handle->data); }
 
 static int open_tcp(struct greeting *greeting) {
-    sk_assert(greeting->tcp == NULL);
-    greeting->tcp = raft_malloc(sizeof *greeting->tcp);
-    if (greeting->tcp == NULL) return SK_ENOMEM;
-    (void)uv_tcp_init(greeting->transport->options.loop, greeting->tcp);
-    greeting->tcp->data = greeting;
+    sk_assert(greeting->stream == NULL);
+    uv_tcp_t *tcp = raft_malloc(sizeof *tcp);
+    if (tcp == NULL) return SK_ENOMEM;
+    (void)uv_tcp_init(greeting->transport->options.loop, tcp);
+    tcp->data = greeting;
+    greeting->stream = (uv_stream_t *)tcp;
     return SK_OK;
 }
 
-static void close_tcp(struct greeting *greeting) {
-    if (greeting->tcp == NULL) return;
-    uv_close((uv_handle_t *)greeting->tcp, tcp_closed_cb);
+static void close_stream(struct greeting *greeting) {
+    if (greeting->stream == NULL) return;
+    uv_close((uv_handle_t *)greeting->stream, stream_closed_cb);
     greeting->handles++;
-    greeting->tcp = NULL;
+    greeting->stream = NULL;
 }
 
 static bool is_for_raft(const struct greeting *greeting) {
@@ -255,8 +262,10 @@ static bool is_for_raft(const struct greeting *greeting) {
            (greeting->kind == GREETING_STRANGER && handshake_purpose(&greeting->handshake) == HANDSHAKE_RAFT);
 }
 
-/* Whether this end is news: what a stranger did, or that one whom we have called is not who he should be. */
+/* Whether this end is news: what a stranger did, or that one whom we have called is not who he should be. What went wrong in TLS is
+ * told there. */
 static bool is_refusal(const struct greeting *greeting) {
+    if (!greeting->protected) return false;
     switch (greeting->err) {
     case SK_OK:
     case SK_ECLOSED:
@@ -286,6 +295,12 @@ static void log_refusal(const struct greeting *greeting) {
     transport->unlogged = 0;
 }
 
+static void give_up_link(struct greeting *greeting) {
+    if (greeting->link == NULL) return;
+    tls_link_cancel(greeting->link, greeting->err == SK_ETIMEDOUT || greeting->err == SK_BUSY);
+    greeting->link = NULL;
+}
+
 static void forget_lookup(struct greeting *greeting) {
     if (greeting->lookup == NULL) return;
     greeting->lookup->greeting = NULL;
@@ -296,12 +311,13 @@ static void forget_lookup(struct greeting *greeting) {
 /* A second time it makes a failure of a success that nobody has been told yet. */
 static void greeting_end(struct greeting *greeting, int err) {
     greeting->err = err;
-    if (err != SK_OK || !is_for_raft(greeting)) close_tcp(greeting);
+    if (err != SK_OK || !is_for_raft(greeting)) close_stream(greeting);
     if (greeting->ended) return;
     greeting->ended = true;
     if (greeting->kind == GREETING_STRANGER) greeting->transport->strangers--;
     if (is_refusal(greeting)) log_refusal(greeting);
     forget_lookup(greeting);
+    give_up_link(greeting);
     uv_close((uv_handle_t *)&greeting->timer, timer_closed_cb);
 }
 
@@ -327,7 +343,7 @@ static void say(struct greeting *greeting, struct slice words) {
     uv_write_t *write = &greeting->writes[greeting->writes_begun];
     write->data = greeting;
     uv_buf_t bytes = uv_buf_init((char *)(uintptr_t)words.data, (unsigned)words.size);
-    if (uv_write(write, (uv_stream_t *)greeting->tcp, &bytes, 1, written_cb) == 0) {
+    if (uv_write(write, greeting->stream, &bytes, 1, written_cb) == 0) {
         greeting->writes_begun++;
     } else {
         greeting_end(greeting, SK_ENET);
@@ -337,7 +353,7 @@ static void say(struct greeting *greeting, struct slice words) {
 /* Reading stops here, so that what comes next is libraft's. */
 static void conclude(struct greeting *greeting, int err) {
     if (greeting->ended) return;
-    (void)uv_read_stop((uv_stream_t *)greeting->tcp);
+    (void)uv_read_stop(greeting->stream);
     greeting->concluded = true;
     greeting->err = err;
     if (greeting->writes_done == greeting->writes_begun) greeting_end(greeting, err);
@@ -400,10 +416,58 @@ static void tune(uv_tcp_t *tcp) {
     (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit_ms, sizeof limit_ms);
 }
 
-static void start_reading(struct greeting *greeting) {
-    tune(greeting->tcp);
-    int code = uv_read_start((uv_stream_t *)greeting->tcp, room_cb, read_cb);
+static void begin_proof(struct greeting *greeting) {
+    struct transport *transport = greeting->transport;
+    struct handshake_server self = self_of(transport);
+    struct slice words = {0};
+    if (greeting->kind == GREETING_STRANGER) {
+        handshake_begin_acceptor(&greeting->handshake, &transport->key, &self);
+    } else {
+        enum handshake_purpose purpose = greeting->kind == GREETING_RAFT ? HANDSHAKE_RAFT : HANDSHAKE_ASK;
+        handshake_begin_dialer(&greeting->handshake, &transport->key, &self, purpose, greeting->wanted, &words);
+    }
+    greeting->protected = true;
+    int code = uv_read_start(greeting->stream, room_cb, read_cb);
     if (code != 0) greeting_end(greeting, SK_ENET);
+    say(greeting, words);
+}
+
+static void protected_cb(void *arg, int err, uv_stream_t *stream) {
+    struct greeting *greeting = arg;
+    greeting->link = NULL;
+    if (err != SK_OK) {
+        greeting_end(greeting, err);
+        return;
+    }
+    greeting->stream = stream;
+    stream->data = greeting;
+    begin_proof(greeting);
+}
+
+/* The link has the socket for itself; the handle by which it was connected goes. */
+static int begin_link(struct greeting *greeting) {
+    char host[TRANSPORT_ADDRESS_BYTES];
+    char port[PORT_BYTES];
+    uv_os_fd_t connected;
+    bool calls = greeting->kind != GREETING_STRANGER;
+    if (calls) (void)split_address(greeting->address, host, port); /* dial has done it once */
+    if (uv_fileno((uv_handle_t *)greeting->stream, &connected) != 0) return SK_ENET;
+    int fd = fcntl(connected, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return SK_ENET;
+    close_stream(greeting);
+    return tls_link_begin(&greeting->link, greeting->transport->links, fd, calls ? host : NULL, protected_cb,
+                          greeting);
+}
+
+/* From here on both sides have a connection. */
+static void begin_handshake(struct greeting *greeting) {
+    tune((uv_tcp_t *)greeting->stream);
+    if (greeting->transport->links == NULL) {
+        begin_proof(greeting);
+        return;
+    }
+    int err = begin_link(greeting);
+    if (err != SK_OK) greeting_end(greeting, err);
 }
 
 /* ---- calling ---- */
@@ -414,17 +478,11 @@ static void connected_cb(uv_connect_t *connecting, int status) {
     struct greeting *greeting = connecting->data;
     if (greeting->ended) return;
     if (status != 0) {
-        close_tcp(greeting);
+        close_stream(greeting);
         dial_next(greeting);
-        return;
+    } else {
+        begin_handshake(greeting);
     }
-    struct transport *transport = greeting->transport;
-    struct handshake_server self = self_of(transport);
-    enum handshake_purpose purpose = greeting->kind == GREETING_RAFT ? HANDSHAKE_RAFT : HANDSHAKE_ASK;
-    struct slice words;
-    handshake_begin_dialer(&greeting->handshake, &transport->key, &self, purpose, greeting->wanted, &words);
-    start_reading(greeting);
-    say(greeting, words);
 }
 
 /* A name may have several addresses, and one server behind one of them ("localhost" has two). */
@@ -438,8 +496,9 @@ static void dial_next(struct greeting *greeting) {
             greeting_end(greeting, err);
             return;
         }
-        if (uv_tcp_connect(&greeting->connecting, greeting->tcp, address, connected_cb) == 0) return;
-        close_tcp(greeting);
+        if (uv_tcp_connect(&greeting->connecting, (uv_tcp_t *)greeting->stream, address, connected_cb) == 0)
+            return;
+        close_stream(greeting);
     }
     greeting_end(greeting, SK_ENET);
 }
@@ -527,15 +586,13 @@ static void called_cb(uv_stream_t *listener, int status) {
     int err = greeting != NULL ? open_tcp(greeting) : SK_ENOMEM;
     transport->unanswered = err != SK_OK;
     if (greeting == NULL) return;
-    struct handshake_server self = self_of(transport);
-    handshake_begin_acceptor(&greeting->handshake, &transport->key, &self);
-    if (err == SK_OK && uv_accept(listener, (uv_stream_t *)greeting->tcp) != 0) err = SK_ENET;
+    if (err == SK_OK && uv_accept(listener, greeting->stream) != 0) err = SK_ENET;
     if (err != SK_OK) {
         greeting_end(greeting, err);
         return;
     }
     read_peer_address(greeting);
-    start_reading(greeting);
+    begin_handshake(greeting);
 }
 
 static int cannot_listen(struct transport *transport, int code) {
@@ -582,6 +639,8 @@ static int transport_init(struct raft_uv_transport *raft, raft_id id, const char
 
 static void listener_closed_cb(uv_handle_t *handle) { leave(handle->data); }
 
+static void links_closed_cb(void *arg) { leave(arg); }
+
 static void transport_close(struct raft_uv_transport *raft, raft_uv_transport_close_cb cb) {
     struct transport *transport = raft->impl;
     sk_assert(!transport->closing);
@@ -590,6 +649,10 @@ static void transport_close(struct raft_uv_transport *raft, raft_uv_transport_cl
     if (transport->listening) uv_close((uv_handle_t *)&transport->listener, listener_closed_cb);
     for (struct greeting *greeting = transport->first; greeting != NULL; greeting = greeting->next) {
         greeting_end(greeting, SK_ECLOSED);
+    }
+    if (transport->links != NULL) {
+        transport->open++;
+        tls_links_close(transport->links, links_closed_cb, transport);
     }
     leave(transport);
 }
@@ -603,13 +666,16 @@ int transport_new(struct transport **out, const struct transport_options *option
     struct transport *transport = calloc(1, sizeof *transport);
     if (transport == NULL) return SK_ENOMEM;
     int err = handshake_key_init(&transport->key, options->secret);
+    if (err == SK_OK && options->tls != NULL) err = tls_links_new(&transport->links, options->loop, options->tls);
     if (err != SK_OK) {
+        handshake_key_deinit(&transport->key);
         free(transport);
         return err;
     }
     transport->options = *options;
     transport->options.secret = slice_of(NULL, 0);
     transport->options.bind = NULL;
+    transport->options.tls = NULL;
     if (options->limit_ms == 0) transport->options.limit_ms = TRANSPORT_MS;
     (void)snprintf(transport->bind, sizeof transport->bind, "%s", options->bind);
     transport->open = 1;
@@ -632,6 +698,7 @@ struct raft_uv_transport *transport_raft(struct transport *transport) {
 void transport_free(struct transport *transport) {
     if (transport == NULL) return;
     sk_assert(transport->open == (transport->closing ? 0 : 1));
+    tls_links_free(transport->links);
     handshake_key_deinit(&transport->key);
     free(transport);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "libcommon/slice.h"
+#include "libcommon/tls.h"
 #include "metad/handshake.h"
 
 #include <raft/uv.h>
@@ -26,7 +27,10 @@ struct transport_options {
     uv_loop_t *loop;     /* borrowed until transport_free */
     struct slice secret; /* copied */
     const char *bind;    /* copied; port 0 = any */
-    uint32_t limit_ms;   /* instead of TRANSPORT_MS; 0 = that */
+    /* Copied. With it every connection is protected by TLS before anything is proved on it (metad/tls_link.h), with certificates on
+     * both sides, and plain ones are refused; NULL: all are plain. */
+    const struct tls *tls;
+    uint32_t limit_ms; /* instead of TRANSPORT_MS; 0 = that */
     /* Of the callbacks. All must be there; the first three only answer and call nothing of the transport. */
     void *arg;
     /* What this server says of itself now. */

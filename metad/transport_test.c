@@ -1,10 +1,11 @@
-/* Transports in one loop that talk over loopback TCP; strangers are plain sockets of the test. Tests run the loop until what
+/* Transports in one loop that talk over loopback TCP, plain and with TLS; strangers are plain sockets of the test. Tests run the loop until what
  * they expect is true. */
 #include "metad/transport.h"
 
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
-#include "libcommon/testing.h"
+#include "libcommon/testing_tls.h"
+#include "libcommon/tls_guard.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -26,6 +27,7 @@ struct side {
     struct handshake_server self;
     const char *secret;
     char bind[64];
+    const struct tls *tls;
     uint32_t limit_ms;
     bool is_member;    /* of whoever calls it */
     const char *where; /* what address_cb answers; NULL = where the server is */
@@ -57,6 +59,7 @@ static uv_loop_t loop;
 static uv_timer_t tick; /* so that a run of the loop ends also when nothing comes */
 static struct side sides[SIDES];
 static struct side *const one = &sides[0], *const two = &sides[1];
+static struct tls *node; /* the identity of a server */
 
 /* libraft and libuv are not built for the thread sanitizer: it sees what they pass to libc and not how they order it. */
 const char *__tsan_default_suppressions(void);
@@ -156,6 +159,7 @@ static int side_new(struct side *side) {
                                                .loop = &loop,
                                                .secret = slice_of_text(side->secret),
                                                .bind = side->bind,
+                                               .tls = side->tls,
                                                .limit_ms = side->limit_ms,
                                                .arg = side,
                                                .self_cb = self_cb,
@@ -233,6 +237,12 @@ static int set_up(void **state) {
     return 0;
 }
 
+static int set_up_tls(void **state) {
+    int failed = set_up(state);
+    for (int i = 0; i < SIDES; i++) sides[i].tls = node;
+    return failed;
+}
+
 /* Also that nothing is left on the loop. */
 static int tear_down(void **state) {
     (void)state;
@@ -288,8 +298,9 @@ static void assert_bytes_pass(uv_stream_t *from, uv_stream_t *to, const char *te
     assert_int_equal(uv_read_stop(to), 0);
 }
 
-static void assert_no_delay(uv_stream_t *stream) {
+static void assert_no_delay(const struct side *side, uv_stream_t *stream) {
     int fd, on = 0;
+    if (side->tls != NULL) return; /* the stream is no socket of TCP */
     socklen_t size = sizeof on;
     assert_int_equal(uv_fileno((uv_handle_t *)stream, &fd), 0);
     assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
@@ -326,6 +337,16 @@ static size_t stranger_hear_out(int fd) {
     return size;
 }
 
+/* Its connections are made by the kernel and never answered. */
+static int silent_server(const struct side *side) {
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    address.sin_port = htons((uint16_t)strtoul(strchr(side->bind, ':') + 1, NULL, 10));
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
+    assert_int_equal(listen(fd, 8), 0);
+    return fd;
+}
+
 /* ---- tests ---- */
 
 static void servers_connect_and_bytes_pass(void **state) {
@@ -342,8 +363,8 @@ static void servers_connect_and_bytes_pass(void **state) {
     assert_bytes_pass(two->accepted, one->connected, "back to one");
     assert_bytes_pass(two->connected, one->accepted, "from two");
     assert_bytes_pass(one->accepted, two->connected, "back to two");
-    assert_no_delay(one->connected);
-    assert_no_delay(one->accepted);
+    assert_no_delay(one, one->connected);
+    assert_no_delay(one, one->accepted);
     assert_int_equal(one->met_count, 2);
     assert_int_equal(two->met_count, 2);
     assert_true(two->met.id == 1 && two->met.cluster == 7 && two->met.last_index == 100 && two->met.peers == 9);
@@ -562,12 +583,8 @@ static void silence_has_its_limit(void **state) {
     side_start(one);
     int fd = stranger_call(one);
     assert_int_equal(stranger_hear_out(fd), 0);
-    /* Of those who are called, too: this one's connections are made by the kernel and never answered. */
-    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    address.sin_port = htons((uint16_t)strtoul(strchr(two->bind, ':') + 1, NULL, 10));
-    assert_int_equal(bind(silent, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(listen(silent, 8), 0);
+    /* Of those who are called, too. */
+    int silent = silent_server(two);
     assert_int_equal(ask(one, two->bind), SK_ETIMEDOUT);
     assert_int_equal(connect_to(one, 2), RAFT_NOCONNECTION);
     assert_int_equal(close(silent), 0);
@@ -630,11 +647,7 @@ static void closing_cancels_all_that_is_under_way(void **state) {
     (void)state;
     int strangers[4];
     struct side *three = &sides[2];
-    int silent = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    address.sin_port = htons((uint16_t)strtoul(strchr(three->bind, ':') + 1, NULL, 10));
-    assert_int_equal(bind(silent, (struct sockaddr *)&address, sizeof address), 0);
-    assert_int_equal(listen(silent, 8), 0);
+    int silent = silent_server(three);
     start_both();
     for (int i = 0; i < 4; i++) strangers[i] = stranger_call(one);
     begin_connect(one, 3);
@@ -656,7 +669,7 @@ static void closing_cancels_all_that_is_under_way(void **state) {
 /* At whatever step it is caught. */
 static void closing_is_safe_at_every_step(void **state) {
     (void)state;
-    for (int steps = 0; steps < 40; steps++) {
+    for (int steps = 0; steps < 80; steps++) {
         struct side *closing = steps % 2 == 0 ? one : two;
         start_both();
         one->connected_count = one->asked_count = 0;
@@ -683,6 +696,7 @@ static void closing_from_a_callback_is_safe(void **state) {
         struct transport_options options = {.loop = &loop,
                                             .secret = slice_of_text("one secret"),
                                             .bind = one->bind,
+                                            .tls = one->tls,
                                             .arg = one,
                                             .self_cb = self_cb,
                                             .is_member_cb = is_member_cb,
@@ -771,6 +785,132 @@ static void a_server_is_found_at_its_new_address(void **state) {
     assert_true(two->accepted_id == 1);
 }
 
+/* ---- with TLS ---- */
+
+/* Server one calls server two, which will not do: neither meets the other. `text`: what they say of it. */
+static void assert_strangers_to_each_other(int ask_err, char *text, size_t text_bytes) {
+    struct capture capture;
+    uint64_t begin_ms = clock_boottime_ms();
+    run_until(clock_boottime_ms() > begin_ms + 1001); /* each kind of line comes once a second */
+    start_both();
+    capture_begin(&capture, 2);
+    int err = ask(one, two->bind);
+    int code = connect_to(one, 2);
+    (void)capture_end(&capture, text, text_bytes);
+    assert_int_equal(err, ask_err);
+    assert_int_equal(code, RAFT_NOCONNECTION);
+    assert_int_equal(one->met_count + two->met_count + two->accepted_count, 0);
+    side_close(one);
+    side_close(two);
+}
+
+static void a_plain_server_and_one_with_tls_refuse_each_other(void **state) {
+    (void)state;
+    char text[4096];
+    struct tls_guard_counts accepted = tls_guard_accepted(), dialled = tls_guard_dialled();
+    two->tls = node;
+    assert_strangers_to_each_other(SK_ENET, text, sizeof text);
+    assert_int_equal(tls_guard_accepted().refused, accepted.refused + 2);
+    assert_non_null(strstr(text, "event=tls_refused from=127.0.0.1:"));
+    assert_non_null(strstr(text, "why=\"it does not speak TLS, or not 1.2"));
+    assert_int_equal(count_of(text, "raft_peer_refused"), 0); /* it has been said */
+    one->tls = node;
+    two->tls = NULL;
+    assert_strangers_to_each_other(SK_ENET, text, sizeof text);
+    assert_int_equal(tls_guard_dialled().broken, dialled.broken + 2);
+    assert_non_null(strstr(text, "event=tls_broken to=127.0.0.1:"));
+    assert_int_equal(count_of(text, "reason=\"not a metad\""), 1);
+}
+
+static void another_ca_is_refused(void **state) {
+    (void)state;
+    char text[4096];
+    struct tls_guard_counts accepted = tls_guard_accepted(), dialled = tls_guard_dialled();
+    struct tls *other = read_tls("other-ca", "other"), *trusting = read_tls("ca", "other");
+    one->tls = node;
+    two->tls = other;
+    assert_strangers_to_each_other(SK_EPROTO, text, sizeof text);
+    assert_int_equal(tls_guard_dialled().refused, dialled.refused + 2);
+    assert_non_null(strstr(text, "event=tls_refused to=127.0.0.1:"));
+    assert_non_null(strstr(text, "its certificate is not signed by the CA"));
+    assert_int_equal(count_of(text, "raft_peer_refused"), 0); /* it has been said */
+    one->tls = trusting;
+    two->tls = node;
+    accepted = tls_guard_accepted();
+    assert_strangers_to_each_other(SK_EPROTO, text, sizeof text);
+    assert_int_equal(tls_guard_accepted().refused, accepted.refused + 2);
+    assert_non_null(strstr(text, "event=tls_refused from=127.0.0.1:"));
+    assert_non_null(strstr(text, "event=tls_refused to=127.0.0.1:"));
+    assert_non_null(strstr(text, "it refuses us"));
+    tls_free(other);
+    tls_free(trusting);
+}
+
+/* Who is called shows a certificate for the name by which it is called; who calls need not. */
+static void a_certificate_for_another_host_is_no_servers(void **state) {
+    (void)state;
+    char text[4096];
+    struct tls *elsewhere = read_tls("ca", "stranger");
+    one->tls = node;
+    two->tls = elsewhere;
+    assert_strangers_to_each_other(SK_EPROTO, text, sizeof text);
+    assert_non_null(strstr(text, "its certificate is for another name"));
+    start_both();
+    assert_int_equal(ask(two, one->bind), SK_OK);
+    side_close(one);
+    side_close(two);
+    tls_free(elsewhere);
+}
+
+static void silence_before_tls_is_counted(void **state) {
+    (void)state;
+    uint64_t accepted = tls_guard_accepted().timed_out, dialled = tls_guard_dialled().timed_out;
+    one->limit_ms = SHORT_MS;
+    side_start(one);
+    assert_int_equal(stranger_hear_out(stranger_call(one)), 0);
+    assert_int_equal(tls_guard_accepted().timed_out, accepted + 1);
+    int silent = silent_server(two);
+    assert_int_equal(ask(one, two->bind), SK_ETIMEDOUT);
+    assert_int_equal(tls_guard_dialled().timed_out, dialled + 1);
+    assert_int_equal(close(silent), 0);
+}
+
+static void a_crowd_before_tls_keeps_nobody_out(void **state) {
+    (void)state;
+    enum { CROWD = 100 };
+    int crowd[CROWD];
+    uint64_t ended = tls_guard_accepted().timed_out;
+    start_both();
+    for (int i = 0; i < CROWD; i++) {
+        crowd[i] = stranger_call(two);
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+    }
+    assert_int_equal(connect_to(one, 2), 0);
+    assert_int_equal(ask(one, two->bind), SK_OK);
+    uint8_t room[8];
+    size_t size = 0;
+    assert_true(stranger_hear(crowd[CROWD - 1], room, sizeof room, &size));
+    run_until(!stranger_hear(crowd[0], room, sizeof room, &size));
+    assert_true(tls_guard_accepted().timed_out >= ended + CROWD - TRANSPORT_STRANGERS_MAX);
+    for (int i = 0; i < CROWD; i++) assert_int_equal(close(crowd[i]), 0);
+}
+
+/* A stream that libraft still has when the transport is closed is at its end then. */
+static void closing_ends_what_goes_through_tls(void **state) {
+    (void)state;
+    struct traffic traffic;
+    start_both();
+    assert_int_equal(connect_to(one, 2), 0);
+    run_until(two->accepted_count == 1);
+    listen_to(one->connected, &traffic);
+    struct raft_uv_transport *raft = transport_raft(one->transport);
+    raft->close(raft, closed_cb);
+    run_until(one->closed && traffic.ended);
+    transport_free(one->transport);
+    one->transport = NULL;
+    drop(&one->connected);
+}
+
 /* ---- under libraft ---- */
 
 struct server {
@@ -857,6 +997,12 @@ static int set_up_servers(void **state) {
         (void)snprintf(servers[i].directory, sizeof servers[i].directory, "/tmp/skerry-transport-XXXXXX");
         assert_non_null(mkdtemp(servers[i].directory));
     }
+    return failed;
+}
+
+static int set_up_tls_servers(void **state) {
+    int failed = set_up_servers(state);
+    for (int i = 0; i < SIDES; i++) sides[i].tls = node;
     return failed;
 }
 
@@ -953,6 +1099,21 @@ static void a_caller_for_whom_there_was_no_memory_is_answered_later(void **state
     raft_heap_set_default();
 }
 
+static int set_up_group(void **state) {
+    int failed = make_certificates(state);
+    if (failed == 0) node = read_tls("ca", "node");
+    return failed;
+}
+
+static int tear_down_group(void **state) {
+    tls_free(node);
+    return remove_certificates(state);
+}
+
+/* A test once more, with TLS. */
+#define WITH_TLS(test, set_up_function, tear_down_function)                                                       \
+    { #test " with tls", test, set_up_function, tear_down_function, NULL }
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(servers_connect_and_bytes_pass, set_up, tear_down),
@@ -985,7 +1146,29 @@ int main(void) {
                                         tear_down_servers),
         cmocka_unit_test_setup_teardown(libraft_reports_that_an_address_is_taken, set_up_servers,
                                         tear_down_servers),
+        WITH_TLS(servers_connect_and_bytes_pass, set_up_tls, tear_down),
+        WITH_TLS(a_stream_ends_with_its_other_side, set_up_tls, tear_down),
+        WITH_TLS(asking_tells_who_is_there, set_up_tls, tear_down),
+        WITH_TLS(names_are_looked_up, set_up_tls, tear_down),
+        WITH_TLS(another_secret_is_refused, set_up_tls, tear_down),
+        WITH_TLS(another_cluster_is_refused_and_known, set_up_tls, tear_down),
+        WITH_TLS(who_is_not_wanted_is_met, set_up_tls, tear_down),
+        WITH_TLS(who_is_no_member_is_not_handed_over, set_up_tls, tear_down),
+        WITH_TLS(a_server_sends_nothing_to_itself, set_up_tls, tear_down),
+        WITH_TLS(what_is_not_there_cannot_be_reached, set_up_tls, tear_down),
+        WITH_TLS(silence_has_its_limit, set_up_tls, tear_down),
+        WITH_TLS(closing_cancels_all_that_is_under_way, set_up_tls, tear_down),
+        WITH_TLS(closing_is_safe_at_every_step, set_up_tls, tear_down),
+        WITH_TLS(closing_from_a_callback_is_safe, set_up_tls, tear_down),
+        WITH_TLS(a_server_is_found_at_its_new_address, set_up_tls, tear_down),
+        WITH_TLS(a_group_works_and_follows_a_server_to_its_new_address, set_up_tls_servers, tear_down_servers),
+        cmocka_unit_test_setup_teardown(a_plain_server_and_one_with_tls_refuse_each_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_ca_is_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_certificate_for_another_host_is_no_servers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(silence_before_tls_is_counted, set_up_tls, tear_down),
+        cmocka_unit_test_setup_teardown(a_crowd_before_tls_keeps_nobody_out, set_up_tls, tear_down),
+        cmocka_unit_test_setup_teardown(closing_ends_what_goes_through_tls, set_up_tls, tear_down),
     };
     (void)signal(SIGPIPE, SIG_IGN); /* as every program with a transport */
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, set_up_group, tear_down_group);
 }

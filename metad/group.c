@@ -323,7 +323,7 @@ static void wish_asked_cb(void *arg, int err, const struct handshake_server *ser
     } else if (err == SK_CONFLICT) {
         end_wish_of(group, SK_CONFLICT, "a server of another cluster");
     } else if (err == SK_EPROTO) {
-        end_wish_of(group, SK_UNAVAILABLE, "no metad server, or one with another secret");
+        end_wish_of(group, SK_UNAVAILABLE, "no metad server, or one with another secret or other certificates");
     } else {
         end_wish_of(group, SK_UNAVAILABLE, error_text(err));
     }

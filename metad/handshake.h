@@ -1,7 +1,8 @@
 /* The first bytes of each connection between two metad servers: each side says who it is and proves that it knows the group's
  * secret, by a challenge of the other (HMAC-SHA-512-256 of everything that was said, with both sides' random numbers), so that
- * neither a stranger nor a replay is heard. What follows is neither encrypted nor signed: that is TLS's work. Whoever calls can
- * have a proof to guess the secret by, offline: it must be long and random.
+ * neither a stranger nor a replay is heard. What follows is neither encrypted nor signed: that is the work of TLS, which lies below
+ * all this where there is any (metad/tls_link.h). Without it, whoever calls can have a proof to guess the secret by, offline: it must be
+ * long and random.
  *
  *   dialer   HELLO   magic, version, purpose, whom it wants, who it is, 32 random bytes
  *   acceptor REPLY   magic, version, who it is, 32 random bytes, proof

@@ -24,9 +24,11 @@
 #include <raft.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
-#define TURNS_MAX 16 /* records in each direction before others of the loop have their turn */
+#define TURNS_MAX     16 /* records in each direction before others of the loop have their turn */
+#define CALLERS_SHARE 4u /* of the loop's time not more than one part in so many goes to handshakes of callers */
 
 enum state { SHAKING, OPEN, ENDED };
 
@@ -52,8 +54,9 @@ struct tls_link {
     struct tls_session *session; /* owned; NULL once ended */
     struct side net, local;
     struct stock inward, outward; /* to `local`, to `net` */
-    uv_timer_t timer;             /* from the stream's end on */
-    uint32_t handles;             /* on the loop */
+    uv_timer_t timer;             /* for a handshake that is put off; from the stream's end on */
+    bool is_called;
+    uint32_t handles; /* on the loop */
     tls_link_up_cb up_cb;
     void *arg;
 };
@@ -62,6 +65,7 @@ struct tls_links {
     uv_loop_t *loop;
     struct tls_context *context; /* owned */
     struct tls_link *first;      /* owned */
+    uint64_t callers_due_ms;     /* no handshake of a caller goes on before */
     bool closing;
     void (*closed_cb)(void *arg);
     void *arg;
@@ -264,9 +268,25 @@ static int open_stream(struct tls_link *link, uv_stream_t **stream) {
     return SK_OK;
 }
 
+static uint64_t thread_ns(void) {
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* A step may take milliseconds, and what Raft has to do in time is done on the same loop. */
+static int take_step(struct tls_link *link) {
+    struct tls_links *links = link->links;
+    uint64_t begin_ns = thread_ns();
+    int err = tls_session_handshake(link->session);
+    uint64_t took_ns = thread_ns() - begin_ns;
+    if (link->is_called) links->callers_due_ms = uv_now(links->loop) + took_ns * CALLERS_SHARE / 1000000u;
+    return err;
+}
+
 static void shake(struct tls_link *link) {
     uv_stream_t *stream = NULL;
-    int err = tls_session_handshake(link->session);
+    int err = take_step(link);
     if (err == SK_OK) err = open_stream(link, &stream);
     if (err == SK_OK) link->state = OPEN;
     if (err == SK_OK || err == SK_RETRY) {
@@ -277,13 +297,28 @@ static void shake(struct tls_link *link) {
     if (err != SK_RETRY) link->up_cb(link->arg, err, stream);
 }
 
+static void put_off_cb(uv_timer_t *timer);
+
+/* Whoever calls, and as often as he likes, sets the pace of nobody else. */
+static void shake_in_turn(struct tls_link *link) {
+    uint64_t now_ms = uv_now(link->links->loop), due_ms = link->links->callers_due_ms;
+    if (link->is_called && now_ms < due_ms) {
+        poll_for(&link->net, 0);
+        (void)uv_timer_start(&link->timer, put_off_cb, due_ms - now_ms, 0);
+    } else {
+        shake(link);
+    }
+}
+
+static void put_off_cb(uv_timer_t *timer) { shake_in_turn(timer->data); }
+
 static void poll_cb(uv_poll_t *poll, int status, int events) {
     struct tls_link *link = poll->data;
     struct side *side = poll == &link->net.poll ? &link->net : &link->local;
     if (status != 0) side->events = 0; /* libuv has stopped it; what is wrong is said by the next call */
     if (status != 0 || (events & UV_DISCONNECT) != 0) side->left = true;
     if (link->state == SHAKING) {
-        shake(link);
+        shake_in_turn(link);
     } else {
         go_on(link);
     }
@@ -312,6 +347,7 @@ int tls_link_begin(struct tls_link **out, struct tls_links *links, int fd, const
         (void)close(fd);
         return links->closing ? SK_ECLOSED : SK_ENOMEM;
     }
+    link->is_called = server == NULL;
     link->up_cb = up_cb;
     link->arg = arg;
     int err = add_side(link, &link->net, fd);

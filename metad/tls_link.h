@@ -4,7 +4,8 @@
  *
  * What goes through is kept within the link by at most a record in each direction; beyond that a slow reader stops its
  * writer, as over TCP. A link ends with either of its ends: when the stream is closed, what was written to it is still sent, for
- * TLS_LINK_LINGER_MS at most; when the other side goes, what it had sent can still be read, and then the stream is at its end. */
+ * TLS_LINK_LINGER_MS at most; when the other side goes, what it had sent can still be read, and then the stream is at its end.
+ * Handshakes with those who call leave most of the loop's time to others. */
 #pragma once
 
 #include "libcommon/tls.h"
@@ -24,7 +25,7 @@ int tls_links_new(struct tls_links **links, uv_loop_t *loop, const struct tls *t
  * connection has ended. SK_ENOMEM. Only SK_OK leaves a link behind, which goes on alone. It may call anything here. */
 typedef void (*tls_link_up_cb)(void *arg, int err, uv_stream_t *stream);
 
-/* On a connected socket; `fd` is taken, whatever comes of this. `server`: the host that was called; NULL on the side that was. How
+/* On a connected socket that does not block; `fd` is taken, whatever comes of this. `server`: the host that was called; NULL on the side that was. How
  * long the handshake may take is for the caller to say, by tls_link_cancel. SK_ENOMEM, SK_ENET; SK_ECLOSED after
  * tls_links_close. */
 int tls_link_begin(struct tls_link **link, struct tls_links *links, int fd, const char *server,

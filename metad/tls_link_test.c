@@ -6,6 +6,7 @@
 #include "libcommon/error.h"
 #include "libcommon/testing_tls.h"
 #include "libcommon/tls_guard.h"
+#include "libcommon/tls_session.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -496,6 +497,41 @@ static void closing_from_the_callback_is_safe(void **state) {
     }
 }
 
+/* They all have begun, and each step of a handshake takes long. */
+static void a_crowd_of_callers_leaves_time_for_others(void **state) {
+    (void)state;
+    enum { CROWD = 20 };
+    struct side crowd[CROWD];
+    struct tls_context *context;
+    struct tls_session *callers[CROWD];
+    int pairs[CROWD][2];
+    uint8_t room[1];
+    assert_int_equal(tls_context_new(&context, node), SK_OK);
+    side_open(called, node);
+    for (int i = 0; i < CROWD; i++) {
+        make_pair(pairs[i]);
+        assert_int_equal(tls_session_new(&callers[i], context, pairs[i][0], "localhost"), SK_OK);
+        assert_int_equal(tls_session_handshake(callers[i]), SK_RETRY);
+        crowd[i] = (struct side){.links = called->links};
+        begin(&crowd[i], pairs[i][1], NULL);
+    }
+    int answered = 0;
+    while (answered == 0) {
+        (void)uv_run(&loop, UV_RUN_NOWAIT);
+        for (int i = 0; i < CROWD; i++) answered += recv(pairs[i][0], room, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+    }
+    assert_int_equal(answered, 1);
+    for (int i = 0; i < CROWD; i++) {
+        run_until(tls_session_handshake(callers[i]) == SK_OK);
+        run_until(crowd[i].up_count == 1);
+        assert_int_equal(crowd[i].err, SK_OK);
+        tls_session_free(callers[i], false);
+        assert_int_equal(close(pairs[i][0]), 0);
+        drop(&crowd[i]);
+    }
+    tls_context_free(context);
+}
+
 /* ---- who is refused ---- */
 
 static void assert_refused(const struct tls *calls, const struct tls *answers, const char *name) {
@@ -648,6 +684,7 @@ int main(void) {
         TEST(the_connection_may_end_at_every_step),
         TEST(an_owner_may_leave_at_every_step),
         TEST(closing_from_the_callback_is_safe),
+        TEST(a_crowd_of_callers_leaves_time_for_others),
         TEST(bad_certificates_are_refused),
         TEST(what_is_no_tls_is_refused),
         TEST(plain_text_behind_the_handshake_ends_the_stream),

@@ -53,7 +53,7 @@ int transport_new(struct transport **transport, const struct transport_options *
 struct raft_uv_transport *transport_raft(struct transport *transport);
 
 /* SK_OK: `server` is who answers at the address. SK_ENET (nobody does, or not to the end), SK_ETIMEDOUT (not in TRANSPORT_MS),
- * SK_EPROTO (no metad, or one with another secret), SK_EVERSION, SK_CONFLICT (of another cluster), SK_ENOMEM, SK_ECLOSED (the
+ * SK_EPROTO (no metad, or one with another secret or another CA), SK_EVERSION, SK_CONFLICT (of another cluster), SK_ENOMEM, SK_ECLOSED (the
  * transport was closed meanwhile). `server` is borrowed, and NULL if nobody has proved who it is. */
 typedef void (*transport_asked_cb)(void *arg, int err, const struct handshake_server *server);
 

@@ -404,6 +404,13 @@ class Cluster:
             options = {"tls_config": self.security.tls_config(self.address), "always": {"token": self.security.token}, **options}
         return Client(self.address, **options)
 
+    def metad_client(self, address, **options):
+        """Of one of metad's servers, as a daemon would be."""
+        if self.security:
+            options["tls_config"] = self.security.tls_config(address, name="node")
+            address = "tls+" + address
+        return Client(address, **options)
+
     def kill_all(self):
         """All at once: nothing is reaped before everything has been killed."""
         for daemon in self.daemons():

@@ -7,7 +7,7 @@ import time
 
 import pynng
 
-from harness import Client, wait_for
+from harness import wait_for
 
 SLOTS = 16384
 MEMBER = 0  # a node's state: it gets its share
@@ -36,7 +36,7 @@ class Replicas:
         answer = None
         for address in self.cluster.metad_addresses:
             try:
-                with Client(address, timeout_ms=2000) as client:
+                with self.cluster.metad_client(address, timeout_ms=2000) as client:
                     answer = client.ask(*words)
             except pynng.exceptions.NNGException:
                 continue

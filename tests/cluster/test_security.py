@@ -11,7 +11,8 @@ import subprocess
 import pynng
 import pytest
 
-from harness import BINARIES, Background, Client, Security, free_ports, wait_for
+from harness import BINARIES, METAD_OFFSETS, Background, Client, Security, free_ports, wait_for
+from replicas import Replicas
 
 HANDSHAKE_S = 10  # what TLS gives a handshake (libcommon/tls_guard.h)
 
@@ -167,6 +168,81 @@ def test_all_of_it(make_cluster, security):
         victim.start()
     with cluster.client() as client:
         assert client("GET", "k7") == b"new"
+    cluster.stop()
+
+
+def raft_endpoint(metad):
+    host, port = endpoint(metad.flag("--listen"))
+    return host, port + METAD_OFFSETS[1]
+
+
+def speak_tls(where, said, security, name):
+    """What a server of Raft answers to it; it ends the connection."""
+    context = ssl.create_default_context(cafile=security.file("ca.pem"))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.check_hostname = False
+    if name:
+        context.load_cert_chain(security.file(f"{name}.pem"), security.file(f"{name}.key"))
+    heard = b""
+    with socket.create_connection(where, timeout=30) as connection, contextlib.suppress(ConnectionError, ssl.SSLError):
+        with context.wrap_socket(connection) as protected:
+            protected.sendall(said)
+            while part := protected.recv(4096):
+                heard += part
+    return heard
+
+
+def handshakes(metad, side, *outcomes):
+    metrics = metad.metrics()
+    return sum(metrics[f'skerry_tls_handshakes_total{{side="{side}",outcome="{outcome}"}}'] for outcome in outcomes)
+
+
+def test_raft_between_metads_servers(make_cluster, security):
+    """A group of three speaks TLS among itself, too: it forms, fails over, and takes none of those who may not; one of them that is
+    started without TLS gets nowhere, and all say why."""
+    cluster = make_cluster(metads=3, security=security).start()
+    replicas = Replicas(cluster)
+    replicas.wait_metad_complete()
+    strange_hello = b"SkerryMR" + struct.pack(">I", 1) + bytes(400)
+    with Works(cluster):
+        for metad in cluster.metads:
+            where = raft_endpoint(metad)
+            before = handshakes(metad, "accepted", "refused")
+            for said in (strange_hello, b"GET / HTTP/1.1\r\n\r\n"):
+                send_and_wait_for_the_end("raft://%s:%d" % where, said)
+            assert speak_tls(where, strange_hello, security, None) == b""
+            assert speak_tls(where, strange_hello, security, "other") == b""
+            wait_for(lambda m=metad, b=before: handshakes(m, "accepted", "refused") >= b + 4, "they are counted")
+            assert metad.said("event=tls_refused from=127.0.0.1:")
+
+            # a daemon's certificate is not enough
+            refusals = metad.count_said("event=raft_peer_refused server=0")
+            assert speak_tls(where, strange_hello, security, "node") == b""
+            wait_for(lambda m=metad, r=refusals: m.count_said("event=raft_peer_refused server=0") > r, "it is no server of metad")
+
+            # nor is silence for ever
+            late = handshakes(metad, "accepted", "timed_out")
+            send_and_wait_for_the_end("raft://%s:%d" % where, client_hello()[:40])
+            wait_for(lambda m=metad, n=late: handshakes(m, "accepted", "timed_out") > n, "it was late")
+
+        leader = replicas.metad_leader(replicas.know())
+        leader.kill()
+        replicas.know()
+        secured = leader.flags
+        first = secured.index("--tls-ca")
+        leader.flags = secured[:first] + secured[first + 6:]
+        others = [metad for metad in cluster.metads if metad is not leader]
+        leader.start()
+        where = "%s:%d" % raft_endpoint(leader)
+        wait_for(lambda: any(f"event=tls_broken to={where}" in metad.log.read_text() for metad in others), "it speaks no TLS")
+        wait_for(lambda: leader.said('error=EPROTO reason="not a metad"'), "nor do they speak without")
+        assert all(handshakes(metad, "dialled", "refused", "broken") > 0 for metad in others if metad.said(f"tls_broken to={where}"))
+        assert leader.stop() == 0
+        leader.flags = secured
+        leader.start()
+        replicas.wait_metad_complete()
+    with cluster.client() as client:
+        assert client("GET", "works") is not None
     cluster.stop()
 
 

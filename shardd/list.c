@@ -78,6 +78,10 @@ int list_find_for_write(struct call *call, struct slice key, struct list *list) 
     return found(collection_find_for_write(call, key, OBJECT_LIST, &list->collection), list);
 }
 
+int list_replace(struct call *call, struct slice key, struct list *list) {
+    return found(collection_replace(call, key, OBJECT_LIST, &list->collection), list);
+}
+
 int list_get(struct call *call, const struct list *list, uint64_t index, struct slice *value) {
     sk_assert(index < list->collection.count);
     return get(call, list, list->first + index, value);

@@ -35,6 +35,8 @@ struct list {
 /* As collection_find and collection_find_for_write. */
 int list_find(struct call *call, struct slice key, struct list *list);
 int list_find_for_write(struct call *call, struct slice key, struct list *list);
+/* As collection_replace. */
+int list_replace(struct call *call, struct slice key, struct list *list);
 
 /* The element at an index of the list. SK_OK or a fault. The value lives as kv_get says. */
 int list_get(struct call *call, const struct list *list, uint64_t index, struct slice *value);

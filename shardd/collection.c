@@ -16,6 +16,7 @@ uint32_t collection_number_count(uint8_t type) {
     switch (type) {
     case OBJECT_HASH:
     case OBJECT_SET:
+    case OBJECT_ZSET:
         return 1; /* COLLECTION_REMOVED */
     case OBJECT_LIST:
         return 3; /* list.h */
@@ -73,7 +74,9 @@ void collection_begin(struct call *call, struct collection *collection) {
 
 /* ---- a new id ---- */
 
-static bool counts_removed(uint8_t type) { return type == OBJECT_HASH || type == OBJECT_SET; }
+static bool counts_removed(uint8_t type) {
+    return type == OBJECT_HASH || type == OBJECT_SET || type == OBJECT_ZSET;
+}
 
 static bool should_move(const struct collection *collection) {
     if (!counts_removed(collection->type)) return false;

@@ -16,9 +16,9 @@
 
 #define COLLECTION_NUMBERS_MAX 3u
 
-/* Of hashes and sets: how many elements have been removed since the others lie under this id. What was removed stays in the
- * memtable, marked, until a checkpoint, and whoever walks passes it. So when many have gone and few are left, saving gives these
- * a new id, where nothing has been. */
+/* Of hashes, sets and sorted sets: how many elements have been removed since the others lie under this id; of a sorted set also
+ * how many scores have changed. What was removed stays in the memtable, marked, until a checkpoint, and whoever walks passes it. So
+ * when many have gone and few are left, saving gives these a new id, where nothing has been. */
 #define COLLECTION_REMOVED 0u
 
 struct collection {

@@ -9,7 +9,9 @@
 #include "shardd/collection.h"
 #include "shardd/exec.h"
 #include "shardd/kv_memory.h"
+#include "shardd/zset.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -243,7 +245,7 @@ FIXTURE_FUNCTION uint64_t fixture_elements(struct fixture *fixture, uint64_t id)
     return id == 0 ? 0 : count;
 }
 
-/* The head of a hash or set says what its elements are. */
+/* The head of a hash, set or sorted set says what its elements are. */
 FIXTURE_FUNCTION void fixture_audit_named(struct fixture *fixture, const struct record *record) {
     struct collection collection;
     struct element_walk walk;
@@ -257,6 +259,32 @@ FIXTURE_FUNCTION void fixture_audit_named(struct fixture *fixture, const struct 
     }
     element_walk_close(&walk);
     assert_true(count > 0 && count == collection.count && bytes == collection.bytes);
+}
+
+/* The order of a sorted set has its members, each where its score says, and ranks that say so. */
+FIXTURE_FUNCTION void fixture_audit_order(struct fixture *fixture, const struct record *record) {
+    struct call call = {.exec = &fixture->exec};
+    struct zset zset;
+    struct zset_range all;
+    struct zset_walk walk;
+    struct slice name;
+    struct element element;
+    double last = -INFINITY, score, stored;
+    uint64_t count = 0, rank = 0;
+    assert_int_equal(collection_read(record->type, record->payload, &zset.collection), SK_OK);
+    assert_int_equal(zset_open(&call, &zset), SK_OK);
+    zset_range_all(&all);
+    assert_int_equal(zset_walk_open(&call, &zset, &all, false, 0, &walk), SK_OK);
+    while (zset_walk_next(&walk, &name, &score) == SK_OK) {
+        assert_int_equal(zset_find_member(&call, &zset, name, &element, &stored), SK_OK);
+        assert_true(element.found && stored == score && score >= last);
+        if (count % 100 == 0) assert_int_equal(zset_rank(&zset, &element, &rank), SK_OK);
+        if (count % 100 == 0) assert_true(rank == count);
+        last = score;
+        count++;
+    }
+    zset_walk_close(&walk);
+    assert_true(count == zset.collection.count);
 }
 
 /* Counts everything anew: counters and index agree with the data records, and every element is of a collection. */
@@ -296,7 +324,9 @@ FIXTURE_FUNCTION void fixture_audit(struct fixture *fixture) {
         counted.key_bytes += record.key.size;
         counted.value_bytes += keyspace_value_bytes(&record);
         owned += fixture_elements(fixture, keyspace_elements_id(&record));
-        if (record.type == OBJECT_HASH || record.type == OBJECT_SET) fixture_audit_named(fixture, &record);
+        bool named = record.type == OBJECT_HASH || record.type == OBJECT_SET || record.type == OBJECT_ZSET;
+        if (named) fixture_audit_named(fixture, &record);
+        if (record.type == OBJECT_ZSET) fixture_audit_order(fixture, &record);
     }
     assert_int_equal(err, SK_NOT_FOUND);
     kv_iter_close(iter);

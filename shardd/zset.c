@@ -112,7 +112,10 @@ int zset_put(struct call *call, struct zset *zset, struct element *element, doub
     if (err != SK_OK) return err;
     zset->changed = true;
     struct ranks_key key;
-    if (was_there) err = ranks_remove(&zset->ranks, order_key(element, old_score, &key));
+    if (was_there) {
+        zset->collection.numbers[COLLECTION_REMOVED]++; /* from the order */
+        err = ranks_remove(&zset->ranks, order_key(element, old_score, &key));
+    }
     return err == SK_OK ? ranks_add(&zset->ranks, order_key(element, score, &key)) : err;
 }
 
@@ -130,7 +133,9 @@ int zset_save(struct call *call, struct zset *zset) {
     if (!zset->changed) return SK_OK;
     zset->changed = false;
     int err = ranks_save(&zset->ranks);
-    return err == SK_OK ? collection_save(call, &zset->collection) : err;
+    if (err == SK_OK) err = collection_save(call, &zset->collection);
+    zset->ranks.id = zset->collection.id; /* which may be a new one */
+    return err;
 }
 
 /* ---- ranges ---- */

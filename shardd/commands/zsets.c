@@ -1,4 +1,5 @@
 /* Sorted sets, member by member: ZADD, ZSCORE and their relatives. Semantics, order of checks and texts are Redis 7's. */
+#include "shardd/commands/scan_page.h"
 #include "shardd/zset.h"
 
 #include "libcommon/error.h"
@@ -205,3 +206,15 @@ static int answer_rank(struct call *call, bool from_end) {
 int execute_zrank(struct call *call) { return answer_rank(call, false); }
 
 int execute_zrevrank(struct call *call) { return answer_rank(call, true); }
+
+/* ---- ZSCAN ---- */
+
+static uint32_t add_to_page(struct buffer *items, struct slice name, struct slice value) {
+    double score = 0;
+    if (zset_read_score(value, &score) != SK_OK) items->failed = true; /* a fault, as damage is */
+    mp_write_bin(items, name);
+    mp_write_float(items, score);
+    return 2;
+}
+
+int execute_zscan(struct call *call) { return scan_elements(call, OBJECT_ZSET, add_to_page); }

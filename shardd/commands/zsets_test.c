@@ -97,6 +97,67 @@ static void moves_and_copies(void **state) {
     fixture_deinit(&fixture);
 }
 
+static void scans(void **state) {
+    (void)state;
+    FIXTURE_TABLE({"ZADD z 1.5 a 2 bb", "2"}, {"ZSCAN z 0 MATCH b*", "[\"0\" [\"bb\" #2]]"},
+                  {"ZSCAN z 0 COUNT 0", SYNTAX}, {"ZSCAN z x", "-BADREQUEST invalid cursor"},
+                  {"ZSCAN none 0", "[\"0\" []]"}, {"ZSCAN z 0 TYPE zset", SYNTAX}, {"SET s v", "+OK"},
+                  {"ZSCAN s 0", WRONGTYPE});
+    struct fixture fixture;
+    fixture_init(&fixture);
+    enum { MEMBERS = 500 };
+    bool seen[MEMBERS] = {false};
+    char line[64], cursor[24] = "0";
+    for (int i = 0; i < MEMBERS; i++) {
+        snprintf(line, sizeof line, "ZADD z %d %d", i % 7, i);
+        fixture_expect(&fixture, line, "1");
+    }
+    int pages = 0;
+    do {
+        snprintf(line, sizeof line, "ZSCAN z %s COUNT 20", cursor);
+        const char *at = fixture_run(&fixture, line) + 2;
+        size_t size = strcspn(at, "\"");
+        memcpy(cursor, at, size);
+        cursor[size] = '\0';
+        for (at = strchr(at, '['); (at = strchr(at, '"')) != NULL;) {
+            char *end;
+            unsigned long name = strtoul(at + 1, &end, 10);
+            assert_true(name < MEMBERS && !seen[name]);
+            assert_true(strtoul(end + 3, NULL, 10) == name % 7);
+            seen[name] = true;
+            at = end + 3;
+        }
+        pages++;
+    } while (strcmp(cursor, "0") != 0);
+    for (int i = 0; i < MEMBERS; i++) assert_true(seen[i]);
+    assert_int_equal(pages, MEMBERS / 20);
+    fixture_deinit(&fixture);
+}
+
+/* A small board of high scores, which move all the time: what has moved away is not passed again and again. */
+static void moving_scores_cost_what_moves(void **state) {
+    (void)state;
+    enum { ROUNDS = 20000, MEMBERS = 50 };
+    struct fixture fixture;
+    fixture_init(&fixture);
+    struct chance chance = {.state = 3};
+    uint64_t worst = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        char line[64];
+        snprintf(line, sizeof line, "ZADD z %d m%d", (int)chance_below(&chance, 1000000),
+                 (int)chance_below(&chance, MEMBERS));
+        fixture_run(&fixture, line);
+        uint64_t before = kv_memory_passed(fixture.kv);
+        fixture_run(&fixture, "ZRANGE z 0 -1");
+        uint64_t here = kv_memory_passed(fixture.kv) - before;
+        if (here > worst) worst = here;
+    }
+    assert_true(worst > 0 && worst < 2000);
+    fixture_expect(&fixture, "ZCARD z", "50");
+    fixture_audit(&fixture);
+    fixture_deinit(&fixture);
+}
+
 static void random_text(struct chance *chance, char *room, size_t size) {
     for (size_t i = 0; i < size; i++) room[i] = (char)('a' + chance_below(chance, 26));
     room[size] = '\0';
@@ -241,6 +302,8 @@ int main(void) {
         cmocka_unit_test(names_have_a_limit),
         cmocka_unit_test(all_or_nothing),
         cmocka_unit_test(batches_are_undone),
+        cmocka_unit_test(scans),
+        cmocka_unit_test(moving_scores_cost_what_moves),
         cmocka_unit_test(moves_and_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

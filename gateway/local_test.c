@@ -47,14 +47,17 @@ static void ping_echo_time(void **state) {
 
 static void command_describes_the_table(void **state) {
     (void)state;
-    struct buffer result;
+    struct buffer result, count;
     buffer_init(&result);
+    buffer_init(&count);
     assert_int_equal(ask(COMMAND_ID_COMMAND,
                          "\x91\xa5"
                          "count",
                          7, &result),
                      SK_OK);
-    expect(&result, (char[]){(char)COMMAND_COUNT}, 1);
+    mp_write_uint(&count, COMMAND_COUNT);
+    expect(&result, (const char *)count.data, count.size);
+    buffer_deinit(&count);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x90", 1, &result), SK_OK);
     assert_int_equal(array_count(&result), COMMAND_COUNT);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa4LIST", 6, &result), SK_OK);

@@ -276,7 +276,7 @@ FIXTURE_FUNCTION void fixture_audit_order(struct fixture *fixture, const struct 
     zset_range_all(&all);
     assert_int_equal(zset_walk_open(&call, &zset, &all, false, 0, &walk), SK_OK);
     while (zset_walk_next(&walk, &name, &score) == SK_OK) {
-        assert_int_equal(zset_find_member(&call, &zset, name, &element, &stored), SK_OK);
+        assert_int_equal(zset_find_member(&call, &zset.collection, name, &element, &stored), SK_OK);
         assert_true(element.found && stored == score && score >= last);
         if (count % 100 == 0) assert_int_equal(zset_rank(&zset, &element, &rank), SK_OK);
         if (count % 100 == 0) assert_true(rank == count);

@@ -85,9 +85,9 @@ void zset_begin(struct call *call, struct zset *zset) {
     zset->ranks.id = zset->collection.id;
 }
 
-int zset_find_member(struct call *call, const struct zset *zset, struct slice name, struct element *element,
-                     double *score) {
-    int err = element_find(call->exec, zset->collection.id, name, element);
+int zset_find_member(struct call *call, const struct collection *collection, struct slice name,
+                     struct element *element, double *score) {
+    int err = element_find(call->exec, collection->id, name, element);
     return err == SK_OK && element->found ? zset_read_score(element->value, score) : err;
 }
 

@@ -31,9 +31,9 @@ int zset_open(struct call *call, struct zset *zset);
 /* Makes sure that it has an id, before its first member is looked up to be put. */
 void zset_begin(struct call *call, struct zset *zset);
 
-/* A member, and its score if it is found. SK_OK or a fault. */
-int zset_find_member(struct call *call, const struct zset *zset, struct slice name, struct element *element,
-                     double *score);
+/* A member of a sorted set, of which its order need not be open, and the score if it is found. SK_OK or a fault. */
+int zset_find_member(struct call *call, const struct collection *collection, struct slice name,
+                     struct element *element, double *score);
 /* Gives a member that was looked up a score, which is not NaN. As collection_put. */
 int zset_put(struct call *call, struct zset *zset, struct element *element, double score);
 /* Removes one that is found. SK_OK or a fault. */

@@ -106,7 +106,7 @@ int zset_members_remove(struct call *call, struct zset *zset, const struct zset_
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         struct element element;
         double score;
-        err = zset_find_member(call, zset, items[down ? i : count - 1 - i].name, &element, &score);
+        err = zset_find_member(call, &zset->collection, items[down ? i : count - 1 - i].name, &element, &score);
         if (err == SK_OK) err = element.found ? zset_remove(call, zset, &element) : SK_ECORRUPT;
     }
     return err == SK_OK ? zset_save(call, zset) : err;
@@ -119,7 +119,7 @@ static int store(struct call *call, struct slice key, const struct zset_member *
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         struct element element;
         double score;
-        err = zset_find_member(call, &zset, items[i].name, &element, &score);
+        err = zset_find_member(call, &zset.collection, items[i].name, &element, &score);
         if (err == SK_OK) err = zset_put(call, &zset, &element, items[i].score);
     }
     return err == SK_OK ? zset_save(call, &zset) : err;

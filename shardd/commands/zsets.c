@@ -79,7 +79,7 @@ static int add_pair(struct call *call, struct zset *zset, struct add *add, size_
     struct element element;
     double old_score = 0;
     bool parsed = args_parse_double(call->args[at], &add->new_score);
-    int err = zset_find_member(call, zset, call->args[at + 1], &element, &old_score);
+    int err = zset_find_member(call, &zset->collection, call->args[at + 1], &element, &old_score);
     if (err != SK_OK) return err;
     bool found = element.found;
     if ((add->flags & ADD_INCR) && found && !(add->flags & ADD_NX)) add->new_score += old_score;
@@ -147,7 +147,7 @@ int execute_zrem(struct call *call) {
     for (size_t i = 1; err == SK_OK && zset.collection.count > 0 && i < call->count; i++) {
         struct element element;
         double score;
-        err = zset_find_member(call, &zset, call->args[i], &element, &score);
+        err = zset_find_member(call, &zset.collection, call->args[i], &element, &score);
         if (err != SK_OK || !element.found) continue;
         err = zset_remove(call, &zset, &element);
         removed++;
@@ -158,10 +158,10 @@ int execute_zrem(struct call *call) {
 
 /* ---- looking up ---- */
 
-static int answer_score(struct call *call, const struct zset *zset, struct slice name) {
+static int answer_score(struct call *call, const struct collection *collection, struct slice name) {
     struct element element;
     double score = 0;
-    int err = zset_find_member(call, zset, name, &element, &score);
+    int err = zset_find_member(call, collection, name, &element, &score);
     if (err != SK_OK) return err;
     if (!element.found) return call_answer_nil(call);
     mp_write_float(call->answer, score);
@@ -169,17 +169,17 @@ static int answer_score(struct call *call, const struct zset *zset, struct slice
 }
 
 int execute_zscore(struct call *call) {
-    struct zset zset;
-    int err = zset_find(call, call->args[0], &zset);
-    return err == SK_OK ? answer_score(call, &zset, call->args[1]) : err;
+    struct collection collection;
+    int err = collection_find(call, call->args[0], OBJECT_ZSET, &collection);
+    return err == SK_OK ? answer_score(call, &collection, call->args[1]) : err;
 }
 
 int execute_zmscore(struct call *call) {
-    struct zset zset;
-    int err = zset_find(call, call->args[0], &zset);
+    struct collection collection;
+    int err = collection_find(call, call->args[0], OBJECT_ZSET, &collection);
     if (err != SK_OK) return err;
     mp_write_array(call->answer, (uint32_t)(call->count - 1));
-    for (size_t i = 1; err == SK_OK && i < call->count; i++) err = answer_score(call, &zset, call->args[i]);
+    for (size_t i = 1; err == SK_OK && i < call->count; i++) err = answer_score(call, &collection, call->args[i]);
     return err;
 }
 
@@ -195,7 +195,7 @@ static int answer_rank(struct call *call, bool from_end) {
     double score;
     uint64_t rank = 0;
     int err = zset_find(call, call->args[0], &zset);
-    if (err == SK_OK) err = zset_find_member(call, &zset, call->args[1], &element, &score);
+    if (err == SK_OK) err = zset_find_member(call, &zset.collection, call->args[1], &element, &score);
     if (err != SK_OK) return err;
     if (!element.found) return call_answer_nil(call);
     err = zset_rank(&zset, &element, &rank);

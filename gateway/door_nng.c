@@ -1,5 +1,6 @@
 #include "gateway/door_nng.h"
 
+#include "gateway/load.h"
 #include "gateway/post.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
@@ -34,9 +35,11 @@ struct refused {
     int pipe;
 };
 
+/* One message of a client, from its arrival to its reply. */
 struct door_request {
     struct post post;
-    struct door *door;
+    struct client client;
+    struct door_nng *door;
     nng_ctx context;
     nng_aio *receive_aio, *send_aio;
     nng_pipe pipe;
@@ -46,8 +49,8 @@ struct door_request {
     bool admitted;
 };
 
-struct door {
-    struct door_options options;
+struct door_nng {
+    struct door_nng_options options;
     nng_socket socket;
     atomic_bool closed;
     char address[ADDRESS_BYTES];
@@ -59,7 +62,6 @@ struct door {
     atomic_ullong refused;
     atomic_uint in_flight; /* from arrival until the reply has gone */
     atomic_uint admitted;  /* of these, those that were not refused */
-    atomic_ullong bytes;
     uint32_t request_count;
     struct door_request *requests; /* owned array */
 };
@@ -70,13 +72,13 @@ static void connection_unref(struct connection *connection) {
     if (atomic_fetch_sub(&connection->references, 1) == 1) free(connection);
 }
 
-static struct connection **bucket_of(struct door *door, int pipe) {
+static struct connection **bucket_of(struct door_nng *door, int pipe) {
     return &door->buckets[(unsigned)pipe % BUCKETS];
 }
 
 /* The connection of a pipe with a reference for the caller; NULL when out of memory. Others of its bucket with nothing in
  * flight are forgotten on the way: all that they could tell is zero, and so nobody needs to tell that a pipe has gone. */
-static struct connection *connection_get(struct door *door, int pipe) {
+static struct connection *connection_get(struct door_nng *door, int pipe) {
     struct connection *found = NULL;
     struct connection **at = bucket_of(door, pipe);
     while (*at != NULL) {
@@ -103,7 +105,7 @@ static struct connection *connection_get(struct door *door, int pipe) {
 
 /* Whether a new connection has a place. One that has none is closed and takes none meanwhile, or many who try again and again
  * would keep a place that has become free from everybody; only without memory it does. The lock is held. */
-static bool take_place(struct door *door, int pipe) {
+static bool take_place(struct door_nng *door, int pipe) {
     bool room = atomic_load(&door->connections) < door->options.connections_max;
     struct refused *refused = room ? NULL : malloc(sizeof *refused);
     if (!room) atomic_fetch_add(&door->refused, 1);
@@ -116,7 +118,7 @@ static bool take_place(struct door *door, int pipe) {
     return room;
 }
 
-static void give_place_back(struct door *door, int pipe) {
+static void give_place_back(struct door_nng *door, int pipe) {
     struct refused **at = &door->refusals;
     while (*at != NULL && (*at)->pipe != pipe) at = &(*at)->next;
     struct refused *refused = *at;
@@ -129,7 +131,7 @@ static void give_place_back(struct door *door, int pipe) {
 }
 
 /* Once a second is enough to know. The lock is held. */
-static bool tell_refusal(struct door *door) {
+static bool tell_refusal(struct door_nng *door) {
     uint64_t now_ms = clock_boottime_ms();
     if (door->refused_told_ms != 0 && now_ms < door->refused_told_ms + LOG_EACH_MS) return false;
     door->refused_told_ms = now_ms;
@@ -138,7 +140,7 @@ static bool tell_refusal(struct door *door) {
 
 /* nng calls it with ADD_PRE for every connection, also for one that then does not speak REQ, and with REM_POST when it is gone. */
 static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
-    struct door *door = arg;
+    struct door_nng *door = arg;
     int id = nng_pipe_id(pipe);
     bool refuse = false, tell = false;
     char name[PEER_NAME_BYTES];
@@ -152,7 +154,7 @@ static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     pthread_mutex_unlock(&door->pipes_lock);
     if (tell) {
         log_event(LOG_WARNING, "connections_refused", "from=%s most=%u count=%llu", peer_name_of_pipe(pipe, name),
-                  door->options.connections_max, (unsigned long long)door_connections_refused(door));
+                  door->options.connections_max, (unsigned long long)door_nng_connections_refused(door));
     }
     if (refuse) (void)nng_pipe_close(pipe);
 }
@@ -162,14 +164,14 @@ static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
 static void count(struct door_request *request, uint64_t bytes) {
     request->bytes += bytes;
     atomic_fetch_add(&request->connection->bytes, bytes);
-    atomic_fetch_add(&request->door->bytes, bytes);
+    load_add(request->door->options.load, bytes);
 }
 
 static void uncount(struct door_request *request) {
     struct connection *connection = request->connection;
     if (connection == NULL) return;
     atomic_fetch_sub(&connection->bytes, request->bytes);
-    atomic_fetch_sub(&request->door->bytes, request->bytes);
+    load_sub(request->door->options.load, request->bytes);
     atomic_fetch_sub(&connection->requests, 1);
     if (request->admitted) atomic_fetch_sub(&request->door->admitted, 1);
     request->admitted = false;
@@ -179,12 +181,13 @@ static void uncount(struct door_request *request) {
 }
 
 static bool has_room(const struct door_request *request, uint64_t bytes) {
-    const struct door_options *options = &request->door->options;
+    const struct door_nng_options *options = &request->door->options;
     return atomic_load(&request->connection->bytes) + bytes <= options->connection_bytes_max &&
-           atomic_load(&request->door->bytes) + bytes <= options->bytes_max;
+           load_has_room(options->load, bytes);
 }
 
-bool door_charge(struct door_request *request, uint64_t bytes) {
+static bool charge(struct client *client, uint64_t bytes) {
+    struct door_request *request = list_entry(client, struct door_request, client);
     if (request->connection == NULL || !has_room(request, bytes)) return false;
     count(request, bytes);
     return true;
@@ -192,7 +195,7 @@ bool door_charge(struct door_request *request, uint64_t bytes) {
 
 /* Counts a message that came: SK_OK, or SK_OVERLOADED when it exceeds a cap (its bytes are counted all the same). */
 static int admit(struct door_request *request) {
-    struct door *door = request->door;
+    struct door_nng *door = request->door;
     request->connection = connection_get(door, nng_pipe_id(request->pipe));
     if (request->connection == NULL) return SK_OVERLOADED;
     uint64_t bytes = nng_msg_len(request->message);
@@ -209,11 +212,12 @@ static int admit(struct door_request *request) {
 
 static void on_request(struct post *post) {
     struct door_request *request = list_entry(post, struct door_request, post);
-    struct door *door = request->door;
+    struct door_nng *door = request->door;
     if (atomic_load(&door->closed)) return;
     request->pipe = nng_msg_get_pipe(request->message);
     int err = admit(request);
-    door->options.request_cb(door->options.arg, request, err);
+    struct slice bytes = slice_of(nng_msg_body(request->message), nng_msg_len(request->message));
+    door->options.request_cb(door->options.arg, &request->client, bytes, err);
 }
 
 static void receive_cb(void *arg) {
@@ -243,20 +247,19 @@ static void send_cb(void *arg) {
     nng_ctx_recv(request->context, request->receive_aio);
 }
 
-struct slice door_request_bytes(const struct door_request *request) {
-    return slice_of(nng_msg_body(request->message), nng_msg_len(request->message));
-}
-
 /* nng forgets a pipe when it is closed, and then knows no listener of it. */
-bool door_client_gone(const struct door_request *request) {
+static bool gone(const struct client *client) {
+    const struct door_request *request = list_entry(client, struct door_request, client);
     return nng_listener_id(nng_pipe_listener(request->pipe)) < 0;
 }
 
-const char *door_client_name(const struct door_request *request, char name[PEER_NAME_BYTES]) {
-    return peer_name_of_pipe(request->pipe, name);
+static void name(const struct client *client, char room[PEER_NAME_BYTES]) {
+    const struct door_request *request = list_entry(client, struct door_request, client);
+    (void)peer_name_of_pipe(request->pipe, room);
 }
 
-void door_reply(struct door_request *request, struct slice reply) {
+static void reply_to(struct client *client, struct slice reply) {
+    struct door_request *request = list_entry(client, struct door_request, client);
     nng_msg *message;
     uint64_t asked_bytes = nng_msg_len(request->message);
     nng_msg_free(request->message);
@@ -276,9 +279,12 @@ void door_reply(struct door_request *request, struct slice reply) {
     nng_ctx_send(request->context, request->send_aio);
 }
 
+static const struct client_ops nng_client = {
+    .door = DOOR_NNG, .charge = charge, .gone = gone, .name = name, .reply = reply_to};
+
 /* --- open and close ------------------------------------------------------------------------------------------ */
 
-static int open_requests(struct door *door) {
+static int open_requests(struct door_nng *door) {
     uint32_t contexts = door->options.requests_max + door->options.requests_max / REFUSING_PART + 1;
     door->requests = calloc(contexts, sizeof *door->requests);
     if (door->requests == NULL) return NNG_ENOMEM;
@@ -286,6 +292,7 @@ static int open_requests(struct door *door) {
         struct door_request *request = &door->requests[i];
         request->door = door;
         request->post.handle = on_request;
+        request->client.ops = &nng_client;
         int rv = nng_ctx_open(&request->context, door->socket);
         if (rv == 0) rv = nng_aio_alloc(&request->receive_aio, receive_cb, request);
         if (rv == 0) rv = nng_aio_alloc(&request->send_aio, send_cb, request);
@@ -303,7 +310,7 @@ static int keep_alive(nng_listener listener) {
     return rv == NNG_ENOTSUP ? 0 : rv;
 }
 
-static int listen_at(struct door *door) {
+static int listen_at(struct door_nng *door) {
     nng_listener listener;
     char *url;
     const char *address = door->options.address;
@@ -318,8 +325,8 @@ static int listen_at(struct door *door) {
     return 0;
 }
 
-int door_open(struct door **out, const struct door_options *options, char *text, size_t text_bytes) {
-    struct door *door = calloc(1, sizeof *door);
+int door_nng_open(struct door_nng **out, const struct door_nng_options *options, char *text, size_t text_bytes) {
+    struct door_nng *door = calloc(1, sizeof *door);
     if (door == NULL) return SK_ENOMEM;
     door->options = *options;
     int rv = nng_rep0_open(&door->socket);
@@ -335,8 +342,8 @@ int door_open(struct door **out, const struct door_options *options, char *text,
     if (rv == 0) rv = listen_at(door);
     if (rv != 0) {
         (void)snprintf(text, text_bytes, "cannot listen at %s: %s", options->address, nng_strerror(rv));
-        door_close(door);
-        door_free(door);
+        door_nng_close(door);
+        door_nng_free(door);
         return rv == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
     }
     for (uint32_t i = 0; i < door->request_count; i++) {
@@ -346,15 +353,15 @@ int door_open(struct door **out, const struct door_options *options, char *text,
     return SK_OK;
 }
 
-const char *door_address(const struct door *door) { return door->address; }
+const char *door_nng_address(const struct door_nng *door) { return door->address; }
 
-uint32_t door_connections(const struct door *door) { return atomic_load(&door->connections); }
+uint32_t door_nng_connections(const struct door_nng *door) { return atomic_load(&door->connections); }
 
-uint64_t door_connections_refused(const struct door *door) { return atomic_load(&door->refused); }
+uint64_t door_nng_connections_refused(const struct door_nng *door) { return atomic_load(&door->refused); }
 
-uint32_t door_in_flight(const struct door *door) { return atomic_load(&door->in_flight); }
+uint32_t door_nng_in_flight(const struct door_nng *door) { return atomic_load(&door->in_flight); }
 
-void door_close(struct door *door) {
+void door_nng_close(struct door_nng *door) {
     if (door == NULL || atomic_exchange(&door->closed, true)) return;
     for (uint32_t i = 0; i < door->request_count; i++) { /* before the socket: shardd/frontend.c says why */
         struct door_request *request = &door->requests[i];
@@ -364,7 +371,7 @@ void door_close(struct door *door) {
     (void)nng_close(door->socket);
 }
 
-void door_free(struct door *door) {
+void door_nng_free(struct door_nng *door) {
     if (door == NULL) return;
     for (uint32_t i = 0; i < door->request_count; i++) {
         struct door_request *request = &door->requests[i];

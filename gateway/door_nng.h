@@ -11,56 +11,39 @@
  * The loop thread calls all of this; nng's threads only post, receive again, and count down. */
 #pragma once
 
+#include "gateway/client.h"
 #include "libcommon/mailbox.h"
-#include "libcommon/peer_name.h"
-#include "libcommon/slice.h"
 
 #define DOOR_SEND_MS_MAX 500
 
-struct door;
+struct door_nng;
+struct load;
 struct tls;
-struct door_request; /* one message of a client, from its arrival to its reply */
 
-struct door_options {
+struct door_nng_options {
     struct mailbox *mailbox; /* borrowed: of the loop */
     const char *address;     /* nng URL */
     const struct tls *tls;   /* borrowed: for an address of TLS */
+    struct load *load;       /* borrowed: counts the bytes of all doors */
     uint32_t connections_max;
     uint64_t message_bytes_max;       /* of one message that comes */
     uint32_t requests_max;            /* in flight of all, their replies included */
     uint32_t connection_requests_max; /* in flight of one connection */
     uint64_t connection_bytes_max;
-    uint64_t bytes_max; /* of all */
     void *arg;
-    /* A message came; it is answered by door_reply, now or later. SK_OK, or SK_OVERLOADED: a cap is exceeded, and
-     * only an error reply is wanted. */
-    void (*request_cb)(void *arg, struct door_request *request, int err);
+    /* A message came, whose bytes stay valid until the client's reply, now or later. SK_OK, or SK_OVERLOADED: a cap is
+     * exceeded, and only an error reply is wanted. */
+    void (*request_cb)(void *arg, struct client *client, struct slice bytes, int err);
 };
 
 /* Listens and receives. SK_ENOMEM; SK_ECONFIG, with the reason in `text` of `text_bytes`. */
-int door_open(struct door **door, const struct door_options *options, char *text, size_t text_bytes);
-const char *door_address(const struct door *door); /* with the port that the system chose for 0 */
+int door_nng_open(struct door_nng **door, const struct door_nng_options *options, char *text, size_t text_bytes);
+const char *door_nng_address(const struct door_nng *door); /* with the port that the system chose for 0 */
 
-/* The message; valid until door_reply. */
-struct slice door_request_bytes(const struct door_request *request);
-
-/* Counts `bytes` more to the request until its reply has gone. False: a cap is exceeded, and nothing is counted.
- */
-bool door_charge(struct door_request *request, uint64_t bytes);
-
-/* Whether the connection that it came by is closed: nobody can take a reply any more. */
-bool door_client_gone(const struct door_request *request);
-
-/* Where it connects from, for the log (libcommon/peer_name.h). Returns `name`. */
-const char *door_client_name(const struct door_request *request, char name[PEER_NAME_BYTES]);
-
-/* Sends a copy of `reply` and ends the request. */
-void door_reply(struct door_request *request, struct slice reply);
-
-uint32_t door_connections(const struct door *door);
-uint64_t door_connections_refused(const struct door *door); /* since it was opened, for want of a place */
-uint32_t door_in_flight(const struct door *door);           /* requests with the loop, and replies not sent yet */
+uint32_t door_nng_connections(const struct door_nng *door);
+uint64_t door_nng_connections_refused(const struct door_nng *door); /* since it was opened, for want of a place */
+uint32_t door_nng_in_flight(const struct door_nng *door); /* requests with the loop, and replies not sent yet */
 
 /* Requests that were not answered are dropped. */
-void door_close(struct door *door);
-void door_free(struct door *door); /* after close, when the mailbox has been emptied */
+void door_nng_close(struct door_nng *door);
+void door_nng_free(struct door_nng *door); /* after close, when the mailbox has been emptied */

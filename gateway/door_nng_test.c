@@ -1,6 +1,7 @@
 /* The clients' door by itself, over TCP on the loopback: who gets in, who does not, and that nobody is counted who is not there. */
 #include "gateway/door_nng.h"
 
+#include "gateway/load.h"
 #include "gateway/post.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
@@ -20,22 +21,23 @@
 
 struct fixture {
     struct mailbox *mailbox;
-    struct door *door;
+    struct door_nng *door;
+    struct load load;
 };
 
-static void request_cb(void *arg, struct door_request *request, int err) {
+static void request_cb(void *arg, struct client *client, struct slice bytes, int err) {
     uint8_t copy[MESSAGE_MAX]; /* the request's own bytes end with the reply */
-    struct slice bytes = door_request_bytes(request);
     (void)arg, (void)err;
     assert_true(bytes.size <= sizeof copy);
     memcpy(copy, bytes.data, bytes.size);
-    door_reply(request, slice_of(copy, bytes.size));
+    client->ops->reply(client, slice_of(copy, bytes.size));
 }
 
 static void open_at(struct fixture *fixture, const char *address) {
     char text[200];
     assert_int_equal(mailbox_new(&fixture->mailbox, 64), SK_OK);
-    struct door_options options = {
+    load_init(&fixture->load, 1u << 20);
+    struct door_nng_options options = {
         .mailbox = fixture->mailbox,
         .address = address,
         .connections_max = PLACES,
@@ -43,10 +45,10 @@ static void open_at(struct fixture *fixture, const char *address) {
         .requests_max = 8,
         .connection_requests_max = 8,
         .connection_bytes_max = 1u << 20,
-        .bytes_max = 1u << 20,
+        .load = &fixture->load,
         .request_cb = request_cb,
     };
-    assert_int_equal(door_open(&fixture->door, &options, text, sizeof text), SK_OK);
+    assert_int_equal(door_nng_open(&fixture->door, &options, text, sizeof text), SK_OK);
 }
 
 static int set_up(void **state) {
@@ -59,8 +61,8 @@ static int set_up(void **state) {
 
 static int tear_down(void **state) {
     struct fixture *fixture = *state;
-    door_close(fixture->door);
-    door_free(fixture->door);
+    door_nng_close(fixture->door);
+    door_nng_free(fixture->door);
     mailbox_free(fixture->mailbox);
     free(fixture);
     return 0;
@@ -73,20 +75,20 @@ static nng_socket dial(const struct fixture *fixture) {
     assert_int_equal(nng_socket_set_ms(client, NNG_OPT_RECONNMINT, 1), 0);
     assert_int_equal(nng_socket_set_ms(client, NNG_OPT_RECONNMAXT, 1), 0);
     assert_int_equal(nng_socket_set_ms(client, NNG_OPT_RECVTIMEO, WAIT_MS), 0);
-    assert_int_equal(nng_dial(client, door_address(fixture->door), NULL, NNG_FLAG_NONBLOCK), 0);
+    assert_int_equal(nng_dial(client, door_nng_address(fixture->door), NULL, NNG_FLAG_NONBLOCK), 0);
     return client;
 }
 
-static void wait_for_refusals(const struct door *door, uint64_t least) {
+static void wait_for_refusals(const struct door_nng *door, uint64_t least) {
     uint64_t until_ms = clock_boottime_ms() + WAIT_MS;
-    while (door_connections_refused(door) < least && clock_boottime_ms() < until_ms) usleep(1000);
-    assert_true(door_connections_refused(door) >= least);
+    while (door_nng_connections_refused(door) < least && clock_boottime_ms() < until_ms) usleep(1000);
+    assert_true(door_nng_connections_refused(door) >= least);
 }
 
-static void wait_for_connections(const struct door *door, uint32_t count) {
+static void wait_for_connections(const struct door_nng *door, uint32_t count) {
     uint64_t until_ms = clock_boottime_ms() + WAIT_MS;
-    while (door_connections(door) != count && clock_boottime_ms() < until_ms) usleep(1000);
-    assert_int_equal(door_connections(door), count);
+    while (door_nng_connections(door) != count && clock_boottime_ms() < until_ms) usleep(1000);
+    assert_int_equal(door_nng_connections(door), count);
 }
 
 static void send_request(nng_socket client, size_t bytes) {
@@ -133,10 +135,10 @@ static void beyond_the_cap_connections_are_closed_and_free_places_are_given(void
     nng_socket clients[PLACES], late;
     for (uint32_t i = 0; i < PLACES; i++) clients[i] = dial(fixture);
     wait_for_connections(fixture->door, PLACES);
-    assert_int_equal(door_connections_refused(fixture->door), 0);
+    assert_int_equal(door_nng_connections_refused(fixture->door), 0);
     late = dial(fixture); /* again and again */
     wait_for_refusals(fixture->door, 20);
-    assert_int_equal(door_connections(fixture->door), PLACES);
+    assert_int_equal(door_nng_connections(fixture->door), PLACES);
     ask(fixture, clients[0], 100); /* it is in nobody's way */
     for (uint32_t i = 0; i < PLACES; i++) {
         (void)nng_close(clients[i]);
@@ -160,10 +162,10 @@ static void a_crowd_does_not_keep_places_empty(void **state) {
     nng_socket clients[CROWD];
     for (uint32_t i = 0; i < CROWD; i++) clients[i] = dial(fixture);
     uint64_t until_ms = clock_boottime_ms() + WAIT_MS;
-    while (door_connections_refused(fixture->door) < 2000 && clock_boottime_ms() < until_ms) {
-        assert_true(door_connections(fixture->door) <= PLACES); /* who is refused takes no place */
+    while (door_nng_connections_refused(fixture->door) < 2000 && clock_boottime_ms() < until_ms) {
+        assert_true(door_nng_connections(fixture->door) <= PLACES); /* who is refused takes no place */
     }
-    assert_true(door_connections_refused(fixture->door) >= 2000);
+    assert_true(door_nng_connections_refused(fixture->door) >= 2000);
     for (uint32_t i = 0; i + PLACES < CROWD; i++) (void)nng_close(clients[i]);
     wait_for_connections(fixture->door, PLACES);
     for (uint32_t i = CROWD - PLACES; i < CROWD; i++) ask_until_in(fixture, clients[i]);
@@ -171,12 +173,12 @@ static void a_crowd_does_not_keep_places_empty(void **state) {
     wait_for_connections(fixture->door, 0);
 }
 
-static unsigned port_of(const struct door *door) {
-    return (unsigned)strtoul(strrchr(door_address(door), ':') + 1, NULL, 10);
+static unsigned port_of(const struct door_nng *door) {
+    return (unsigned)strtoul(strrchr(door_nng_address(door), ':') + 1, NULL, 10);
 }
 
 /* Connects, sends the bytes, and waits until the door has closed the connection. */
-static void be_shown_out(const struct door *door, const uint8_t *bytes, size_t count) {
+static void be_shown_out(const struct door_nng *door, const uint8_t *bytes, size_t count) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port_of(door))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     uint8_t byte;
@@ -241,8 +243,8 @@ static void other_transports_have_no_keepalive(void **state) {
     nng_socket client = dial(&fixture);
     ask(&fixture, client, 100);
     (void)nng_close(client);
-    door_close(fixture.door);
-    door_free(fixture.door);
+    door_nng_close(fixture.door);
+    door_nng_free(fixture.door);
     mailbox_free(fixture.mailbox);
 }
 

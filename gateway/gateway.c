@@ -2,6 +2,7 @@
 
 #include "gateway/door_frames.h"
 #include "gateway/door_nng.h"
+#include "gateway/load.h"
 #include "gateway/node_client.h"
 #include "gateway/post.h"
 #include "gateway/report.h"
@@ -45,12 +46,13 @@ struct gateway {
     uint64_t session;
     uint64_t started_ms;
     struct mailbox *mailbox; /* owned, as all below */
-    struct door *door;
+    struct door_nng *door_nng;
     struct door_frames *door_frames;
     struct member *member;
     struct watch *watch;
     struct http *http;
 
+    struct load load;   /* of all doors */
     struct tally tally; /* the loop writes, anybody reads, as the next two */
     struct history history;
     struct report report;
@@ -200,30 +202,13 @@ static void answers_lost_cb(void *arg, int pipe) {
 
 /* --- clients ------------------------------------------------------------------------------------------------- */
 
-static void request_cb(void *arg, struct door_request *request, int err) {
+static void request_cb(void *arg, struct client *client, struct slice bytes, int err) {
     struct gateway *gateway = arg;
-    requests_take(gateway->requests, request, door_request_bytes(request), err, clock_boottime_ms());
+    requests_take(gateway->requests, client, bytes, err, clock_boottime_ms());
 }
 
-static bool charge_cb(void *arg, void *client, uint64_t bytes) {
-    (void)arg;
-    return door_charge(client, bytes);
-}
-
-static bool gone_cb(void *arg, void *client) {
-    (void)arg;
-    return door_client_gone(client);
-}
-
-static const char *name_cb(void *arg, void *client, char name[PEER_NAME_BYTES]) {
-    (void)arg;
-    return door_client_name(client, name);
-}
-
-static void reply_cb(void *arg, void *client, struct slice reply) {
-    (void)arg;
-    door_reply(client, reply);
-}
+/* By all doors. */
+static uint32_t connections(const struct gateway *gateway) { return door_nng_connections(gateway->door_nng); }
 
 static void refresh_cb(void *arg, uint64_t version) {
     struct gateway *gateway = arg;
@@ -239,7 +224,7 @@ static void facts_cb(void *arg, struct gateway_facts *facts) {
         .requests = requests_seen(gateway->requests),
         .commands = requests_commands_seen(gateway->requests),
         .requests_in_flight = requests_in_flight(gateway->requests),
-        .connections = door_connections(gateway->door),
+        .connections = connections(gateway),
         .shards = map == NULL ? 0 : map->shard_count,
         .nodes = map == NULL ? 0 : map->node_count,
     };
@@ -303,7 +288,7 @@ static void stats_cb(void *arg, struct buffer *stats) {
     mp_write_text(stats, "in_flight");
     mp_write_uint(stats, atomic_load(&gateway->report.requests_in_flight));
     mp_write_text(stats, "connections");
-    mp_write_uint(stats, door_connections(gateway->door));
+    mp_write_uint(stats, connections(gateway));
     mp_write_text(stats, "map_version");
     mp_write_uint(stats, atomic_load(&gateway->report.map_version));
     mp_write_text(stats, "unauthorized");
@@ -353,10 +338,6 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .arg = gateway,
         .node_cb = node_cb,
         .refresh_cb = refresh_cb,
-        .charge_cb = charge_cb,
-        .gone_cb = gone_cb,
-        .name_cb = name_cb,
-        .reply_cb = reply_cb,
         .facts_cb = facts_cb,
     };
     err = requests_new(&gateway->requests, &for_requests);
@@ -366,7 +347,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
                            text_bytes);
     if (err != SK_OK) return err;
     make_return_address(gateway);
-    struct door_options for_door = {
+    struct door_nng_options for_door = {
         .mailbox = gateway->mailbox,
         .address = options->listen,
         .tls = options->client_tls,
@@ -375,11 +356,11 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .requests_max = (uint32_t)options->requests_max,
         .connection_requests_max = (uint32_t)options->connection_requests_max,
         .connection_bytes_max = options->connection_bytes_max,
-        .bytes_max = options->bytes_max,
+        .load = &gateway->load,
         .arg = gateway,
         .request_cb = request_cb,
     };
-    return door_open(&gateway->door, &for_door, text, text_bytes);
+    return door_nng_open(&gateway->door_nng, &for_door, text, text_bytes);
 }
 
 static int open_member(struct gateway *gateway, char *text, size_t text_bytes) {
@@ -439,6 +420,7 @@ int gateway_open(struct gateway **out, const struct gateway_options *options, ch
     gateway->started_ms = clock_boottime_ms();
     timer_wheel_init(&gateway->timers, gateway->started_ms);
     router_init(&gateway->router);
+    load_init(&gateway->load, options->bytes_max);
     int err = SK_OK;
     if (options->advertise != NULL && options->advertise[0] != 0) {
         (void)snprintf(gateway->host, sizeof gateway->host, "%s", options->advertise);
@@ -460,7 +442,7 @@ int gateway_open(struct gateway **out, const struct gateway_options *options, ch
     return SK_OK;
 }
 
-const char *gateway_address(const struct gateway *gateway) { return door_address(gateway->door); }
+const char *gateway_address(const struct gateway *gateway) { return door_nng_address(gateway->door_nng); }
 
 const char *gateway_return_address(const struct gateway *gateway) { return gateway->return_address; }
 
@@ -526,8 +508,9 @@ static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now
     atomic_store_explicit(&report->shards, map == NULL ? 0 : map->shard_count, memory_order_relaxed);
     atomic_store_explicit(&report->nodes, map == NULL ? 0 : map->node_count, memory_order_relaxed);
     atomic_store_explicit(&report->nodes_connected, connected, memory_order_relaxed);
-    atomic_store_explicit(&report->connections, door_connections(gateway->door), memory_order_relaxed);
-    atomic_store_explicit(&report->connections_refused, door_connections_refused(gateway->door),
+    atomic_store_explicit(&report->connections[DOOR_NNG], door_nng_connections(gateway->door_nng),
+                          memory_order_relaxed);
+    atomic_store_explicit(&report->connections_refused, door_nng_connections_refused(gateway->door_nng),
                           memory_order_relaxed);
     atomic_store_explicit(&report->leaving, gateway->drain_ms != 0, memory_order_relaxed);
     atomic_store_explicit(&report->ticked_ms, now_ms, memory_order_relaxed);
@@ -538,7 +521,7 @@ static bool drained(struct gateway *gateway, uint64_t now_ms) {
     uint64_t age_ms = now_ms - gateway->drain_ms;
     if (age_ms >= DRAIN_MS_MAX) requests_expire_all(gateway->requests);
     if (requests_in_flight(gateway->requests) > 0) return false;
-    return door_in_flight(gateway->door) == 0 || age_ms >= DRAIN_MS_MAX + DRAIN_SEND_MS;
+    return door_nng_in_flight(gateway->door_nng) == 0 || age_ms >= DRAIN_MS_MAX + DRAIN_SEND_MS;
 }
 
 /* Something is in flight: the next tick; else now and then. */
@@ -577,14 +560,14 @@ void gateway_free(struct gateway *gateway) {
         if (node != NULL) close_node(gateway, node);
     }
     if (gateway->requests != NULL) requests_expire_all(gateway->requests);
-    door_close(gateway->door);
+    door_nng_close(gateway->door_nng);
     door_frames_close(gateway->door_frames);
     /* All that could post is closed: what is under way only frees itself. */
     if (gateway->mailbox != NULL) handle_all(mailbox_take(gateway->mailbox, 0));
     for (uint32_t i = 0; i < gateway->closed_count; i++) node_client_free(gateway->closed[i]);
     free(gateway->closed);
     free(gateway->nodes);
-    door_free(gateway->door);
+    door_nng_free(gateway->door_nng);
     door_frames_free(gateway->door_frames);
     requests_free(gateway->requests);
     router_deinit(&gateway->router);

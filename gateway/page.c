@@ -26,7 +26,7 @@ static void write_gateway(struct json *json, const struct report *report, uint64
     json_uint(json, "uptime_ms", now_ms - report->started_ms);
     json_text(json, "waits_for", slice_of_text(report_waits_for(report)));
     json_uint(json, "in_flight", atomic_load(&report->requests_in_flight));
-    json_uint(json, "connections", atomic_load(&report->connections));
+    json_uint(json, "connections", report_connections(report));
     json_uint(json, "nodes", atomic_load(&report->nodes));
     json_uint(json, "nodes_connected", atomic_load(&report->nodes_connected));
     json_uint(json, "map_version", atomic_load(&report->map_version));

@@ -5,6 +5,12 @@
 
 #define LOOP_SILENT_MS 10000u /* a loop that has not come round for so long does not work */
 
+uint32_t report_connections(const struct report *report) {
+    uint32_t sum = 0;
+    for (int door = 0; door < DOOR_KINDS; door++) sum += atomic_load(&report->connections[door]);
+    return sum;
+}
+
 static void health(void *arg, struct http_answer *answer) {
     const struct report *report = arg;
     uint64_t ticked_ms = atomic_load(&report->ticked_ms);
@@ -30,8 +36,12 @@ static void metrics(void *arg, struct http_answer *answer) {
     metrics_one(page, "skerry_ready", METRICS_GAUGE, report_waits_for(report)[0] == '\0', "1: /readyz says so.");
     metrics_one(page, "skerry_map_version", METRICS_GAUGE, atomic_load(&report->map_version),
                 "Version of the map that it goes by.");
-    metrics_one(page, "skerry_client_connections", METRICS_GAUGE, atomic_load(&report->connections),
-                "Clients connected.");
+    metrics_family(page, "skerry_client_connections", METRICS_GAUGE,
+                   "Clients connected, by the door they came by.");
+    for (int door = 0; door < DOOR_KINDS; door++) {
+        metrics_uint(page, "skerry_client_connections", atomic_load(&report->connections[door]), "door=\"%s\"",
+                     door_name((enum door_kind)door));
+    }
     metrics_one(page, "skerry_client_connections_refused_total", METRICS_COUNTER,
                 atomic_load(&report->connections_refused), "Clients refused: --connections-max were connected.");
     metrics_one(page, "skerry_requests_in_flight", METRICS_GAUGE, atomic_load(&report->requests_in_flight),

@@ -17,9 +17,12 @@ struct report {
     /* by the loop, at any time */
     atomic_ullong ticked_ms; /* CLOCK_BOOTTIME, when the loop came round last; 0: it has not begun */
     atomic_ullong map_version, requests_in_flight, connections_refused;
-    atomic_uint shards, nodes, nodes_connected, connections;
+    atomic_uint shards, nodes, nodes_connected;
+    atomic_uint connections[DOOR_KINDS];
     atomic_bool leaving;
 };
+
+uint32_t report_connections(const struct report *report); /* by all doors */
 
 /* Why it would not serve now; "": it would. A shard without a leader is no reason: other gateways would wait, too. */
 const char *report_waits_for(const struct report *report);

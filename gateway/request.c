@@ -22,8 +22,8 @@
 /* One message of a client. */
 struct request {
     struct requests *owner;
-    void *client;
-    struct slice bytes; /* borrowed until the reply */
+    struct client *client; /* borrowed until the reply, as the bytes */
+    struct slice bytes;
     struct message message;
     uint32_t subs_left; /* and one while the message is being started */
     uint64_t came_us, deadline_ms;
@@ -129,6 +129,8 @@ static void request_free(struct request *request) {
     requests->spare_count++;
 }
 
+static bool is_gone(const struct request *request) { return request->client->ops->gone(request->client); }
+
 static bool is_write(const struct part *part) { return (part->flags & REQUEST_WRITE) != 0; }
 
 /* --- replies ------------------------------------------------------------------------------------------------- */
@@ -158,13 +160,14 @@ static void write_answer(struct buffer *reply, int err, struct slice result) {
 }
 
 /* The whole message is answered with one error. */
-static void reply_error(struct requests *requests, void *client, uint64_t msgid, int err, struct slice text) {
+static void reply_error(struct requests *requests, struct client *client, uint64_t msgid, int err,
+                        struct slice text) {
     struct buffer *reply = &requests->reply;
     tally_refusal(requests->options.tally, err);
     buffer_clear(reply, REPLY_KEPT_BYTES);
     write_reply_head(reply, msgid);
     write_answer(reply, err, text);
-    requests->options.reply_cb(requests->options.arg, client, buffer_slice(reply));
+    client->ops->reply(client, buffer_slice(reply));
 }
 
 /* What came of each command, and how long the message took. */
@@ -205,12 +208,12 @@ static void finish(struct request *request) {
             write_answer(reply, message->subs[i].err, message->subs[i].result);
         }
     }
-    void *client = request->client;
+    struct client *client = request->client;
     if (reply->failed) {
         /* what happened has happened, and its answer is lost: like an answer that did not arrive */
         reply_error(requests, client, message->msgid, SK_TIMEOUT, slice_of_text("out of memory for the answer"));
     } else {
-        requests->options.reply_cb(requests->options.arg, client, buffer_slice(reply));
+        client->ops->reply(client, buffer_slice(reply));
     }
     request_free(request);
 }
@@ -258,9 +261,9 @@ static void part_detach(struct requests *requests, struct part *part) {
 
 /* Room in the request, counted to its client before it is taken. NULL: out of memory, or too much for the client. */
 static void *charged_alloc(struct request *request, size_t size) {
-    const struct requests_options *options = &request->owner->options;
+    struct client *client = request->client;
     size_t growth = arena_growth(&request->arena, size);
-    if (growth > 0 && !options->charge_cb(options->arg, request->client, growth)) return NULL;
+    if (growth > 0 && !client->ops->charge(client, growth)) return NULL;
     request->charged_bytes += growth;
     return arena_alloc(&request->arena, size);
 }
@@ -365,7 +368,7 @@ static void route_again(struct requests *requests, struct list *parts, uint64_t 
     for (struct link *link = list_first(parts); link != NULL; link = list_first(parts)) {
         struct part *part = list_entry(link, struct part, link);
         list_remove(link);
-        if (requests->options.gone_cb(requests->options.arg, part->request->client)) {
+        if (is_gone(part->request)) {
             part_expire(requests, part);
         } else {
             route(requests, part, now_ms);
@@ -614,7 +617,7 @@ static void request_expire(struct request *request) {
     const struct message *message = &request->message;
     if (request->subs_left == 0) { /* without a map: nothing was started */
         uint64_t msgid = message->msgid;
-        void *client = request->client;
+        struct client *client = request->client;
         request_free(request);
         reply_error(requests, client, msgid, SK_UNAVAILABLE, slice_of_text("no shard map yet"));
         return;
@@ -687,14 +690,14 @@ static void dispatch(struct request *request, uint64_t now_ms) {
 }
 
 /* Once a second, with how many there have been: before the reply, after which the client is no more. */
-static void note_unauthorized(struct requests *requests, void *client, uint64_t now_ms) {
+static void note_unauthorized(struct requests *requests, const struct client *client, uint64_t now_ms) {
     uint64_t told_ms = requests->unauthorized_told_ms;
     uint64_t count = metrics_get(&requests->options.tally->refused[SK_NOAUTH]) + 1;
     char name[PEER_NAME_BYTES];
     if (told_ms != 0 && now_ms < told_ms + UNAUTHORIZED_EACH_MS) return;
     requests->unauthorized_told_ms = now_ms;
-    log_event(LOG_WARNING, "unauthorized", "from=%s requests=%llu",
-              requests->options.name_cb(requests->options.arg, client, name), (unsigned long long)count);
+    client->ops->name(client, name);
+    log_event(LOG_WARNING, "unauthorized", "from=%s requests=%llu", name, (unsigned long long)count);
 }
 
 /* Parses with the map there is and dispatches; without one, whatever needs shards waits. */
@@ -702,18 +705,18 @@ static void start(struct request *request, uint64_t now_ms) {
     struct requests *requests = request->owner;
     struct message *message = &request->message;
     bool mapped = requests->shard_count != 0;
-    int err = message_parse(message, request->bytes, mapped ? requests->shard_count : 1, requests->options.tokens,
-                            &request->arena, requests->scratch);
+    struct client *client = request->client;
+    int err = message_parse(message, request->bytes, mapped ? requests->shard_count : 1,
+                            client->proven ? NULL : requests->options.tokens, &request->arena, requests->scratch);
     uint64_t held = request->arena.held_bytes;
-    bool fits = held <= request->charged_bytes ||
-                requests->options.charge_cb(requests->options.arg, request->client, held - request->charged_bytes);
+    bool fits = held <= request->charged_bytes || client->ops->charge(client, held - request->charged_bytes);
     if (err == SK_OK && !fits) {
         err = SK_OVERLOADED;
         message->error = "";
     }
     if (err != SK_OK) {
-        if (err == SK_NOAUTH) note_unauthorized(requests, request->client, now_ms);
-        reply_error(requests, request->client, message->msgid, err, slice_of_text(message->error));
+        if (err == SK_NOAUTH) note_unauthorized(requests, client, now_ms);
+        reply_error(requests, client, message->msgid, err, slice_of_text(message->error));
         request_free(request);
         return;
     }
@@ -732,7 +735,9 @@ static void start(struct request *request, uint64_t now_ms) {
         list_add_last(&requests->unmapped, &request->link);
         return;
     }
-    requests->commands_seen += message->batch && !message->atomic ? message->sub_count : 1;
+    uint32_t commands = message->batch && !message->atomic ? message->sub_count : 1;
+    requests->commands_seen += commands;
+    metrics_add(&requests->options.tally->door_commands[client->ops->door], commands);
     dispatch(request, now_ms);
 }
 
@@ -746,9 +751,10 @@ static uint64_t peek_msgid(struct slice bytes) {
     return readable ? msgid : 0;
 }
 
-void requests_take(struct requests *requests, void *client, struct slice bytes, int err, uint64_t now_ms) {
+void requests_take(struct requests *requests, struct client *client, struct slice bytes, int err,
+                   uint64_t now_ms) {
     requests->seen++;
-    metrics_add(&requests->options.tally->requests, 1);
+    metrics_add(&requests->options.tally->requests[client->ops->door], 1);
     if (requests->draining) {
         reply_error(requests, client, peek_msgid(bytes), SK_UNAVAILABLE, slice_of_text("the gateway is stopping"));
         return;

@@ -1,5 +1,5 @@
 /* The life of clients' messages: taken apart, sent to shards, sent again until there is a definite answer or the
- * deadline, joined, answered. Knows sockets only through callbacks. The loop thread only.
+ * deadline, joined, answered. Knows doors only as struct client. The loop thread only.
  *
  * A part's states (enum part_state):
  *
@@ -13,12 +13,12 @@
  * gone: it ends as at its deadline. */
 #pragma once
 
+#include "gateway/client.h"
 #include "gateway/join.h"
 #include "gateway/node_client.h"
 #include "gateway/router.h"
 #include "gateway/tally.h"
 #include "gateway/timer.h"
-#include "libcommon/peer_name.h"
 
 struct requests;
 
@@ -27,20 +27,13 @@ struct requests_options {
     const struct router *router; /* borrowed */
     struct tally *tally;         /* borrowed */
     uint32_t timeout_ms;         /* of messages that do not say one */
-    const struct tokens *tokens; /* borrowed: every message shows one of them; NULL: it need not */
+    const struct tokens
+        *tokens; /* borrowed: every message shows one of them, unless its client has; NULL: none need */
     void *arg;
     /* The connection to a node; NULL: none is known. */
     struct node_client *(*node_cb)(void *arg, uint32_t node);
     /* Someone's map is newer than `version`. */
     void (*refresh_cb)(void *arg, uint64_t version);
-    /* Counts bytes to a client's message: false = too much. */
-    bool (*charge_cb)(void *arg, void *client, uint64_t bytes);
-    /* Whether nobody waits for the reply any more. */
-    bool (*gone_cb)(void *arg, void *client);
-    /* Where it connects from, for the log. Returns `name`. */
-    const char *(*name_cb)(void *arg, void *client, char name[PEER_NAME_BYTES]);
-    /* The encoded reply, borrowed until it returns. Ends the message. */
-    void (*reply_cb)(void *arg, void *client, struct slice reply);
     /* Of the gateway, for INFO. */
     void (*facts_cb)(void *arg, struct gateway_facts *facts);
 };
@@ -48,9 +41,8 @@ struct requests_options {
 int requests_new(struct requests **requests, const struct requests_options *options); /* SK_ENOMEM */
 void requests_free(struct requests *requests);                                        /* none is in flight */
 
-/* A message of `client` (handed back to the callbacks); `bytes` stay valid until reply_cb. `err`: SK_OK, or
- * SK_OVERLOADED if it is to be refused. */
-void requests_take(struct requests *requests, void *client, struct slice bytes, int err, uint64_t now_ms);
+/* A message of `client`; `bytes` stay valid until its reply. `err`: SK_OK, or SK_OVERLOADED if it is to be refused. */
+void requests_take(struct requests *requests, struct client *client, struct slice bytes, int err, uint64_t now_ms);
 
 /* The router has a newer map. */
 void requests_on_map(struct requests *requests, uint64_t now_ms);

@@ -79,9 +79,18 @@ static void write_durations(const struct tally *tally, struct buffer *page) {
     }
 }
 
+static void write_doors(struct buffer *page, const char *name, const metrics_counter counts[DOOR_KINDS],
+                        const char *help) {
+    metrics_family(page, name, METRICS_COUNTER, help);
+    for (int door = 0; door < DOOR_KINDS; door++) {
+        metrics_uint(page, name, metrics_get(&counts[door]), "door=\"%s\"", door_name((enum door_kind)door));
+    }
+}
+
 void tally_write(const struct tally *tally, struct buffer *page) {
-    metrics_one(page, "skerry_requests_total", METRICS_COUNTER, metrics_get(&tally->requests),
-                "Messages from clients.");
+    write_doors(page, "skerry_requests_total", tally->requests,
+                "Messages from clients, by the door they came by.");
+    write_doors(page, "skerry_door_commands_total", tally->door_commands, "Commands in them.");
     write_refusals(tally, page);
     write_commands(tally, page);
     write_outcomes(tally, page);

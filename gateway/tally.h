@@ -1,6 +1,7 @@
 /* What the gateway counts for its metrics and its page: written by the loop thread, read by any. */
 #pragma once
 
+#include "gateway/client.h"
 #include "libcommon/commands.h"
 #include "libcommon/error.h"
 #include "libcommon/metrics.h"
@@ -15,7 +16,8 @@ enum tally_class { TALLY_READ, TALLY_WRITE, TALLY_LOCAL, TALLY_CLASSES };
 
 /* Embedded, zeroed. */
 struct tally {
-    metrics_counter requests;                                 /* messages that came */
+    metrics_counter requests[DOOR_KINDS];                     /* messages that came, by each door */
+    metrics_counter door_commands[DOOR_KINDS];                /* commands in those that were taken */
     metrics_counter refused[TALLY_OUTCOMES];                  /* of them, answered with one error as a whole */
     metrics_counter commands[TALLY_COMMANDS][TALLY_OUTCOMES]; /* by what came of them */
     struct metrics_histogram durations[TALLY_CLASSES];        /* of messages, from arrival to reply */

@@ -202,19 +202,77 @@ __attribute__((format(printf, 2, 3))) static void add_text(struct text *text, co
     if (bytes > 0 && bytes < text->end - text->at) text->at += bytes;
 }
 
+static bool is_word(struct slice word, const char *text) {
+    return word.size == strlen(text) && strncasecmp((const char *)word.data, text, word.size) == 0;
+}
+
 /* Whether INFO's arguments ask for this section: none asks for all. */
 static bool wants(const struct sub *sub, const char *section) {
     struct mp_reader reader = mp_reader_of(sub->params);
     uint32_t count;
     if (mp_read_array(&reader, &count) != SK_OK || count == 0) return true;
-    size_t size = strlen(section);
     for (uint32_t i = 0; i < count; i++) {
         struct slice name;
         if (mp_read_bytes(&reader, &name) != SK_OK) return false;
-        if (name.size == size && strncasecmp((const char *)name.data, section, size) == 0) return true;
-        if (name.size == 3 && strncasecmp((const char *)name.data, "all", 3) == 0) return true;
+        if (is_word(name, section)) return true;
+        if (is_word(name, "all") || is_word(name, "everything") || is_word(name, "default")) return true;
     }
     return false;
+}
+
+static uint64_t counter_of(const struct counters *counters, const char *name) {
+    for (uint32_t i = 0; i < counters->count; i++) {
+        if (slice_equal(counters->all[i].name, slice_of_text(name))) return counters->all[i].value;
+    }
+    return 0;
+}
+
+static void add_keyspace(struct text *text, const struct counters *counters) {
+    uint64_t keys = counter_of(counters, "keys");
+    add_text(text, "# Keyspace\r\n");
+    if (keys > 0) {
+        add_text(text, "db0:keys=%" PRIu64 ",expires=%" PRIu64 ",avg_ttl=0\r\n", keys,
+                 counter_of(counters, "expires"));
+    }
+    for (uint32_t i = 0; i < counters->count; i++) {
+        const struct counter *counter = &counters->all[i];
+        add_text(text, "%.*s:%" PRIu64 "\r\n", (int)counter->name.size, (const char *)counter->name.data,
+                 counter->value);
+    }
+}
+
+/* Sections and names are Redis's where they mean the same here: its clients and tools look for them. */
+static void add_info(struct text *text, const struct sub *sub, const struct counters *counters,
+                     const struct gateway_facts *facts) {
+    if (wants(sub, "server")) {
+        add_text(text,
+                 "# Server\r\nredis_version:" REDIS_VERSION "\r\nredis_mode:standalone\r\nskerry_version:%s\r\n"
+                 "uptime_in_seconds:%" PRIu64 "\r\nuptime_in_days:%" PRIu64 "\r\n\r\n",
+                 SKERRY_VERSION, facts->uptime_s, facts->uptime_s / 86400u);
+    }
+    if (wants(sub, "clients")) {
+        add_text(text, "# Clients\r\nconnected_clients:%" PRIu64 "\r\nrequests_in_flight:%" PRIu64 "\r\n\r\n",
+                 facts->connections, facts->requests_in_flight);
+    }
+    if (wants(sub, "memory")) {
+        add_text(text,
+                 "# Memory\r\nused_memory_dataset:%" PRIu64
+                 "\r\nmaxmemory:0\r\nmaxmemory_policy:noeviction\r\n\r\n",
+                 counter_of(counters, "key_bytes") + counter_of(counters, "value_bytes"));
+    }
+    if (wants(sub, "persistence")) add_text(text, "# Persistence\r\nloading:0\r\naof_enabled:1\r\n\r\n");
+    if (wants(sub, "stats")) {
+        add_text(text,
+                 "# Stats\r\ntotal_requests_processed:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64 "\r\n\r\n",
+                 facts->requests, facts->commands);
+    }
+    if (wants(sub, "replication")) add_text(text, "# Replication\r\nrole:master\r\nconnected_slaves:0\r\n\r\n");
+    if (wants(sub, "cluster")) {
+        add_text(text,
+                 "# Cluster\r\ncluster_enabled:0\r\nmap_version:%" PRIu64 "\r\nshards:%u\r\nnodes:%u\r\n\r\n",
+                 facts->map_version, facts->shards, facts->nodes);
+    }
+    if (wants(sub, "keyspace")) add_keyspace(text, counters);
 }
 
 static void join_info(struct sub *sub, struct arena *arena, const struct gateway_facts *facts) {
@@ -227,31 +285,7 @@ static void join_info(struct sub *sub, struct arena *arena, const struct gateway
     char room[INFO_BYTES_MAX];
     room[0] = 0;
     struct text text = {.at = room, .end = room + sizeof room};
-    if (wants(sub, "server")) {
-        add_text(&text, "# Server\r\nskerry_version:%s\r\nuptime_in_seconds:%" PRIu64 "\r\n\r\n", SKERRY_VERSION,
-                 facts->uptime_s);
-    }
-    if (wants(sub, "clients")) {
-        add_text(&text, "# Clients\r\nconnected_clients:%" PRIu64 "\r\nrequests_in_flight:%" PRIu64 "\r\n\r\n",
-                 facts->connections, facts->requests_in_flight);
-    }
-    if (wants(sub, "stats")) {
-        add_text(&text,
-                 "# Stats\r\ntotal_requests_processed:%" PRIu64 "\r\ntotal_commands_processed:%" PRIu64 "\r\n\r\n",
-                 facts->requests, facts->commands);
-    }
-    if (wants(sub, "cluster")) {
-        add_text(&text, "# Cluster\r\nmap_version:%" PRIu64 "\r\nshards:%u\r\nnodes:%u\r\n\r\n",
-                 facts->map_version, facts->shards, facts->nodes);
-    }
-    if (wants(sub, "keyspace")) {
-        add_text(&text, "# Keyspace\r\n");
-        for (uint32_t i = 0; i < counters.count; i++) {
-            const struct counter *counter = &counters.all[i];
-            add_text(&text, "%.*s:%" PRIu64 "\r\n", (int)counter->name.size, (const char *)counter->name.data,
-                     counter->value);
-        }
-    }
+    add_info(&text, sub, &counters, facts);
     struct buffer buffer;
     buffer_init(&buffer);
     mp_write_bin(&buffer, slice_of(room, (size_t)(text.at - room)));

@@ -24,21 +24,23 @@ static void write_lower(struct buffer *result, const char *name) {
         char letter = name[size];
         lower[size] = letter >= 'A' && letter <= 'Z' ? (char)(letter + ('a' - 'A')) : letter;
     }
-    mp_write_str(result, slice_of(lower, size));
+    mp_write_bin(result, slice_of(lower, size));
 }
 
-/* As Redis's COMMAND INFO: name, arity, flags, first key, last key, step. */
+static void write_value(struct buffer *result, const char *text) { mp_write_bin(result, slice_of_text(text)); }
+
+/* As Redis's COMMAND INFO: name, arity, flags, first key, last key, step; and what there is none of: categories of
+ * access, tips, specifications of keys, subcommands. */
 static void write_command(struct buffer *result, const struct command *command) {
     static const struct {
         unsigned flag;
         const char *name;
-    } names[] = {{COMMAND_READ, "readonly"},
-                 {COMMAND_WRITE, "write"},
-                 {COMMAND_GATEWAY, "fast"},
+    } names[] = {{COMMAND_READ, "readonly"},      {COMMAND_WRITE, "write"},      {COMMAND_GATEWAY, "fast"},
+                 {COMMAND_SESSION, "fast"},       {COMMAND_SESSION, "noscript"}, {COMMAND_CHANCE, "random"},
                  {COMMAND_NUMKEYS, "movablekeys"}};
     uint32_t count = 0;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) count += (command->flags & names[i].flag) != 0;
-    mp_write_array(result, 6);
+    mp_write_array(result, 10);
     write_lower(result, command->name);
     mp_write_int(result, command->arity);
     mp_write_array(result, count);
@@ -50,13 +52,14 @@ static void write_command(struct buffer *result, const struct command *command) 
     mp_write_int(result, moves ? also : command->first_key);
     mp_write_int(result, moves ? also : command->last_key);
     mp_write_int(result, moves ? also : command->key_step);
+    for (int i = 0; i < 4; i++) mp_write_array(result, 0);
 }
 
 static void write_docs(struct buffer *result, const struct command *command) {
     mp_write_map(result, 2);
-    mp_write_text(result, "summary");
-    mp_write_text(result, command->summary);
-    mp_write_text(result, "arity");
+    write_value(result, "summary");
+    write_value(result, command->summary);
+    write_value(result, "arity");
     mp_write_int(result, command->arity);
 }
 
@@ -102,6 +105,40 @@ static void command_docs(struct buffer *result, struct mp_reader *names, uint32_
     }
 }
 
+/* What the word says that tells how many keys there are; `words` stand behind the name. */
+static size_t numkeys_of(const struct command *command, struct mp_reader words) {
+    size_t at = command_numkeys_word(command);
+    struct slice word = {0}, bytes;
+    for (size_t i = 0; i < at; i++) (void)mp_skip(&words, &word);
+    struct mp_reader one = mp_reader_of(word);
+    return at > 0 && mp_read_bytes(&one, &bytes) == SK_OK ? command_read_numkeys(bytes) : 0;
+}
+
+/* COMMAND GETKEYS name argument …: those of the words behind the name that are keys. */
+static int command_getkeys(struct buffer *result, struct mp_reader *reader, uint32_t count, const char **text) {
+    struct mp_reader words = *reader;
+    const struct command *command = count == 0 ? NULL : next_named(&words);
+    if (command == NULL || !command_arity_ok(command, count)) {
+        *text =
+            command == NULL ? "Invalid command specified" : "Invalid number of arguments specified for command";
+        return SK_BADREQUEST;
+    }
+    struct command_keys keys = command_keys(command, count, numkeys_of(command, words));
+    uint32_t found = 0;
+    for (uint32_t i = 1; i < count; i++) found += command_keys_have(&keys, i);
+    if (found == 0) {
+        *text = "The command has no key arguments";
+        return SK_BADREQUEST;
+    }
+    mp_write_array(result, found);
+    for (uint32_t i = 1; i < count; i++) {
+        struct slice word = {0};
+        (void)mp_skip(&words, &word);
+        if (command_keys_have(&keys, i)) write_argument(result, word);
+    }
+    return SK_OK;
+}
+
 static int answer_command(struct mp_reader *reader, uint32_t count, struct buffer *result, const char **text) {
     struct slice what = slice_of_text("INFO");
     if (count > 0 && mp_read_bytes(reader, &what) != SK_OK) {
@@ -118,8 +155,10 @@ static int answer_command(struct mp_reader *reader, uint32_t count, struct buffe
     } else if (word_is(what, "LIST") && names == 0) {
         mp_write_array(result, COMMAND_COUNT);
         for (uint32_t i = 0; i < COMMAND_COUNT; i++) write_lower(result, command_table[i].name);
+    } else if (word_is(what, "GETKEYS")) {
+        return command_getkeys(result, reader, names, text);
     } else {
-        *text = "COMMAND takes COUNT, LIST, INFO [name ...] or DOCS [name ...]";
+        *text = "COMMAND takes COUNT, LIST, INFO [name ...], DOCS [name ...] or GETKEYS name [argument ...]";
         return SK_BADREQUEST;
     }
     return SK_OK;

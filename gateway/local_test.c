@@ -47,23 +47,26 @@ static void ping_echo_time(void **state) {
 
 static void command_describes_the_table(void **state) {
     (void)state;
-    struct buffer result, count;
+    struct buffer result;
     buffer_init(&result);
-    buffer_init(&count);
     assert_int_equal(ask(COMMAND_ID_COMMAND,
                          "\x91\xa5"
                          "count",
                          7, &result),
                      SK_OK);
-    mp_write_uint(&count, COMMAND_COUNT);
-    expect(&result, (const char *)count.data, count.size);
-    buffer_deinit(&count);
+    struct mp_reader counted = mp_reader_of(buffer_slice(&result));
+    uint64_t count;
+    assert_int_equal(mp_read_uint(&counted, &count), SK_OK);
+    assert_int_equal(count, COMMAND_COUNT);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x90", 1, &result), SK_OK);
     assert_int_equal(array_count(&result), COMMAND_COUNT);
+    struct mp_reader all = mp_reader_of(buffer_slice(&result));
+    assert_int_equal(mp_skip(&all, NULL), SK_OK);
+    assert_int_equal(mp_left(&all), 0);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa4LIST", 6, &result), SK_OK);
     assert_int_equal(array_count(&result), COMMAND_COUNT);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x93\xa4INFO\xa3get\xa6nosuch", 17, &result), SK_OK);
-    static const char info[] = "\x92\x96\xa3get\x02\x91\xa8readonly\x01\x01\x01\xc0";
+    static const char info[] = "\x92\x9a\xc4\x03get\x02\x91\xa8readonly\x01\x01\x01\x90\x90\x90\x90\xc0";
     expect(&result, info, sizeof info - 1);
     assert_int_equal(ask(COMMAND_ID_COMMAND,
                          "\x92\xa4"
@@ -71,6 +74,13 @@ static void command_describes_the_table(void **state) {
                          13, &result),
                      SK_OK);
     expect(&result, "\x80", 1);
+    static const char keys_of_mset[] = "\x96\xa7GETKEYS\xa4mset\xa1k\xa1v\xa1l\xa1w";
+    assert_int_equal(ask(COMMAND_ID_COMMAND, keys_of_mset, sizeof keys_of_mset - 1, &result), SK_OK);
+    expect(&result, "\x92\xc4\x01k\xc4\x01l", 7);
+    static const char keys_of_ping[] = "\x92\xa7GETKEYS\xa4ping", too_few[] = "\x92\xa7GETKEYS\xa3get";
+    assert_int_equal(ask(COMMAND_ID_COMMAND, keys_of_ping, sizeof keys_of_ping - 1, &result), SK_BADREQUEST);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, too_few, sizeof too_few - 1, &result), SK_BADREQUEST);
+    assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa7GETKEYS", 9, &result), SK_BADREQUEST);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\xa5nonse", 7, &result), SK_BADREQUEST);
     assert_int_equal(ask(COMMAND_ID_COMMAND, "\x91\x05", 2, &result), SK_BADREQUEST);
     buffer_deinit(&result);

@@ -6,6 +6,7 @@
 #include "libcommon/secret.h"
 #include "libcommon/wire.h"
 
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,6 +35,7 @@ struct parser {
     struct message_scratch *scratch;
     uint32_t shard_count;
     uint32_t atomic_slot; /* of the first key seen; SLOT_COUNT = none yet */
+    bool atomic;          /* the commands at hand are only checked: all of them are one part */
     bool out_of_memory;
     bool wrote; /* a command of the message before this one writes */
 };
@@ -68,6 +70,15 @@ static const char *shown(struct slice name, char room[NAME_SHOWN_BYTES + 1]) {
         room[i] = byte < 0x20 || byte > 0x7e ? '?' : (char)byte;
     }
     room[size] = 0;
+    return room;
+}
+
+/* A command's name as Redis's texts cite it. */
+static const char *in_lower_case(const char *name, char room[NAME_SHOWN_BYTES + 1]) {
+    size_t size = 0;
+    for (; name[size] != '\0' && size < NAME_SHOWN_BYTES; size++)
+        room[size] = (char)tolower((unsigned char)name[size]);
+    room[size] = '\0';
     return room;
 }
 
@@ -392,27 +403,29 @@ static int walk_arguments(struct parser *parser, struct sub *sub, struct mp_read
     return SK_OK;
 }
 
-/* Whether the words after the keys' first come in whole groups ("MSET k v k" does not). */
-static bool groups_whole(const struct command *command, uint32_t words) {
-    if (command->last_key >= 0 || command->key_step <= 1) return true;
-    int last = (int)words + command->last_key;
-    return (last - command->first_key + 1) % command->key_step == 0;
+/* Of keys; without any (commands that are refused by their executors) it does not matter. */
+static uint32_t shard_of_slot(const struct parser *parser, uint32_t slot) {
+    return slot == SLOT_COUNT ? 0 : slot_shard(slot, parser->shard_count);
 }
 
-/* A command of an atomic batch: only checked, since the batch goes as it came. */
+/* A command of an atomic batch or of EXEC: only checked, since they go as they came. */
 static int check_atomic(struct parser *parser, struct sub *sub, const struct walk *walk) {
-    if ((sub->command->flags & (COMMAND_GATEWAY | COMMAND_ALL_SHARDS | COMMAND_CURSOR)) != 0 ||
-        walk->slot == SLOT_COUNT) {
+    const unsigned others = COMMAND_GATEWAY | COMMAND_ALL_SHARDS | COMMAND_CURSOR | COMMAND_SESSION;
+    bool refuses_itself = (sub->command->flags & COMMAND_NUMKEYS) != 0; /* where it finds no keys */
+    if ((sub->command->flags & others) != 0 || (walk->slot == SLOT_COUNT && !refuses_itself)) {
         sub_refuse(sub, SK_BADREQUEST, say(parser, "%s is not for an atomic batch", sub->command->name));
         return SK_BADREQUEST;
     }
     if (parser->atomic_slot == SLOT_COUNT) parser->atomic_slot = walk->slot;
-    if (!walk->one_slot || walk->slot != parser->atomic_slot) {
+    if (!walk->one_slot || (walk->slot != SLOT_COUNT && walk->slot != parser->atomic_slot)) {
         sub_refuse(sub, SK_CROSSSLOT, "the keys of an atomic batch do not share a slot");
         return SK_CROSSSLOT;
     }
     return SK_OK;
 }
+
+static void parse_exec(struct parser *parser, struct sub *sub, struct mp_reader reader, uint32_t count,
+                       struct slice method);
 
 /* A command that is not valid is answered in its sub; the caller looks there. */
 static void parse_command(struct parser *parser, struct sub *sub, struct slice name, struct slice method) {
@@ -429,8 +442,13 @@ static void parse_command(struct parser *parser, struct sub *sub, struct slice n
         return;
     }
     const struct command *command = sub->command;
-    if (!command_arity_ok(command, (size_t)count + 1) || !groups_whole(command, count + 1)) {
-        sub_refuse(sub, SK_BADREQUEST, say(parser, "wrong number of arguments for '%s'", shown(name, room)));
+    if (command->id == COMMAND_ID_EXEC && !parser->atomic) {
+        parse_exec(parser, sub, reader, count, method);
+        return;
+    }
+    if (!command_arity_ok(command, (size_t)count + 1) || !command_groups_whole(command, (size_t)count + 1)) {
+        sub_refuse(sub, SK_BADREQUEST,
+                   say(parser, "wrong number of arguments for '%s' command", in_lower_case(command->name, room)));
         return;
     }
     struct walk walk;
@@ -440,8 +458,12 @@ static void parse_command(struct parser *parser, struct sub *sub, struct slice n
         return;
     }
     parser->message->key_count += sub->key_count;
-    if (parser->message->atomic) {
+    if (parser->atomic) {
         (void)check_atomic(parser, sub, &walk);
+        return;
+    }
+    if ((command->flags & COMMAND_SESSION) != 0) {
+        sub_refuse(sub, SK_BADREQUEST, say(parser, "%s is for connections of the Redis protocol", command->name));
         return;
     }
     if ((command->flags & COMMAND_GATEWAY) != 0) return;
@@ -458,9 +480,89 @@ static void parse_command(struct parser *parser, struct sub *sub, struct slice n
     } else {
         struct part *part = add_parts(parser, sub, 1);
         if (part == NULL) return;
-        part->shard = walk.slot == SLOT_COUNT ? 0 : slot_shard(walk.slot, parser->shard_count);
+        part->shard = shard_of_slot(parser, walk.slot);
         part->body = body;
     }
+}
+
+/* --- EXEC ---------------------------------------------------------------------------------------------------- */
+
+/* The keys whose versions it wants: [[key, version], …]. Tells what is wrong with them; NULL: nothing. */
+static const char *check_watched(struct parser *parser, struct sub *sub, struct mp_reader *reader) {
+    uint32_t count, two;
+    if (mp_read_array(reader, &count) != SK_OK)
+        return "the first argument of EXEC is not an array of [key, version]";
+    for (uint32_t i = 0; i < count; i++) {
+        struct slice key;
+        uint64_t version;
+        if (mp_read_array(reader, &two) != SK_OK || two != 2 || mp_read_bytes(reader, &key) != SK_OK ||
+            mp_read_uint(reader, &version) != SK_OK) {
+            return "the first argument of EXEC is not an array of [key, version]";
+        }
+        uint32_t slot = slot_of_key(key);
+        if (parser->atomic_slot == SLOT_COUNT) parser->atomic_slot = slot;
+        if (slot != parser->atomic_slot) {
+            sub_refuse(sub, SK_CROSSSLOT, error_text(SK_CROSSSLOT));
+            return NULL;
+        }
+    }
+    sub->key_count += count;
+    return NULL;
+}
+
+/* Its commands, [[method, params], …], as those of an atomic batch. */
+static const char *check_commands(struct parser *parser, struct sub *sub, struct mp_reader *reader) {
+    static const char malformed[] = "the second argument of EXEC is not an array of [method, params]";
+    uint32_t count, two;
+    if (mp_read_array(reader, &count) != SK_OK) return malformed;
+    for (uint32_t i = 0; i < count && !sub->answered; i++) {
+        struct sub inner = {0};
+        struct slice name;
+        if (mp_read_array(reader, &two) != SK_OK || two != 2) return malformed;
+        const uint8_t *method = reader->at;
+        if (mp_read_str(reader, &name) != SK_OK) return malformed;
+        size_t method_bytes = (size_t)(reader->at - method);
+        (void)mp_skip(reader, &inner.params);
+        parse_command(parser, &inner, name, slice_of(method, method_bytes));
+        if (!inner.answered) continue;
+        sub_refuse(
+            sub, inner.err,
+            say(parser, "command %u: %.*s", i + 1, (int)inner.result.size, (const char *)inner.result.data));
+    }
+    return NULL;
+}
+
+/* EXEC of the contract, [[[key, version], …], [[method, params], …]], is one part with the client's bytes. */
+static void parse_exec(struct parser *parser, struct sub *sub, struct mp_reader reader, uint32_t count,
+                       struct slice method) {
+    static const uint8_t nothing[] = {0x92, 0x90, 0x90};
+    bool is_empty = slice_equal(sub->params, slice_of(nothing, sizeof nothing));
+    uint32_t outer_slot = parser->atomic_slot;
+    if (count != 2) {
+        sub_refuse(sub, SK_BADREQUEST, "EXEC takes an array of [key, version] and one of [method, params]");
+        return;
+    }
+    parser->atomic = true;
+    parser->atomic_slot = SLOT_COUNT;
+    const char *wrong = check_watched(parser, sub, &reader);
+    if (wrong == NULL && !sub->answered) wrong = check_commands(parser, sub, &reader);
+    uint32_t slot = parser->atomic_slot;
+    parser->atomic = false;
+    parser->atomic_slot = outer_slot;
+    if (wrong != NULL) sub_refuse(sub, SK_BADREQUEST, wrong);
+    if (sub->answered) return;
+    parser->message->key_count += sub->key_count;
+    if (is_empty) {
+        sub->answered = true;
+        sub->result = slice_of("\x90", 1);
+        return;
+    }
+    struct part *part = add_parts(parser, sub, 1);
+    if (part == NULL) return;
+    parser->wrote = true;
+    part->flags = REQUEST_WRITE | REQUEST_ATOMIC;
+    part->shard = shard_of_slot(parser, slot);
+    part->body = slice_of(method.data, (size_t)(sub->params.data + sub->params.size - method.data));
 }
 
 /* --- batch --------------------------------------------------------------------------------------------------- */
@@ -483,7 +585,7 @@ static int make_atomic(struct parser *parser, struct slice array) {
     memcpy(body + sizeof method, array.data, array.size);
     *part = (struct part){
         .body = slice_of(body, sizeof method + array.size),
-        .shard = slot_shard(parser->atomic_slot, parser->shard_count),
+        .shard = shard_of_slot(parser, parser->atomic_slot),
         .flags = REQUEST_WRITE | REQUEST_ATOMIC,
     };
     message->subs[0] = (struct sub){.params = array, .parts = part, .part_count = 1, .parts_left = 1};
@@ -505,6 +607,7 @@ static int parse_batch(struct parser *parser, struct slice params) {
     if (message->subs == NULL) return refuse(parser, SK_OVERLOADED, "out of memory");
     memset(message->subs, 0, count * sizeof *message->subs);
     message->sub_count = count;
+    parser->atomic = message->atomic;
     for (uint32_t i = 0; i < count; i++) {
         struct sub *sub = &message->subs[i];
         uint32_t two;

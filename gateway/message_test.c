@@ -317,6 +317,130 @@ static void atomic_batches_are_one_part(void **state) {
     assert_int_equal(fixture->message.sub_count, 0);
 }
 
+/* EXEC with so many watched keys {t}w, and commands; alone, or as the second command of a batch. */
+static int parse_exec(struct fixture *fixture, uint32_t watched, const char *const *commands, uint32_t count,
+                      bool in_batch) {
+    begin(fixture, 4);
+    if (in_batch) {
+        mp_write_text(&fixture->bytes, "batch");
+        mp_write_array(&fixture->bytes, 3);
+        mp_write_array(&fixture->bytes, 2);
+        write_words(&fixture->bytes, "GET a");
+        mp_write_array(&fixture->bytes, 2);
+    }
+    mp_write_text(&fixture->bytes, "exec");
+    mp_write_array(&fixture->bytes, 2);
+    mp_write_array(&fixture->bytes, watched);
+    for (uint32_t i = 0; i < watched; i++) {
+        mp_write_array(&fixture->bytes, 2);
+        mp_write_text(&fixture->bytes, "{t}w");
+        mp_write_uint(&fixture->bytes, i);
+    }
+    mp_write_array(&fixture->bytes, count);
+    for (uint32_t i = 0; i < count; i++) {
+        mp_write_array(&fixture->bytes, 2);
+        write_words(&fixture->bytes, commands[i]);
+    }
+    if (in_batch) {
+        mp_write_array(&fixture->bytes, 2);
+        write_words(&fixture->bytes, "GET {t}a");
+    }
+    return parse(fixture);
+}
+
+static void exec_is_one_part(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const good[] = {"SET {t}a 1", "MGET {t}b {t}c"};
+    for (int in_batch = 0; in_batch < 2; in_batch++) {
+        assert_int_equal(parse_exec(fixture, 1, good, 2, in_batch), SK_OK);
+        const struct sub *sub = &fixture->message.subs[in_batch];
+        assert_false(sub->answered);
+        assert_int_equal(sub->part_count, 1);
+        assert_int_equal(sub->parts[0].flags, REQUEST_WRITE | REQUEST_ATOMIC);
+        assert_int_equal(sub->parts[0].shard, shard_of("t"));
+        assert_int_equal(fixture->message.key_count, in_batch ? 6 : 4);
+        struct mp_reader reader = mp_reader_of(sub->parts[0].body);
+        struct slice method;
+        uint32_t count;
+        assert_int_equal(mp_read_str(&reader, &method), SK_OK);
+        assert_true(slice_equal(method, slice_of_text("exec")));
+        assert_int_equal(mp_read_array(&reader, &count), SK_OK);
+        assert_int_equal(count, 2);
+    }
+    /* commands beside it in a batch are free in their slots, and a read behind it waits for it */
+    assert_int_equal(fixture->message.subs[0].parts[0].flags, 0);
+    assert_int_equal(fixture->message.subs[2].parts[0].flags, REQUEST_AFTER);
+    /* a command that finds no keys is refused by its executor, wherever that is */
+    static const char *const keyless[] = {"LMPOP x {t}a LEFT"}, *const mixed[] = {"LMPOP 0 {t}a LEFT", "GET {t}a"};
+    assert_int_equal(parse_exec(fixture, 0, keyless, 1, false), SK_OK);
+    assert_int_equal(fixture->message.subs[0].part_count, 1);
+    assert_int_equal(parse_exec(fixture, 0, mixed, 2, false), SK_OK);
+    assert_int_equal(fixture->message.subs[0].parts[0].shard, shard_of("t"));
+    assert_int_equal(parse_batch(fixture, keyless, 1, true), SK_OK);
+    /* nothing but watched keys; nothing at all */
+    assert_int_equal(parse_exec(fixture, 1, NULL, 0, false), SK_OK);
+    assert_int_equal(fixture->message.subs[0].part_count, 1);
+    assert_int_equal(parse_exec(fixture, 0, NULL, 0, false), SK_OK);
+    assert_true(fixture->message.subs[0].answered);
+    assert_int_equal(fixture->message.subs[0].err, SK_OK);
+    assert_true(slice_equal(fixture->message.subs[0].result, slice_of("\x90", 1)));
+}
+
+static void exec_is_checked(void **state) {
+    struct fixture *fixture = *state;
+    static const struct {
+        const char *command;
+        int err;
+    } bad[] = {{"SET a 1", SK_CROSSSLOT}, {"MGET {t}a b", SK_CROSSSLOT}, {"PING", SK_BADREQUEST},
+               {"DBSIZE", SK_BADREQUEST}, {"NOSUCH", SK_BADREQUEST},     {"GET", SK_BADREQUEST},
+               {"EXEC", SK_BADREQUEST},   {"MULTI", SK_BADREQUEST}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        const char *const commands[] = {"SET {t}a 1", bad[i].command};
+        for (int in_batch = 0; in_batch < 2; in_batch++) {
+            assert_int_equal(parse_exec(fixture, 1, commands, 2, in_batch), SK_OK);
+            assert_int_equal(fixture->message.subs[in_batch].err, bad[i].err);
+            assert_int_equal(fixture->message.subs[in_batch].part_count, 0);
+        }
+    }
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } malformed[] = {{"\xa4"
+                      "EXEC\x90",
+                      6},
+                     {"\xa4"
+                      "EXEC\x92\x01\x90",
+                      8},
+                     {"\xa4"
+                      "EXEC\x92\x90\x01",
+                      8},
+                     {"\xa4"
+                      "EXEC\x92\x91\x91\xa1k\x90",
+                      11},
+                     {"\xa4"
+                      "EXEC\x92\x90\x91\x01",
+                      9},
+                     {"\xa4"
+                      "EXEC\x92\x90\x91\x92\x01\x90",
+                      11}};
+    for (size_t i = 0; i < sizeof malformed / sizeof *malformed; i++) {
+        begin(fixture, 4);
+        mp_write_raw(&fixture->bytes, slice_of(malformed[i].bytes, malformed[i].size));
+        assert_int_equal(parse(fixture), SK_OK);
+        assert_int_equal(fixture->message.subs[0].err, SK_BADREQUEST);
+    }
+    assert_int_equal(parse_exec(fixture, MESSAGE_COMMANDS_MAX, NULL, 0, true), SK_TOOLARGE);
+}
+
+static void what_is_of_a_connection_is_refused(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const commands[] = {"MULTI", "WATCH a", "HELLO 3", "AUTH x"};
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        assert_int_equal(parse_words(fixture, commands[i]), SK_OK);
+        assert_int_equal(fixture->message.subs[0].err, SK_BADREQUEST);
+    }
+}
+
 static void batches_keep_the_errors_of_their_commands(void **state) {
     struct fixture *fixture = *state;
     static const char *const commands[] = {"GET a", "NOSUCH", "PING", "batch x", "DEL a b c"};
@@ -545,6 +669,9 @@ int main(void) {
         TEST(reads_may_be_stale),
         TEST(reads_beside_writes_are_the_leaders),
         TEST(atomic_batches_are_one_part),
+        TEST(exec_is_one_part),
+        TEST(exec_is_checked),
+        TEST(what_is_of_a_connection_is_refused),
         TEST(batches_keep_the_errors_of_their_commands),
         TEST(options_are_checked),
         TEST(malformed_messages_are_refused_with_their_msgid),

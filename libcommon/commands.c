@@ -72,6 +72,11 @@ bool command_arity_ok(const struct command *command, size_t words) {
     return words >= (size_t)-command->arity;
 }
 
+bool command_groups_whole(const struct command *command, size_t words) {
+    if (command->last_key >= 0 || command->key_step <= 1) return true;
+    return (words - (size_t)command->first_key) % (size_t)command->key_step == 0;
+}
+
 size_t command_read_numkeys(struct slice word) {
     if (word.size == 0 || word.size > 9 || word.data[0] == '0') return 0;
     size_t number = 0;

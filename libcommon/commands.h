@@ -3,6 +3,9 @@
 
 #include "slice.h"
 
+#define REDIS_VERSION                                                                                             \
+    "7.0.0" /* whose commands these are, as far as they are Redis's: what clients go by is told this */
+
 enum command_flags {
     COMMAND_READ = 1,        /* runs on the leader against executed state */
     COMMAND_WRITE = 2,       /* becomes a log entry */
@@ -13,6 +16,14 @@ enum command_flags {
     COMMAND_CHANCE = 64,     /* draws by chance: an entry with it carries what it draws from */
     COMMAND_NUMKEYS = 256,   /* the word before its first key says how many keys there are */
     COMMAND_KEY_ALSO = 512,  /* with COMMAND_NUMKEYS: word 1 is a key, too */
+    COMMAND_SESSION = 128,   /* of a connection: a door that keeps state for its connections answers */
+
+    /* what the Redis protocol must know to tell a result as Redis does */
+    COMMAND_REPLY_SET = 1 << 24,   /* an array is a set */
+    COMMAND_REPLY_PAIRS = 1 << 25, /* an array may be of [a, b]: RESP2 has a, b, a, b */
+    COMMAND_REPLY_NIL_ARRAY =
+        1 << 26,                  /* nil is an array that is not there, if the command has more than two words */
+    COMMAND_REPLY_TEXT = 1 << 27, /* a bin is a text for people */
 };
 
 enum command_join {
@@ -47,6 +58,9 @@ const struct command *command_find(struct slice name);
 
 /* Whether `words` (name and arguments) fit the arity. */
 bool command_arity_ok(const struct command *command, size_t words);
+
+/* Whether the words behind the first key come in whole groups, each a key with what belongs to it ("MSET k v k" has not). */
+bool command_groups_whole(const struct command *command, size_t words);
 
 /* Which words of a command are keys (the name is word 0): every `step`-th from `first` to `last`, and `also`. */
 struct command_keys {

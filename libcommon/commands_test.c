@@ -93,8 +93,9 @@ static void test_the_table_makes_sense(void **state) {
     for (size_t i = 0; i < COMMAND_COUNT; i++) {
         const struct command *command = &command_table[i];
         bool reads = (command->flags & COMMAND_READ) != 0, writes = (command->flags & COMMAND_WRITE) != 0;
-        bool by_gateway = (command->flags & COMMAND_GATEWAY) != 0;
-        assert_int_equal(reads + writes + by_gateway, 1);
+        bool by_gateway = (command->flags & COMMAND_GATEWAY) != 0,
+             by_door = (command->flags & COMMAND_SESSION) != 0;
+        assert_int_equal(reads + writes + by_gateway + by_door, 1);
         assert_true(command->arity != 0);
         assert_true((command->first_key == 0) == (command->key_step == 0));
         int least_words = command->arity > 0 ? command->arity : -command->arity;

@@ -69,7 +69,7 @@ static int decode_command(struct exec *exec, struct mp_reader *reader, const str
     char name[CALL_NAME_SHOWN_MAX];
     if (command == NULL)
         return refuse(refusal, SK_BADREQUEST, "unknown command '%s'", call_name_shown(method, name));
-    if (command->flags & COMMAND_GATEWAY) {
+    if (command->flags & (COMMAND_GATEWAY | COMMAND_SESSION)) {
         return refuse(refusal, SK_BADREQUEST, "command '%s' is not for a shard", call_name_shown(method, name));
     }
     const char *text = "";
@@ -82,6 +82,7 @@ static int decode_command(struct exec *exec, struct mp_reader *reader, const str
     return SK_OK;
 }
 
+/* `slot` is the one that the key must have if it must be of `one_slot`, SLOT_COUNT = any yet. */
 static int check_key(const struct exec *exec, struct slice key, bool one_slot, uint32_t *slot,
                      const struct refusal *refusal) {
     if (args_is_nil(key)) return refuse(refusal, SK_BADREQUEST, "the key is nil");
@@ -140,16 +141,41 @@ static int check_single(struct exec *exec, struct mp_reader *reader, bool writes
     return check_keys(exec, command, (command->flags & COMMAND_SPLIT) == 0, &slot, refusal);
 }
 
-static int read_batch_head(struct mp_reader *reader, uint32_t *count, const struct refusal *refusal) {
+/* The name of a body with several commands: "batch", or "EXEC". */
+static int read_atomic_head(struct mp_reader *reader, bool *is_exec, const struct refusal *refusal) {
     struct slice method;
-    if (mp_read_str(reader, &method) != SK_OK || !args_is_word(method, "BATCH")) {
-        return refuse(refusal, SK_BADREQUEST, "an atomic request is a batch");
-    }
+    bool named = mp_read_str(reader, &method) == SK_OK;
+    *is_exec = named && args_is_word(method, "EXEC");
+    if (*is_exec || (named && args_is_word(method, "BATCH"))) return SK_OK;
+    return refuse(refusal, SK_BADREQUEST, "an atomic request is a batch");
+}
+
+static int read_commands_head(struct mp_reader *reader, uint32_t *count, const struct refusal *refusal) {
     if (mp_read_array(reader, count) != SK_OK) {
         return refuse(refusal, SK_BADREQUEST, "a batch is an array of [method, params]");
     }
     if (*count > MESSAGE_COMMANDS_MAX) return refuse(refusal, SK_TOOLARGE, "too many commands in a batch");
     return SK_OK;
+}
+
+/* What EXEC begins with: two arguments, the first of them the keys whose versions it wants. */
+static int read_watched_head(struct mp_reader *reader, uint32_t *count, const struct refusal *refusal) {
+    uint32_t two;
+    if (mp_read_array(reader, &two) != SK_OK || two != 2 || mp_read_array(reader, count) != SK_OK) {
+        return refuse(refusal, SK_BADREQUEST, "EXEC takes an array of [key, version] and one of [method, params]");
+    }
+    if (*count > MESSAGE_COMMANDS_MAX) return refuse(refusal, SK_TOOLARGE, "too many watched keys");
+    return SK_OK;
+}
+
+static int read_watched(struct mp_reader *reader, struct slice *key, uint64_t *version,
+                        const struct refusal *refusal) {
+    uint32_t two;
+    if (mp_read_array(reader, &two) == SK_OK && two == 2 && mp_read_bytes(reader, key) == SK_OK &&
+        mp_read_uint(reader, version) == SK_OK) {
+        return SK_OK;
+    }
+    return refuse(refusal, SK_BADREQUEST, "a watched key is [key, version]");
 }
 
 static int read_pair_head(struct mp_reader *reader, const struct refusal *refusal) {
@@ -183,10 +209,25 @@ static int refuse_batch(const struct refusal *refusal, size_t text_start, int er
     return refuse(refusal, err, "command %u: %s", position, text);
 }
 
-static int check_batch(struct exec *exec, struct mp_reader *reader, bool writes, const struct refusal *refusal) {
+static int check_watched(struct exec *exec, struct mp_reader *reader, uint32_t *slot,
+                         const struct refusal *refusal) {
     uint32_t count;
-    int err = read_batch_head(reader, &count, refusal);
-    uint32_t slot = SLOT_COUNT;
+    int err = read_watched_head(reader, &count, refusal);
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        struct slice key;
+        uint64_t version;
+        err = read_watched(reader, &key, &version, refusal);
+        if (err == SK_OK) err = check_key(exec, key, true, slot, refusal);
+    }
+    return err;
+}
+
+static int check_batch(struct exec *exec, struct mp_reader *reader, bool writes, const struct refusal *refusal) {
+    uint32_t count = 0, slot = SLOT_COUNT;
+    bool is_exec;
+    int err = read_atomic_head(reader, &is_exec, refusal);
+    if (err == SK_OK && is_exec) err = check_watched(exec, reader, &slot, refusal);
+    if (err == SK_OK) err = read_commands_head(reader, &count, refusal);
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         err = check_batched(exec, reader, writes, &slot, refusal);
         err = refuse_batch(refusal, refusal->start, err, i + 1);
@@ -258,7 +299,7 @@ static int run_batched(struct exec *exec, struct mp_reader *reader, const struct
 static int run_commands(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
                         const struct refusal *refusal) {
     uint32_t count;
-    int err = read_batch_head(reader, &count, refusal);
+    int err = read_commands_head(reader, &count, refusal);
     if (err != SK_OK) return err;
     mp_write_array(refusal->answer, count);
     struct chance chance = {.state = moment->chance};
@@ -287,6 +328,87 @@ static int run_batch(struct exec *exec, struct mp_reader *reader, const struct e
     return undone == SK_OK ? err : undone;
 }
 
+/* Whether all watched keys have the versions that EXEC wants. SK_OK, or a fault. */
+static int compare_watched(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                           bool *unchanged, const struct refusal *refusal) {
+    uint32_t count;
+    int err = read_watched_head(reader, &count, refusal);
+    *unchanged = true;
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        struct slice key;
+        uint64_t wanted;
+        struct object object;
+        err = read_watched(reader, &key, &wanted, refusal);
+        if (err == SK_OK) err = keyspace_find(exec, key, moment->time_us, &object);
+        if (err == SK_OK && (object.found ? object.version : 0) != wanted) *unchanged = false;
+    }
+    return err;
+}
+
+/* In place of what was answered from `start` on, a refusal's text: [[code, text], nil]. */
+static void answer_refusal(struct buffer *answer, size_t start, size_t text_start, int err) {
+    char text[256];
+    size_t size = answer->size - text_start;
+    if (answer->failed) return;
+    if (size > sizeof text) size = sizeof text;
+    memcpy(text, answer->data + text_start, size);
+    answer->size = start;
+    mp_write_array(answer, 2);
+    mp_write_array(answer, 2);
+    mp_write_text(answer, error_name(err));
+    mp_write_str(answer, slice_of(text, size));
+    mp_write_nil(answer);
+}
+
+/* One command of EXEC: its [error, result]. One that is refused has changed nothing, and the others stay as they are. */
+static int run_queued(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                      size_t exec_start, struct buffer *answer) {
+    struct refusal refusal = {.answer = answer, .start = answer->size};
+    const struct command *command;
+    int err = read_pair_head(reader, &refusal);
+    if (err != SK_OK) return err;
+    mp_write_array(answer, 2);
+    mp_write_nil(answer);
+    size_t result_start = answer->size;
+    struct refusal of_result = {.answer = answer, .start = result_start};
+    err = decode_command(exec, reader, &command, &of_result);
+    if (err == SK_OK) err = run_decoded(exec, command, false, moment, answer);
+    if (err > 0) {
+        answer_refusal(answer, refusal.start, result_start, err);
+    } else if (err == SK_OK && answer->size - exec_start > RESULT_BYTES_MAX) {
+        (void)refuse(&of_result, SK_TOOLARGE, "the answer would be too large");
+        answer_refusal(answer, refusal.start, result_start,
+                       command->flags & COMMAND_WRITE ? SK_DONE : SK_TOOLARGE);
+    }
+    return err > 0 ? SK_OK : err;
+}
+
+static int run_exec(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                    const struct refusal *refusal) {
+    struct buffer *answer = refusal->answer;
+    bool unchanged;
+    uint32_t count;
+    int err = compare_watched(exec, reader, moment, &unchanged, refusal);
+    if (err == SK_OK && !unchanged) {
+        mp_write_nil(answer);
+        return SK_OK;
+    }
+    if (err == SK_OK) err = read_commands_head(reader, &count, refusal);
+    if (err == SK_OK) mp_write_array(answer, count);
+    for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        err = run_queued(exec, reader, moment, refusal->start, answer);
+    }
+    return err;
+}
+
+static int run_atomic(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                      const struct refusal *refusal) {
+    bool is_exec;
+    int err = read_atomic_head(reader, &is_exec, refusal);
+    if (err != SK_OK) return err;
+    return is_exec ? run_exec(exec, reader, moment, refusal) : run_batch(exec, reader, moment, refusal);
+}
+
 int exec_read(struct exec *exec, struct slice body, const struct exec_moment *moment, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
@@ -303,7 +425,7 @@ int exec_run(struct exec *exec, struct slice body, bool atomic, const struct exe
     struct refusal refusal = {.answer = answer, .start = answer->size};
     struct mp_reader reader = mp_reader_of(body);
     int err =
-        atomic ? run_batch(exec, &reader, moment, &refusal) : run_command(exec, &reader, false, moment, answer);
+        atomic ? run_atomic(exec, &reader, moment, &refusal) : run_command(exec, &reader, false, moment, answer);
     return answer->failed ? SK_ENOMEM : err;
 }
 

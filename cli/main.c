@@ -186,7 +186,7 @@ static int run_health(struct globals *globals, int argc, char **argv, int at) {
 }
 
 static int run_up(struct globals *globals, int argc, char **argv, int at) {
-    struct up_options up = {.data = "data", .gateway_port = 7400};
+    struct up_options up = {.data = "data", .gateway_port = 7400, .resp_port = 6379};
     uint64_t durability = UINT64_MAX;
     const struct option options[] = {
         {"--data", OPTION_TEXT, &up.data, 0, 0, NULL, "DIR", "everything is kept there (data)"},
@@ -199,6 +199,8 @@ static int run_up(struct globals *globals, int argc, char **argv, int at) {
         {"--durability", OPTION_CHOICE, &durability, 0, 0, "always|interval", NULL,
          "when an answer means that it is on disk"},
         {"--gateway-port", OPTION_UINT, &up.gateway_port, 1, 65535, NULL, "PORT", "of the gateway (7400)"},
+        {"--resp-port", OPTION_UINT, &up.resp_port, 1, 65535, NULL, "PORT",
+         "of the gateway's Redis protocol (6379)"},
         {"--port-offset", OPTION_UINT, &up.port_offset, 0, 50000, NULL, "N",
          "added to every port, so that several clusters fit on a machine (0)"},
         {"--detach", OPTION_SWITCH, &up.detach, 0, 0, NULL, NULL, "return when it is ready and leave it running"},

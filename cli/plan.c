@@ -124,6 +124,7 @@ static void add_flags_of_kind(struct builder *builder, const struct plan_options
         return;
     case PLAN_GATEWAY:
         add_flag_tcp(builder, "--listen", options->gateway_port + offset);
+        add_flag_tcp(builder, "--resp-listen", options->resp_port + offset);
         add_flag_tcp(builder, "--frames-listen", options->gateway_port + 10 + offset);
         add_flag_http(builder, options->gateway_port + offset);
         add_flag(builder, "--metad", metads);
@@ -155,6 +156,7 @@ static uint64_t highest_port(const struct plan_options *options) {
     uint64_t metad = METAD_PORT + (options->metads - 1) * PORT_STEP;
     uint64_t highest = shardd > options->gateway_port ? shardd : options->gateway_port;
     if (metad > highest) highest = metad;
+    if (options->resp_port > highest + HTTP_OFFSET) return options->resp_port + options->port_offset;
     return highest + HTTP_OFFSET + options->port_offset;
 }
 
@@ -178,6 +180,7 @@ int plan_make(struct plan *plan, const struct plan_options *options, char *text,
     write_metads(options, plan->metad);
     snprintf(plan->gateway, sizeof plan->gateway, "tcp://127.0.0.1:%" PRIu64,
              options->gateway_port + options->port_offset);
+    plan->resp_port = options->resp_port + options->port_offset;
     size_t count = options->metads + options->nodes + 1;
     plan->processes = calloc(count, sizeof *plan->processes);
     if (plan->processes == NULL) return SK_ENOMEM;

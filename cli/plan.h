@@ -20,6 +20,7 @@ struct plan_options {
     uint64_t metads;                  /* 1, 3 or 5; several need PLAN_SECRET */
     uint64_t nodes, shards, lanes;    /* lanes of each node */
     uint64_t gateway_port;            /* before the offset; default 7400 */
+    uint64_t resp_port;               /* the same; default 6379 */
     uint64_t port_offset;
     const char *durability; /* NULL: shardd's default */
     char **extra;           /* more words: for each shardd, or "KIND:--flag" for each of a kind */
@@ -39,6 +40,7 @@ struct plan {
     struct plan_process *processes; /* owned */
     size_t count;
     char gateway[64], metad[PLAN_METADS_BYTES]; /* nng URLs */
+    uint64_t resp_port;                         /* of the gateway's Redis protocol */
     char page[64]; /* URL of the gateway's status page; empty when extra flags say where its HTTP is */
 };
 

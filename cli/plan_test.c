@@ -18,6 +18,7 @@ static struct plan_options options_of_three(void) {
         .shards = 64,
         .lanes = 2,
         .gateway_port = 7400,
+        .resp_port = 6379,
     };
 }
 
@@ -42,6 +43,7 @@ static void three_nodes(void **state) {
     assert_int_equal(plan.count, 5);
     assert_string_equal(plan.gateway, "tcp://127.0.0.1:7400");
     assert_string_equal(plan.page, "http://127.0.0.1:7480/");
+    assert_int_equal(plan.resp_port, 6379);
     assert_string_equal(plan.metad, "tcp://127.0.0.1:7100");
     assert_string_equal(words_of(&plan.processes[0]),
                         "/p/metad --data-dir d/metad-1 --advertise 127.0.0.1 --listen tcp://127.0.0.1:7100"
@@ -55,7 +57,7 @@ static void three_nodes(void **state) {
     assert_non_null(strstr(words_of(&plan.processes[3]), "--frames-listen tcp://127.0.0.1:9200 "));
     assert_string_equal(
         words_of(&plan.processes[4]),
-        "/p/gateway --advertise 127.0.0.1 --listen tcp://127.0.0.1:7400"
+        "/p/gateway --advertise 127.0.0.1 --listen tcp://127.0.0.1:7400 --resp-listen tcp://127.0.0.1:6379"
         " --frames-listen tcp://127.0.0.1:7410 --http-listen http://127.0.0.1:7480 --metad tcp://127.0.0.1:7100");
     assert_string_equal(plan.processes[3].name, "shardd-3");
     assert_string_equal(plan.processes[3].log, "d/log/shardd-3.log");

@@ -159,6 +159,7 @@ static void say_how_to_go_on(const struct up *up) {
     say("Go on with:  skerry --gateway %s SET greeting hello", up->plan.gateway);
     say("             skerry --gateway %s GET greeting", up->plan.gateway);
     say("             skerry --gateway %s             (a prompt)", up->plan.gateway);
+    say("             redis-cli -p %" PRIu64 " GET greeting", up->plan.resp_port);
     say("             skerry status --metad %s --gateway %s", up->plan.metad, up->plan.gateway);
     if (up->plan.page[0] != 0) say("Look at it:  %s", up->plan.page);
     if (up->told_fd >= 0) say("It stays up until:  skerry up --stop --data %s", up->data);
@@ -463,6 +464,7 @@ static int make_plan(struct up *up, const struct up_options *options) {
         .shards = settings.shards,
         .lanes = settings.lanes,
         .gateway_port = options->gateway_port,
+        .resp_port = options->resp_port,
         .port_offset = options->port_offset,
         .durability = options->durability,
         .extra = options->extra,

@@ -10,7 +10,7 @@ struct up_options {
     const char *data;
     const char *programs;                  /* directory of the daemons' programs; NULL: where this one is */
     uint64_t nodes, metads, shards, lanes; /* 0: as the cluster was created, else the default */
-    uint64_t gateway_port, port_offset;
+    uint64_t gateway_port, resp_port, port_offset;
     const char *durability;
     bool detach, stop;
     char **extra; /* see struct plan_options */

@@ -106,11 +106,12 @@ static struct connection *connection_get(struct door_nng *door, int pipe) {
 /* Whether a new connection has a place. One that has none is closed and takes none meanwhile, or many who try again and again
  * would keep a place that has become free from everybody; only without memory it does. The lock is held. */
 static bool take_place(struct door_nng *door, int pipe) {
-    bool room = atomic_load(&door->connections) < door->options.connections_max;
+    bool room = load_has_place(door->options.load);
     struct refused *refused = room ? NULL : malloc(sizeof *refused);
     if (!room) atomic_fetch_add(&door->refused, 1);
     if (refused == NULL) {
         atomic_fetch_add(&door->connections, 1);
+        load_take_place(door->options.load);
     } else {
         *refused = (struct refused){.next = door->refusals, .pipe = pipe};
         door->refusals = refused;
@@ -124,6 +125,7 @@ static void give_place_back(struct door_nng *door, int pipe) {
     struct refused *refused = *at;
     if (refused == NULL) {
         atomic_fetch_sub(&door->connections, 1);
+        load_give_place_back(door->options.load);
     } else {
         *at = refused->next;
         free(refused);
@@ -154,7 +156,7 @@ static void pipe_cb(nng_pipe pipe, nng_pipe_ev event, void *arg) {
     pthread_mutex_unlock(&door->pipes_lock);
     if (tell) {
         log_event(LOG_WARNING, "connections_refused", "from=%s most=%u count=%llu", peer_name_of_pipe(pipe, name),
-                  door->options.connections_max, (unsigned long long)door_nng_connections_refused(door));
+                  door->options.load->connections_max, (unsigned long long)door_nng_connections_refused(door));
     }
     if (refuse) (void)nng_pipe_close(pipe);
 }

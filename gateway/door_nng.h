@@ -4,7 +4,7 @@
  * DOOR_SEND_MS_MAX loses the connection, or one reader who stops could hold the contexts of all. A message beyond
  * `message_bytes_max` never arrives: nng closes the connection that sends it.
  *
- * Connections are counted, and beyond `connections_max` a new one is closed. That also bounds what nng holds before a message is
+ * Connections are counted, and beyond what `load` has place for a new one is closed. That also bounds what nng holds before a message is
  * whole, or waits for a context, and so before anybody has shown a token: the bytes that have come of it, and
  * no more than one message for each connection. (Its length alone takes addresses, no memory.)
  *
@@ -21,11 +21,10 @@ struct load;
 struct tls;
 
 struct door_nng_options {
-    struct mailbox *mailbox; /* borrowed: of the loop */
-    const char *address;     /* nng URL */
-    const struct tls *tls;   /* borrowed: for an address of TLS */
-    struct load *load;       /* borrowed: counts the bytes of all doors */
-    uint32_t connections_max;
+    struct mailbox *mailbox;          /* borrowed: of the loop */
+    const char *address;              /* nng URL */
+    const struct tls *tls;            /* borrowed: for an address of TLS */
+    struct load *load;                /* borrowed: of all doors */
     uint64_t message_bytes_max;       /* of one message that comes */
     uint32_t requests_max;            /* in flight of all, their replies included */
     uint32_t connection_requests_max; /* in flight of one connection */

@@ -36,11 +36,10 @@ static void request_cb(void *arg, struct client *client, struct slice bytes, int
 static void open_at(struct fixture *fixture, const char *address) {
     char text[200];
     assert_int_equal(mailbox_new(&fixture->mailbox, 64), SK_OK);
-    load_init(&fixture->load, 1u << 20);
+    load_init(&fixture->load, 1u << 20, PLACES);
     struct door_nng_options options = {
         .mailbox = fixture->mailbox,
         .address = address,
-        .connections_max = PLACES,
         .message_bytes_max = MESSAGE_MAX,
         .requests_max = 8,
         .connection_requests_max = 8,

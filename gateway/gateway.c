@@ -2,6 +2,7 @@
 
 #include "gateway/door_frames.h"
 #include "gateway/door_nng.h"
+#include "gateway/door_resp.h"
 #include "gateway/load.h"
 #include "gateway/node_client.h"
 #include "gateway/post.h"
@@ -16,6 +17,7 @@
 #include "libcommon/log.h"
 #include "libcommon/member.h"
 #include "libcommon/mp.h"
+#include "libcommon/tls.h"
 #include "libcommon/tls_guard.h"
 
 #include <stdatomic.h>
@@ -32,6 +34,7 @@
 #define NODE_ID_MAX      65535u
 #define ADDRESS_BYTES    256u
 #define REASON_BYTES     256u
+#define NO_DOOR          "none" /* an address: nobody listens */
 
 /* A shardd of the map. */
 struct node {
@@ -47,6 +50,7 @@ struct gateway {
     uint64_t started_ms;
     struct mailbox *mailbox; /* owned, as all below */
     struct door_nng *door_nng;
+    struct door_resp *door_resp; /* NULL: none */
     struct door_frames *door_frames;
     struct member *member;
     struct watch *watch;
@@ -208,7 +212,9 @@ static void request_cb(void *arg, struct client *client, struct slice bytes, int
 }
 
 /* By all doors. */
-static uint32_t connections(const struct gateway *gateway) { return door_nng_connections(gateway->door_nng); }
+static uint32_t connections(const struct gateway *gateway) {
+    return door_nng_connections(gateway->door_nng) + door_resp_connections(gateway->door_resp);
+}
 
 static void refresh_cb(void *arg, uint64_t version) {
     struct gateway *gateway = arg;
@@ -292,7 +298,8 @@ static void stats_cb(void *arg, struct buffer *stats) {
     mp_write_text(stats, "map_version");
     mp_write_uint(stats, atomic_load(&gateway->report.map_version));
     mp_write_text(stats, "unauthorized");
-    mp_write_uint(stats, metrics_get(&gateway->tally.refused[SK_NOAUTH]));
+    mp_write_uint(stats, metrics_get(&gateway->tally.refused[SK_NOAUTH]) +
+                             metrics_get(&gateway->tally.unauthorized[DOOR_RESP]));
     mp_write_text(stats, "tls_refused");
     mp_write_uint(stats, tls_guard_refused());
 }
@@ -325,6 +332,26 @@ static void make_return_address(struct gateway *gateway) {
     }
 }
 
+static int open_resp(struct gateway *gateway, char *text, size_t text_bytes) {
+    const struct gateway_options *options = &gateway->options;
+    if (options->resp_listen == NULL || strcmp(options->resp_listen, NO_DOOR) == 0) return SK_OK;
+    bool secured = options->client_tls != NULL && tls_pem(options->client_tls).cert.size > 0;
+    struct door_resp_options for_resp = {
+        .mailbox = gateway->mailbox,
+        .address = options->resp_listen,
+        .tls = secured ? options->client_tls : NULL,
+        .tokens = options->tokens,
+        .load = &gateway->load,
+        .tally = &gateway->tally,
+        .requests_max = (uint32_t)options->requests_max,
+        .message_bytes_max = options->message_bytes_max,
+        .connection_bytes_max = options->connection_bytes_max,
+        .arg = gateway,
+        .request_cb = request_cb,
+    };
+    return door_resp_open(&gateway->door_resp, &for_resp, text, text_bytes);
+}
+
 static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
     const struct gateway_options *options = &gateway->options;
     int err = mailbox_new(&gateway->mailbox, MAILBOX_CAPACITY);
@@ -351,7 +378,6 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .mailbox = gateway->mailbox,
         .address = options->listen,
         .tls = options->client_tls,
-        .connections_max = (uint32_t)options->connections_max,
         .message_bytes_max = options->message_bytes_max,
         .requests_max = (uint32_t)options->requests_max,
         .connection_requests_max = (uint32_t)options->connection_requests_max,
@@ -360,7 +386,8 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .arg = gateway,
         .request_cb = request_cb,
     };
-    return door_nng_open(&gateway->door_nng, &for_door, text, text_bytes);
+    err = door_nng_open(&gateway->door_nng, &for_door, text, text_bytes);
+    return err == SK_OK ? open_resp(gateway, text, text_bytes) : err;
 }
 
 static int open_member(struct gateway *gateway, char *text, size_t text_bytes) {
@@ -420,7 +447,7 @@ int gateway_open(struct gateway **out, const struct gateway_options *options, ch
     gateway->started_ms = clock_boottime_ms();
     timer_wheel_init(&gateway->timers, gateway->started_ms);
     router_init(&gateway->router);
-    load_init(&gateway->load, options->bytes_max);
+    load_init(&gateway->load, options->bytes_max, (uint32_t)options->connections_max);
     int err = SK_OK;
     if (options->advertise != NULL && options->advertise[0] != 0) {
         (void)snprintf(gateway->host, sizeof gateway->host, "%s", options->advertise);
@@ -443,6 +470,10 @@ int gateway_open(struct gateway **out, const struct gateway_options *options, ch
 }
 
 const char *gateway_address(const struct gateway *gateway) { return door_nng_address(gateway->door_nng); }
+
+const char *gateway_resp_address(const struct gateway *gateway) {
+    return gateway->door_resp == NULL ? NO_DOOR : door_resp_address(gateway->door_resp);
+}
 
 const char *gateway_return_address(const struct gateway *gateway) { return gateway->return_address; }
 
@@ -512,6 +543,8 @@ static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now
                           memory_order_relaxed);
     atomic_store_explicit(&report->connections_refused, door_nng_connections_refused(gateway->door_nng),
                           memory_order_relaxed);
+    atomic_store_explicit(&report->connections[DOOR_RESP], door_resp_connections(gateway->door_resp),
+                          memory_order_relaxed);
     atomic_store_explicit(&report->leaving, gateway->drain_ms != 0, memory_order_relaxed);
     atomic_store_explicit(&report->ticked_ms, now_ms, memory_order_relaxed);
 }
@@ -521,7 +554,8 @@ static bool drained(struct gateway *gateway, uint64_t now_ms) {
     uint64_t age_ms = now_ms - gateway->drain_ms;
     if (age_ms >= DRAIN_MS_MAX) requests_expire_all(gateway->requests);
     if (requests_in_flight(gateway->requests) > 0) return false;
-    return door_nng_in_flight(gateway->door_nng) == 0 || age_ms >= DRAIN_MS_MAX + DRAIN_SEND_MS;
+    uint32_t in_flight = door_nng_in_flight(gateway->door_nng) + door_resp_in_flight(gateway->door_resp);
+    return in_flight == 0 || age_ms >= DRAIN_MS_MAX + DRAIN_SEND_MS;
 }
 
 /* Something is in flight: the next tick; else now and then. */
@@ -532,8 +566,8 @@ static uint64_t wake_us(const struct gateway *gateway, uint64_t now_ms) {
 }
 
 int gateway_run(struct gateway *gateway) {
-    log_event(LOG_INFO, "gateway_ready", "listen=%s frames=%s session=%016llx", gateway_address(gateway),
-              gateway->return_address, (unsigned long long)gateway->session);
+    log_event(LOG_INFO, "gateway_ready", "listen=%s resp=%s frames=%s session=%016llx", gateway_address(gateway),
+              gateway_resp_address(gateway), gateway->return_address, (unsigned long long)gateway->session);
     uint64_t now_ms = clock_boottime_ms();
     while (!drained(gateway, now_ms)) {
         handle_all(mailbox_take(gateway->mailbox, wake_us(gateway, now_ms)));
@@ -561,6 +595,7 @@ void gateway_free(struct gateway *gateway) {
     }
     if (gateway->requests != NULL) requests_expire_all(gateway->requests);
     door_nng_close(gateway->door_nng);
+    door_resp_close(gateway->door_resp);
     door_frames_close(gateway->door_frames);
     /* All that could post is closed: what is under way only frees itself. */
     if (gateway->mailbox != NULL) handle_all(mailbox_take(gateway->mailbox, 0));
@@ -568,6 +603,7 @@ void gateway_free(struct gateway *gateway) {
     free(gateway->closed);
     free(gateway->nodes);
     door_nng_free(gateway->door_nng);
+    door_resp_free(gateway->door_resp);
     door_frames_free(gateway->door_frames);
     requests_free(gateway->requests);
     router_deinit(&gateway->router);

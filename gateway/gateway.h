@@ -12,8 +12,9 @@ struct tokens;
 
 struct gateway_options {
     const char *listen;           /* nng URL for clients */
-    const struct tls *client_tls; /* if that is of TLS; borrowed until free */
+    const struct tls *client_tls; /* if that is of TLS; with a certificate, resp_listen is. Borrowed until free */
     const struct tokens *tokens;  /* clients show one of them; NULL: they need not. Borrowed until free */
+    const char *resp_listen;      /* for clients of the Redis protocol (door_resp.h); NULL or "none": none */
     const char *frames_listen;    /* for the answers of shardds (cluster_net.h) */
     const char *http_listen;      /* see libcommon/http.h; NULL: none */
     const char *metad, *metad_publish;
@@ -21,7 +22,7 @@ struct gateway_options {
         advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */
     uint64_t connections_max;   /* of clients */
     uint64_t message_bytes_max; /* of what a client sends */
-    uint64_t requests_max;
+    uint64_t requests_max;      /* of each door */
     uint64_t connection_requests_max;
     uint64_t connection_bytes_max;
     uint64_t bytes_max;
@@ -34,6 +35,7 @@ int gateway_open(struct gateway **gateway, const struct gateway_options *options
 
 /* Where it listens for clients, and for answers: with the ports that the system chose for 0. */
 const char *gateway_address(const struct gateway *gateway);
+const char *gateway_resp_address(const struct gateway *gateway); /* "none": there is none */
 const char *gateway_return_address(const struct gateway *gateway);
 
 /* The loop, on the calling thread, until gateway_stop or until metad has refused this process. Then new requests

@@ -13,10 +13,12 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <string.h>
 
 #define EXIT_CONFIG       2
 #define REASON_BYTES      512
 #define DESCRIPTORS_SPARE 512u /* for all but clients: nodes, metad, HTTP, handshakes */
+#define RESP_LISTEN_BYTES 256
 
 /* Waits for SIGTERM or SIGINT, which every thread blocks. */
 static void *signal_thread(void *arg) {
@@ -38,27 +40,53 @@ struct protection {
     struct tokens *tokens;  /* owned; NULL: clients need none */
 };
 
-static int refuse(char *text, size_t text_bytes, const char *why, const char *address) {
-    (void)snprintf(text, text_bytes, "--listen: '%s' %s", address, why);
+static int refuse(char *text, size_t text_bytes, const char *flag, const char *why, const char *address) {
+    (void)snprintf(text, text_bytes, "%s: '%s' %s", flag, address, why);
     return SK_ECONFIG;
 }
+
+#define NOT_SAFE                                                                                                    \
+    "can be reached by other hosts: give tls+tcp://… with --client-tls-cert, --client-tls-key and --token-file, " \
+    "listen on 127.0.0.1, or allow it with --insecure"
 
 /* Whether clients may connect to the door as it is. */
 static int check_door(const struct protection *protection, const char *listen, char *text, size_t text_bytes) {
     bool certified = protection->client_files.cert[0] != 0;
     if (tls_is_url(listen) && !certified) {
-        return refuse(text, text_bytes, "needs --client-tls-cert and --client-tls-key", listen);
+        return refuse(text, text_bytes, "--listen", "needs --client-tls-cert and --client-tls-key", listen);
     }
     if (!tls_is_url(listen) && (certified || protection->client_files.ca[0] != 0)) {
-        return refuse(text, text_bytes, "is not of TLS, and --client-tls-… says so: give tls+tcp://host:port",
-                      listen);
+        return refuse(text, text_bytes, "--listen",
+                      "is not of TLS, and --client-tls-… says so: give tls+tcp://host:port", listen);
     }
     bool safe = tls_is_url(listen) && protection->tokens != NULL;
     if (safe || protection->net.insecure || exposure_is_local(listen)) return SK_OK;
-    return refuse(text, text_bytes,
-                  "can be reached by other hosts: give tls+tcp://… with --client-tls-cert, --client-tls-key and "
-                  "--token-file, listen on 127.0.0.1, or allow it with --insecure",
-                  listen);
+    return refuse(text, text_bytes, "--listen", NOT_SAFE, listen);
+}
+
+/* Nobody said where the door for Redis's protocol is: at its usual port, where the other is. */
+static const char *usual_resp_listen(const char *listen, char room[RESP_LISTEN_BYTES]) {
+    const char *host = strstr(listen, "://"), *port = strrchr(listen, ':');
+    bool is_tcp = strncmp(listen, "tcp", 3) == 0 || strncmp(listen, "tls+tcp", 7) == 0;
+    if (!is_tcp || host == NULL || port <= host) return "none";
+    (void)snprintf(room, RESP_LISTEN_BYTES, "tcp%.*s:6379", (int)(port - host), host);
+    return room;
+}
+
+/* With a certificate the door speaks TLS, whichever scheme its address has. */
+static int check_resp_door(const struct protection *protection, const char *listen, char *text,
+                           size_t text_bytes) {
+    bool certified = protection->client_files.cert[0] != 0;
+    if (strcmp(listen, "none") == 0) return SK_OK;
+    if (strncmp(listen, "tcp://", 6) != 0 && strncmp(listen, "tls+tcp://", 10) != 0) {
+        return refuse(text, text_bytes, "--resp-listen", "is not tcp://host:port or none", listen);
+    }
+    if (tls_is_url(listen) && !certified) {
+        return refuse(text, text_bytes, "--resp-listen", "needs --client-tls-cert and --client-tls-key", listen);
+    }
+    bool safe = certified && protection->tokens != NULL;
+    if (safe || protection->net.insecure || exposure_is_local(listen)) return SK_OK;
+    return refuse(text, text_bytes, "--resp-listen", NOT_SAFE, listen);
 }
 
 /* Reads the files, and checks that they protect what they must. SK_OK, or `text` says what is wrong. */
@@ -72,6 +100,7 @@ static int protect(struct protection *protection, const struct gateway_options *
         err = tokens_read(&protection->tokens, "--token-file", protection->token_file, text, text_bytes);
     }
     if (err == SK_OK) err = check_door(protection, options->listen, text, text_bytes);
+    if (err == SK_OK) err = check_resp_door(protection, options->resp_listen, text, text_bytes);
     if (err == SK_OK) {
         err = cluster_net_check(&protection->net, "--frames-listen", options->frames_listen, text, text_bytes);
     }
@@ -129,6 +158,12 @@ int main(int argc, char **argv) {
          .target = &options.listen,
          .fallback = "tcp://0.0.0.0:7400",
          .help = "nng URL where clients connect"},
+        {.name = "resp-listen",
+         .type = CONFIG_TEXT,
+         .target = &options.resp_listen,
+         .fallback = "",
+         .help = "tcp://host:port where clients of the Redis protocol connect, by TLS with client-tls-cert; none: "
+                 "nowhere (default: port 6379 where listen is)"},
         {.name = "frames-listen",
          .type = CONFIG_TEXT,
          .target = &options.frames_listen,
@@ -155,7 +190,7 @@ int main(int argc, char **argv) {
          .fallback = "10000",
          .least = 1,
          .most = 1000000,
-         .help = "clients connected; beyond: a new connection is closed"},
+         .help = "clients connected, by all doors; beyond: a new connection is closed"},
         {.name = "message-max",
          .type = CONFIG_BYTES,
          .target = &options.message_bytes_max,
@@ -169,7 +204,7 @@ int main(int argc, char **argv) {
          .fallback = "4096",
          .least = 1,
          .most = 65536,
-         .help = "requests in flight of all clients; beyond: OVERLOADED"},
+         .help = "requests in flight of each door; beyond: OVERLOADED, or they wait (RESP)"},
         {.name = "connection-requests-max",
          .type = CONFIG_UINT,
          .target = &options.connection_requests_max,
@@ -244,6 +279,8 @@ int main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
     struct buffer publish;
     buffer_init(&publish);
+    char usual[RESP_LISTEN_BYTES];
+    if (options.resp_listen[0] == 0) options.resp_listen = usual_resp_listen(options.listen, usual);
     int code = EXIT_CONFIG;
     char text[REASON_BYTES];
     if (protect(&protection, &options, text, sizeof text) != SK_OK) {

@@ -79,18 +79,27 @@ static void write_durations(const struct tally *tally, struct buffer *page) {
     }
 }
 
-static void write_doors(struct buffer *page, const char *name, const metrics_counter counts[DOOR_KINDS],
-                        const char *help) {
+/* A family with a sample for each door, which is the sum of both. */
+static void write_doors(struct buffer *page, const char *name, const char *help,
+                        const metrics_counter a[DOOR_KINDS], const metrics_counter b[DOOR_KINDS]) {
     metrics_family(page, name, METRICS_COUNTER, help);
     for (int door = 0; door < DOOR_KINDS; door++) {
-        metrics_uint(page, name, metrics_get(&counts[door]), "door=\"%s\"", door_name((enum door_kind)door));
+        uint64_t sum = metrics_get(&a[door]) + (b == NULL ? 0 : metrics_get(&b[door]));
+        metrics_uint(page, name, sum, "door=\"%s\"", door_name((enum door_kind)door));
     }
 }
 
 void tally_write(const struct tally *tally, struct buffer *page) {
-    write_doors(page, "skerry_requests_total", tally->requests,
-                "Messages from clients, by the door they came by.");
-    write_doors(page, "skerry_door_commands_total", tally->door_commands, "Commands in them.");
+    write_doors(page, "skerry_requests_total", "Messages from clients, by the door they came by.", tally->requests,
+                NULL);
+    write_doors(page, "skerry_door_commands_total", "Commands from clients, by the door they came by.",
+                tally->door_commands, tally->own_commands);
+    write_doors(page, "skerry_door_unauthorized_total",
+                "Of them, those that the door itself refused for want of a good token.", tally->unauthorized,
+                NULL);
+    write_doors(page, "skerry_door_connections_refused_total",
+                "Connections that the door closed at once: there were too many, or no TLS was spoken.",
+                tally->connections_refused, NULL);
     write_refusals(tally, page);
     write_commands(tally, page);
     write_outcomes(tally, page);

@@ -1,4 +1,5 @@
-/* What the gateway counts for its metrics and its page: written by the loop thread, read by any. */
+/* What the gateway counts for its metrics and its page: written by the loop thread, but for what doors count, each its
+ * own; read by any. */
 #pragma once
 
 #include "gateway/client.h"
@@ -18,6 +19,9 @@ enum tally_class { TALLY_READ, TALLY_WRITE, TALLY_LOCAL, TALLY_CLASSES };
 struct tally {
     metrics_counter requests[DOOR_KINDS];                     /* messages that came, by each door */
     metrics_counter door_commands[DOOR_KINDS];                /* commands in those that were taken */
+    metrics_counter own_commands[DOOR_KINDS];                 /* commands that the door answered; by its thread */
+    metrics_counter unauthorized[DOOR_KINDS];                 /* commands without a good token; by its thread */
+    metrics_counter connections_refused[DOOR_KINDS];          /* too many, or no TLS; by its thread */
     metrics_counter refused[TALLY_OUTCOMES];                  /* of them, answered with one error as a whole */
     metrics_counter commands[TALLY_COMMANDS][TALLY_OUTCOMES]; /* by what came of them */
     struct metrics_histogram durations[TALLY_CLASSES];        /* of messages, from arrival to reply */

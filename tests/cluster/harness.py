@@ -299,7 +299,7 @@ class Cluster:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.hosts = hosts or Loopback()
         self.security = security
-        self.ports = iter(free_ports(2 * metads + 3 * (nodes + SPARES) + 3 * gateways))  # all unlike, also where hosts are
+        self.ports = iter(free_ports(2 * metads + 3 * (nodes + SPARES) + 4 * gateways))  # all unlike, also where hosts are
         self.metad_addresses = [self.listen_at(name) for name in self.metad_names(metads)]
         self.metad_address = ",".join(self.metad_addresses)
         metad = ["--metad", self.metad_address]
@@ -325,6 +325,7 @@ class Cluster:
         self.nodes, self.spares = made[:nodes], made[nodes:]
         self.gateways = [Daemon(self, "gateway", name, [
             *self.advertise(name), *metad, "--listen", self.door_at(name), "--frames-listen", self.listen_at(name),
+            "--resp-listen", self.listen_at(name),
             *self.http_at(name), *self.protect(name), *(security.door() if security else ()), *gateway_flags])
             for name in self.gateway_names(gateways)]
         self.addresses = [gateway.flag("--listen") for gateway in self.gateways]

@@ -144,6 +144,7 @@ def test_all_of_it(make_cluster, security):
             with open(log, "wb") as file:
                 stranger = subprocess.Popen([BINARIES["gateway"], "--metad", cluster.metad_address, "--listen",
                                              f"tcp://127.0.0.1:{port[0]}", "--frames-listen", f"tcp://127.0.0.1:{port[1]}",
+                                             "--resp-listen", "none",
                                              *flags], stderr=file)
             try:
                 wait_for(lambda: b"member_waiting" in log.read_bytes(), "it finds no metad")

@@ -11,6 +11,8 @@ pkg_check_modules(edit REQUIRED IMPORTED_TARGET libedit)
 pkg_check_modules(jansson REQUIRED IMPORTED_TARGET jansson)
 pkg_check_modules(sodium REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(microhttpd REQUIRED IMPORTED_TARGET libmicrohttpd)
+# What libmicrohttpd's TLS is made of; its development files come with libmicrohttpd-dev.
+pkg_check_modules(gnutls REQUIRED IMPORTED_TARGET gnutls)
 # What nng's TLS is made of; its development files come with libnng-dev.
 find_library(MBEDTLS_LIBRARY mbedtls REQUIRED)
 find_library(MBEDX509_LIBRARY mbedx509 REQUIRED)

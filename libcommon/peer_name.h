@@ -9,3 +9,4 @@
 /* Return `name`. */
 const char *peer_name(const nng_sockaddr *address, char name[PEER_NAME_BYTES]);
 const char *peer_name_of_pipe(nng_pipe pipe, char name[PEER_NAME_BYTES]); /* "gone" when nng has forgotten it */
+const char *peer_name_of_socket(int fd, char name[PEER_NAME_BYTES]); /* "gone" when it is not connected any more */

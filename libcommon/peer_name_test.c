@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <nng/protocol/reqrep0/req.h>
+#include <sys/socket.h>
 
 static void addresses_as_they_are_written(void **state) {
     (void)state;
@@ -67,10 +68,56 @@ static void a_pipe_has_the_address_of_its_client(void **state) {
     assert_string_equal(named, "local");
 }
 
+/* A connection within this host, and how its client sees it; false: that family is not there. */
+static bool connect_to(struct sockaddr *address, socklen_t bytes, int *server, int *client) {
+    int listener = socket(address->sa_family, SOCK_STREAM, 0);
+    if (listener < 0 || bind(listener, address, bytes) != 0) {
+        if (listener >= 0) close(listener);
+        return false;
+    }
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, address, &bytes), 0);
+    *client = socket(address->sa_family, SOCK_STREAM, 0);
+    assert_int_equal(connect(*client, address, bytes), 0);
+    *server = accept(listener, NULL, NULL);
+    assert_true(*server >= 0);
+    close(listener);
+    return true;
+}
+
+static void a_socket_has_the_address_of_its_client(void **state) {
+    (void)state;
+    char name[PEER_NAME_BYTES], wanted[PEER_NAME_BYTES];
+    int server, client;
+    struct sockaddr_in four = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_true(connect_to((struct sockaddr *)&four, sizeof four, &server, &client));
+    socklen_t bytes = sizeof four;
+    assert_int_equal(getsockname(client, (struct sockaddr *)&four, &bytes), 0);
+    (void)snprintf(wanted, sizeof wanted, "127.0.0.1:%u", ntohs(four.sin_port));
+    assert_string_equal(peer_name_of_socket(server, name), wanted);
+    close(server);
+    close(client);
+    struct sockaddr_in6 six = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    if (connect_to((struct sockaddr *)&six, sizeof six, &server, &client)) {
+        assert_memory_equal(peer_name_of_socket(server, name), "[::1]:", 6);
+        close(server);
+        close(client);
+    }
+    int pair[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+    assert_string_equal(peer_name_of_socket(pair[0], name), "local");
+    close(pair[0]);
+    close(pair[1]);
+    int alone = socket(AF_INET, SOCK_STREAM, 0);
+    assert_string_equal(peer_name_of_socket(alone, name), "gone");
+    close(alone);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_as_they_are_written),
         cmocka_unit_test(a_pipe_has_the_address_of_its_client),
+        cmocka_unit_test(a_socket_has_the_address_of_its_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

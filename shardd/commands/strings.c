@@ -214,6 +214,20 @@ int execute_get(struct call *call) {
     return err == SK_OK ? answer_value(call, &object) : err;
 }
 
+/* [version, value, milliseconds left], the last as PTTL has it: what an HTTP answer tells of a key, without a write between. */
+int execute_vget(struct call *call) {
+    struct object object;
+    int err = call_find_string(call, &object);
+    if (err != SK_OK) return err;
+    if (!object.found) return call_answer_nil(call);
+    mp_write_array(call->answer, 3);
+    mp_write_uint(call->answer, object.version);
+    mp_write_bin(call->answer, object.payload);
+    mp_write_int(call->answer,
+                 object.deadline_us == 0 ? -1 : (int64_t)((object.deadline_us - call->now_us + 999) / 1000));
+    return SK_OK;
+}
+
 int execute_getdel(struct call *call) {
     struct object object;
     int err = call_find_string_for_write(call, &object);

@@ -12,6 +12,17 @@ static void sets_and_gets(void **state) {
                   {"SET :7 \"\\x00\\xff\"", "+OK"}, {"GET 7", "\"\\x00\\xff\""}, {"DBSIZE", "3"});
 }
 
+/* A version is never the same again, whatever changes. */
+static void values_have_versions(void **state) {
+    (void)state;
+    FIXTURE_TABLE({"VGET k", "nil"}, {"VERSION k", "0"}, {"SET k v", "+OK"}, {"VGET k", "[1 \"v\" -1]"},
+                  {"VERSION k", "1"}, {"GET k", "\"v\""}, {"VERSION k", "1"}, {"SET k v PX 1500", "+OK"},
+                  {"VGET k", "[2 \"v\" 1500]"}, {"@1499", ""}, {"VGET k", "[2 \"v\" 1]"}, {"SET n v", "+OK"},
+                  {"PERSIST k", "1"}, {"VGET k", "[4 \"v\" -1]"}, {"DEL k", "1"}, {"VGET k", "nil"},
+                  {"SET k v", "+OK"}, {"VERSION k", "5"},
+                  {"VGET", "-BADREQUEST wrong number of arguments for 'vget' command"});
+}
+
 static void set_has_conditions(void **state) {
     (void)state;
     FIXTURE_TABLE({"SET k 1 XX", "nil"}, {"EXISTS k", "0"}, {"SET k 1 NX", "+OK"}, {"SET k 2 NX", "nil"},
@@ -119,10 +130,24 @@ static void other_types_are_refused(void **state) {
     fixture_init(&fixture);
     fixture_put_other_type(&fixture, "k", 0);
     static const char *const refused[] = {
-        "GET k",          "GETSET k v",        "GETDEL k",       "GETEX k",        "GETEX k EX 0",
-        "APPEND k v",     "STRLEN k",          "GETRANGE k 0 1", "SETRANGE k 0 v", "SETRANGE k 0 \"\"",
-        "INCR k",         "INCRBYFLOAT k 1",   "CAS k nil v",    "CAS k a b",      "SET k v GET",
-        "SET k v NX GET", "SET k v IFEQ head",
+        "GET k",
+        "VGET k",
+        "GETSET k v",
+        "GETDEL k",
+        "GETEX k",
+        "GETEX k EX 0",
+        "APPEND k v",
+        "STRLEN k",
+        "GETRANGE k 0 1",
+        "SETRANGE k 0 v",
+        "SETRANGE k 0 \"\"",
+        "INCR k",
+        "INCRBYFLOAT k 1",
+        "CAS k nil v",
+        "CAS k a b",
+        "SET k v GET",
+        "SET k v NX GET",
+        "SET k v IFEQ head",
     };
     for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
         fixture_expect(&fixture, refused[i], WRONGTYPE);
@@ -164,6 +189,7 @@ static void answers_are_limited(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sets_and_gets),
+        cmocka_unit_test(values_have_versions),
         cmocka_unit_test(set_has_conditions),
         cmocka_unit_test(set_has_deadlines),
         cmocka_unit_test(set_variants),

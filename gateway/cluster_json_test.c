@@ -126,7 +126,7 @@ static void what_daemons_tell(void **state) {
            "\"lanes\":2,\"leads\":1,\"holds\":1,\"in_sync\":1,\"age_ms\":450,"
            "\"stats\":{\"keys\":77,\"\\u003cb>\":true,\"leading\":1}}],"
            "\"shards\":[[1,5,2,[1],[1],0,0,0]],"
-           "\"metad\":[{\"name\":\"a\\u0022b:7100\",\"votes\":true,\"leads\":false}],"
+           "\"metad\":[{\"name\":\"a\\\"b:7100\",\"votes\":true,\"leads\":false}],"
            "\"gateways\":[{\"host\":\"\\u003cimg src=x>\",\"address\":\"tcp://g:7410\",\"age_ms\":300,"
            "\"stats\":{\"requests\":5}},{}]}");
     status_deinit(&status);

@@ -1,6 +1,10 @@
 #include "gateway/json.h"
 
+#include "gateway/utf8.h"
+
 #include <inttypes.h>
+#include <math.h>
+#include <sodium.h>
 #include <stdio.h>
 
 static void append(struct json *json, const char *text) { buffer_append(json->out, text, strlen(text)); }
@@ -9,42 +13,43 @@ void json_init(struct json *json, struct buffer *out) { *json = (struct json){.o
 
 /* ---- text ---- */
 
-/* Bytes of the character of UTF-8 at the front of `text`; 0: there is none. Neither overlong forms, nor surrogates,
- * nor beyond U+10FFFF (RFC 3629). */
-static size_t character_bytes(struct slice text) {
-    uint8_t lead = text.data[0];
-    if (lead < 0x80) return 1;
-    size_t bytes = lead >= 0xc2 && lead < 0xe0   ? 2
-                   : (lead & 0xf0) == 0xe0       ? 3
-                   : lead >= 0xf0 && lead < 0xf5 ? 4
-                                                 : 0;
-    if (bytes == 0 || text.size < bytes) return 0;
-    for (size_t i = 1; i < bytes; i++) {
-        if ((text.data[i] & 0xc0) != 0x80) return 0;
-    }
-    uint8_t second = text.data[1];
-    bool fine = (lead != 0xe0 || second >= 0xa0) && (lead != 0xed || second < 0xa0) &&
-                (lead != 0xf0 || second >= 0x90) && (lead != 0xf4 || second < 0x90);
-    return fine ? bytes : 0;
+/* What ends a string, and what some reader of HTML could take for a tag. */
+static bool must_escape(uint8_t byte, bool in_html) {
+    return byte < 0x20 || byte == '"' || byte == '\\' || (byte == '<' && in_html);
 }
 
-/* What ends a string, and what some reader of HTML could take for a tag. */
-static bool must_escape(uint8_t byte) { return byte < 0x20 || byte == '"' || byte == '\\' || byte == '<'; }
+/* How much at the front stands as it is. */
+static size_t plain_bytes(struct slice text, bool in_html) {
+    size_t size = 0;
+    while (size < text.size) {
+        size_t bytes = utf8_character_bytes(slice_of(text.data + size, text.size - size));
+        if (bytes == 0 || (bytes == 1 && must_escape(text.data[size], in_html))) break;
+        size += bytes;
+    }
+    return size;
+}
 
-static void append_string(struct json *json, struct slice text) {
+static void append_escape(struct json *json, uint8_t byte) {
+    static const char shorts[256] = {['"'] = '"', ['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't'};
+    char escape[8];
+    if (byte >= 0x80) {
+        append(json, "\xef\xbf\xbd");
+        return;
+    }
+    if (shorts[byte] != 0) {
+        (void)snprintf(escape, sizeof escape, "\\%c", shorts[byte]);
+    } else {
+        (void)snprintf(escape, sizeof escape, "\\u%04x", byte);
+    }
+    append(json, escape);
+}
+
+static void append_string(struct json *json, struct slice text, bool in_html) {
     append(json, "\"");
     while (text.size > 0) {
-        size_t bytes = character_bytes(text);
-        char escape[8];
-        if (bytes == 0) {
-            append(json, "\xef\xbf\xbd");
-        } else if (bytes == 1 && must_escape(text.data[0])) {
-            (void)snprintf(escape, sizeof escape, "\\u%04x", text.data[0]);
-            append(json, escape);
-        } else {
-            buffer_append(json->out, text.data, bytes);
-        }
-        size_t taken = bytes == 0 ? 1 : bytes;
+        size_t taken = plain_bytes(text, in_html);
+        buffer_append(json->out, text.data, taken);
+        if (taken < text.size) append_escape(json, text.data[taken++]);
         text = slice_of(text.data + taken, text.size - taken);
     }
     append(json, "\"");
@@ -63,7 +68,7 @@ static void begin_value(struct json *json, const char *name) {
 
 static void begin_named(struct json *json, struct slice name) {
     begin_value(json, NULL);
-    append_string(json, name);
+    append_string(json, name, true);
     append(json, ":");
 }
 
@@ -86,6 +91,11 @@ void json_begin_array(struct json *json, const char *name) { open_bracket(json, 
 
 void json_end_array(struct json *json) { close_bracket(json, "]"); }
 
+void json_name(struct json *json, struct slice name) {
+    begin_named(json, name);
+    json->comma = false;
+}
+
 static void append_uint(struct json *json, uint64_t value) {
     char digits[24];
     (void)snprintf(digits, sizeof digits, "%" PRIu64, value);
@@ -107,9 +117,42 @@ void json_uint(struct json *json, const char *name, uint64_t value) {
     append_uint(json, value);
 }
 
+void json_int(struct json *json, const char *name, int64_t value) {
+    char digits[24];
+    begin_value(json, name);
+    (void)snprintf(digits, sizeof digits, "%" PRId64, value);
+    append(json, digits);
+}
+
+void json_real(struct json *json, const char *name, double value) {
+    char digits[40];
+    begin_value(json, name);
+    (void)snprintf(digits, sizeof digits, isfinite(value) ? "%.17g" : "\"%g\"", value);
+    append(json, digits);
+}
+
+void json_bytes(struct json *json, const char *name, struct slice value) {
+    if (utf8_is_readable(value)) {
+        begin_value(json, name);
+        append_string(json, value, false);
+        return;
+    }
+    json_begin_object(json, name);
+    begin_value(json, JSON_BASE64);
+    append(json, "\"");
+    size_t size = sodium_base64_ENCODED_LEN(value.size, sodium_base64_VARIANT_ORIGINAL);
+    char *room = (char *)buffer_extend(json->out, size);
+    if (room != NULL) {
+        (void)sodium_bin2base64(room, size, value.data, value.size, sodium_base64_VARIANT_ORIGINAL);
+        json->out->size--; /* its zero */
+    }
+    append(json, "\"");
+    json_end_object(json);
+}
+
 void json_text(struct json *json, const char *name, struct slice value) {
     begin_value(json, name);
-    append_string(json, value);
+    append_string(json, value, true);
 }
 
 void json_raw(struct json *json, const char *name, struct slice value) {

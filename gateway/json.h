@@ -24,6 +24,17 @@ void json_uint(struct json *json, const char *name, uint64_t value);
 void json_text(struct json *json, const char *name, struct slice value);
 void json_raw(struct json *json, const char *name, struct slice value); /* JSON already */
 
+/* Bytes that need not be text, not for HTML: a string where people could read them (gateway/utf8.h), else {"base64": "…"}; at
+ * most twice as long as they, and a little. */
+#define JSON_BASE64 "base64"
+void json_bytes(struct json *json, const char *name, struct slice value);
+void json_int(struct json *json, const char *name, int64_t value);
+void json_real(struct json *json, const char *name,
+               double value); /* what is no number is a string: "inf", "nan" */
+
+/* A member's name that comes from outside; its value follows, without a name. */
+void json_name(struct json *json, struct slice name);
+
 /* A member whose name comes from outside. */
 void json_named_uint(struct json *json, struct slice name, uint64_t value);
 void json_named_bool(struct json *json, struct slice name, bool value);

@@ -1,6 +1,7 @@
 #include "gateway/gateway.h"
 
 #include "gateway/door_frames.h"
+#include "gateway/door_http.h"
 #include "gateway/door_nng.h"
 #include "gateway/door_resp.h"
 #include "gateway/load.h"
@@ -51,6 +52,7 @@ struct gateway {
     struct mailbox *mailbox; /* owned, as all below */
     struct door_nng *door_nng;
     struct door_resp *door_resp; /* NULL: none */
+    struct door_http *door_http; /* NULL: none */
     struct door_frames *door_frames;
     struct member *member;
     struct watch *watch;
@@ -213,7 +215,8 @@ static void request_cb(void *arg, struct client *client, struct slice bytes, int
 
 /* By all doors. */
 static uint32_t connections(const struct gateway *gateway) {
-    return door_nng_connections(gateway->door_nng) + door_resp_connections(gateway->door_resp);
+    return door_nng_connections(gateway->door_nng) + door_resp_connections(gateway->door_resp) +
+           atomic_load(&gateway->report.connections[DOOR_HTTP]);
 }
 
 static void refresh_cb(void *arg, uint64_t version) {
@@ -419,13 +422,39 @@ static int open_member(struct gateway *gateway, char *text, size_t text_bytes) {
     return err;
 }
 
+static int new_door_http(struct gateway *gateway) {
+    const struct gateway_options *options = &gateway->options;
+    struct door_http_options for_door = {
+        .mailbox = gateway->mailbox,
+        .load = &gateway->load,
+        .rules = {.closed = options->http_closed,
+                  .certificates = options->http_certificates,
+                  .tokens = options->tokens,
+                  .hosts = options->http_hosts == NULL ? "" : options->http_hosts,
+                  .message_bytes_max = options->message_bytes_max},
+        .requests_max = (uint32_t)options->requests_max,
+        .connection_bytes_max = options->connection_bytes_max,
+        .arg = gateway,
+        .request_cb = request_cb,
+    };
+    return door_http_new(&gateway->door_http, &for_door);
+}
+
 static int open_http(struct gateway *gateway, char *text, size_t text_bytes) {
-    struct http_options options = {.listen = gateway->options.http_listen,
-                                   .pages = report_pages,
-                                   .page_count = report_page_count,
-                                   .arg = &gateway->report};
+    struct http_options options = {
+        .listen = gateway->options.http_listen,
+        .pages = report_pages,
+        .page_count = report_page_count,
+        .arg = &gateway->report,
+        .tls = gateway->options.client_tls,
+        .connections_max = (unsigned)gateway->options.http_connections_max,
+        .connections_of_one_max = (unsigned)gateway->options.http_connections_of_one_max,
+    };
     if (options.listen == NULL || strcmp(options.listen, HTTP_NONE) == 0) return SK_OK;
-    int err = watch_open(&gateway->watch, gateway->options.metad);
+    int err = new_door_http(gateway);
+    if (err != SK_OK) return err;
+    options.service = door_http_service(gateway->door_http);
+    err = watch_open(&gateway->watch, gateway->options.metad);
     if (err != SK_OK) {
         (void)snprintf(text, text_bytes, "metad %s: %s", gateway->options.metad, error_text(err));
         return err;
@@ -436,6 +465,9 @@ static int open_http(struct gateway *gateway, char *text, size_t text_bytes) {
     gateway->report.host = gateway->host;
     gateway->report.address = gateway->return_address;
     gateway->report.started_ms = gateway->started_ms;
+    if (gateway->options.http_closed != NULL) {
+        log_event(LOG_WARNING, "http_door_closed", "why=\"%s\"", gateway->options.http_closed);
+    }
     return http_open(&gateway->http, &options, text, text_bytes);
 }
 
@@ -513,6 +545,7 @@ static void tick(struct gateway *gateway, uint64_t now_ms) {
         if (node != NULL) node_client_tick(node->client, now_ms);
     }
     requests_tick(gateway->requests, now_ms);
+    http_tick(gateway->http, now_ms);
 }
 
 /* Answers how many nodes are connected. */
@@ -545,6 +578,7 @@ static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now
                           memory_order_relaxed);
     atomic_store_explicit(&report->connections[DOOR_RESP], door_resp_connections(gateway->door_resp),
                           memory_order_relaxed);
+    atomic_store_explicit(&report->connections[DOOR_HTTP], http_connections(gateway->http), memory_order_relaxed);
     atomic_store_explicit(&report->leaving, gateway->drain_ms != 0, memory_order_relaxed);
     atomic_store_explicit(&report->ticked_ms, now_ms, memory_order_relaxed);
 }
@@ -554,7 +588,8 @@ static bool drained(struct gateway *gateway, uint64_t now_ms) {
     uint64_t age_ms = now_ms - gateway->drain_ms;
     if (age_ms >= DRAIN_MS_MAX) requests_expire_all(gateway->requests);
     if (requests_in_flight(gateway->requests) > 0) return false;
-    uint32_t in_flight = door_nng_in_flight(gateway->door_nng) + door_resp_in_flight(gateway->door_resp);
+    uint32_t in_flight = door_nng_in_flight(gateway->door_nng) + door_resp_in_flight(gateway->door_resp) +
+                         door_http_in_flight(gateway->door_http);
     return in_flight == 0 || age_ms >= DRAIN_MS_MAX + DRAIN_SEND_MS;
 }
 
@@ -581,9 +616,20 @@ int gateway_run(struct gateway *gateway) {
     return gateway->exit_code;
 }
 
+/* Its clients wait in libmicrohttpd, which does not end before all of them have been answered. */
+static void close_http(struct gateway *gateway) {
+    door_http_end(gateway->door_http);
+    while (door_http_waits(gateway->door_http)) {
+        handle_all(mailbox_take(gateway->mailbox, (clock_boottime_ms() + 1) * 1000u));
+        requests_expire_all(gateway->requests);
+    }
+    http_close(gateway->http);
+    door_http_free(gateway->door_http);
+}
+
 void gateway_free(struct gateway *gateway) {
     if (gateway == NULL) return;
-    http_close(gateway->http);
+    close_http(gateway);
     watch_close(gateway->watch);
     gateway->watch = NULL;
     if (gateway->member != NULL) member_close(gateway->member);

@@ -3,6 +3,7 @@
  * once, so batches grow by themselves under load. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,7 +17,12 @@ struct gateway_options {
     const struct tokens *tokens;  /* clients show one of them; NULL: they need not. Borrowed until free */
     const char *resp_listen;      /* for clients of the Redis protocol (door_resp.h); NULL or "none": none */
     const char *frames_listen;    /* for the answers of shardds (cluster_net.h) */
-    const char *http_listen;      /* see libcommon/http.h; NULL: none */
+    const char *http_listen;      /* see libcommon/http.h, with client_tls for https; NULL: none */
+    const char *http_closed;      /* why clients are not served there, but pages are; NULL: they are */
+    const char *http_hosts;       /* names of this host for its HTTP door (http_fields.h); NULL: none */
+    bool http_certificates;       /* clients of that door show a certificate */
+    uint64_t http_connections_max;
+    uint64_t http_connections_of_one_max; /* of one address */
     const char *metad, *metad_publish;
     const char *
         advertise; /* host name, or a whole nng URL, by which shardds reach frames_listen; NULL: the host's name */

@@ -5,6 +5,7 @@
 #include "libcommon/ending.h"
 #include "libcommon/error.h"
 #include "libcommon/exposure.h"
+#include "libcommon/http.h"
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/metad_names.h"
@@ -89,6 +90,20 @@ static int check_resp_door(const struct protection *protection, const char *list
     return refuse(text, text_bytes, "--resp-listen", NOT_SAFE, listen);
 }
 
+/* The HTTP port is open to all for its pages; the door there only where it is as safe as the other has to be. Answers why
+ * not, or NULL. */
+static const char *http_closed_by(const struct protection *protection, const char *listen) {
+    bool safe = http_is_tls(listen) && protection->tokens != NULL;
+    if (safe || protection->net.insecure || exposure_is_local(listen)) return NULL;
+    return "--http-listen can be reached by other hosts: the door for clients there needs https://… with "
+           "--client-tls-cert, --client-tls-key and --token-file, or 127.0.0.1, or --insecure";
+}
+
+static int check_http(const struct protection *protection, const char *listen, char *text, size_t text_bytes) {
+    if (!http_is_tls(listen) || protection->client_files.cert[0] != 0) return SK_OK;
+    return refuse(text, text_bytes, "--http-listen", "needs --client-tls-cert and --client-tls-key", listen);
+}
+
 /* Reads the files, and checks that they protect what they must. SK_OK, or `text` says what is wrong. */
 static int protect(struct protection *protection, const struct gateway_options *options, char *text,
                    size_t text_bytes) {
@@ -101,6 +116,7 @@ static int protect(struct protection *protection, const struct gateway_options *
     }
     if (err == SK_OK) err = check_door(protection, options->listen, text, text_bytes);
     if (err == SK_OK) err = check_resp_door(protection, options->resp_listen, text, text_bytes);
+    if (err == SK_OK) err = check_http(protection, options->http_listen, text, text_bytes);
     if (err == SK_OK) {
         err = cluster_net_check(&protection->net, "--frames-listen", options->frames_listen, text, text_bytes);
     }
@@ -117,11 +133,15 @@ static void unprotect(struct protection *protection) {
 static void fit_connections(struct gateway_options *options) {
     uint64_t descriptors = descriptors_raise();
     uint64_t room = descriptors > 2 * DESCRIPTORS_SPARE ? descriptors - DESCRIPTORS_SPARE : descriptors / 2;
-    if (options->connections_max <= room) return;
-    log_event(LOG_WARNING, "few_descriptors", "descriptors=%llu connections_max=%llu wanted=%llu",
-              (unsigned long long)descriptors, (unsigned long long)room,
-              (unsigned long long)options->connections_max);
-    options->connections_max = room;
+    uint64_t wanted = options->connections_max + options->http_connections_max;
+    if (wanted <= room) return;
+    if (options->http_connections_max > room / 4) options->http_connections_max = room / 4;
+    uint64_t rest = room - options->http_connections_max;
+    if (options->connections_max > rest) options->connections_max = rest;
+    log_event(LOG_WARNING, "few_descriptors",
+              "descriptors=%llu connections_max=%llu http_connections_max=%llu wanted=%llu",
+              (unsigned long long)descriptors, (unsigned long long)options->connections_max,
+              (unsigned long long)options->http_connections_max, (unsigned long long)wanted);
 }
 
 static int run(const struct gateway_options *options, sigset_t *signals) {
@@ -173,7 +193,28 @@ int main(int argc, char **argv) {
          .type = CONFIG_TEXT,
          .target = &options.http_listen,
          .fallback = "http://0.0.0.0:7480",
-         .help = "where the status page, /healthz, /readyz and /metrics are; none: nowhere"},
+         .help = "where the status page, /healthz, /readyz, /metrics and the HTTP door for clients (/v1/) are; "
+                 "https://… by --client-tls-…; none: nowhere"},
+        {.name = "http-hosts",
+         .type = CONFIG_TEXT,
+         .target = &options.http_hosts,
+         .fallback = "",
+         .help = "names with dots by which clients reach the HTTP door, with commas between; * any. Only without "
+                 "--token-file, against pages that point their own names here"},
+        {.name = "http-connections-max",
+         .type = CONFIG_UINT,
+         .target = &options.http_connections_max,
+         .fallback = "2048",
+         .least = 1,
+         .most = 65536,
+         .help = "connections to --http-listen"},
+        {.name = "http-connections-of-one-max",
+         .type = CONFIG_UINT,
+         .target = &options.http_connections_of_one_max,
+         .fallback = "1024",
+         .least = 1,
+         .most = 65536,
+         .help = "of them, from one address: nobody keeps probes out by holding all"},
         {.name = "advertise",
          .type = CONFIG_TEXT,
          .target = &options.advertise,
@@ -290,6 +331,8 @@ int main(int argc, char **argv) {
         options.client_tls = protection.client_tls;
         options.tokens = protection.tokens;
         fit_connections(&options);
+        options.http_closed = http_closed_by(&protection, options.http_listen);
+        options.http_certificates = http_is_tls(options.http_listen) && protection.client_files.ca[0] != 0;
         code = run(&options, &signals);
     } else {
         (void)fprintf(stderr, "gateway: --metad: '%s' is not a list of addresses tcp://host:port\n",

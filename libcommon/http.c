@@ -439,12 +439,11 @@ static void fill_options(const struct http_options *options, int fd, struct MHD_
     items[count++] = (struct MHD_OptionItem){MHD_OPTION_CONNECTION_TIMEOUT, IDLE_S_MAX, NULL};
     items[count++] = (struct MHD_OptionItem){MHD_OPTION_STRICT_FOR_CLIENT, 1, NULL};
     if (http_is_tls(options->listen)) {
-        items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_CERT, tls_cert(options->tls));
-        items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_KEY, tls_key(options->tls));
+        struct tls_pem pem = tls_pem(options->tls);
+        items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_CERT, pem.cert);
+        items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_KEY, pem.key);
         items[count++] = option_of_text(MHD_OPTION_HTTPS_PRIORITIES, slice_of_text(TLS_PRIORITIES));
-        if (tls_ca(options->tls).size > 0) {
-            items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_TRUST, tls_ca(options->tls));
-        }
+        if (pem.ca.size > 0) items[count++] = option_of_text(MHD_OPTION_HTTPS_MEM_TRUST, pem.ca);
     }
     items[count] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
 }
@@ -466,7 +465,7 @@ int http_open(struct http **made, const struct http_options *options, char *text
     if (strcmp(options->listen, HTTP_NONE) == 0) return SK_OK;
     int err = parse(options->listen, host, port, text, text_bytes);
     if (err != SK_OK) return err;
-    if (http_is_tls(options->listen) && (options->tls == NULL || tls_cert(options->tls).size == 0)) {
+    if (http_is_tls(options->listen) && (options->tls == NULL || tls_pem(options->tls).cert.size == 0)) {
         (void)snprintf(text, text_bytes, "--http-listen: '%s' needs a certificate and its key", options->listen);
         return SK_ECONFIG;
     }

@@ -56,8 +56,9 @@ struct connection {
     struct buffer cipher;  /* of TLS: what is to follow `writing` */
     struct buffer writing; /* what the socket has */
     bool is_writing, is_reading;
-    bool under_way; /* a message is with the loop, or waits to be */
-    bool ended;     /* the client sends nothing more */
+    bool under_way;     /* a message is with the loop, or waits to be */
+    bool is_unfinished; /* the batch is to be sent again */
+    bool ended;         /* the client sends nothing more */
     bool closing, closed;
     uint64_t overloaded_ms; /* since when it is not read from for want of room; 0: it is not */
     size_t stalled_bytes;   /* of what is written, at the last look, */
@@ -276,11 +277,12 @@ static void send_batch(struct connection *connection) {
     else list_add_last(&door->waiting, &connection->waiting_link);
 }
 
-/* Tells what came of the batch; the rest of one that was too large for a reply goes on its way again. */
+/* Tells what came of the batch; the rest of one that was too large for a reply goes on its way again when this has been
+ * taken. */
 static void answer_batch(struct connection *connection, struct slice reply) {
     int err = resp_session_answer(&connection->session, &connection->batch, reply, &connection->output);
     if (err == SK_RETRY) {
-        send_batch(connection);
+        connection->is_unfinished = true;
         return;
     }
     if (err != SK_OK) {
@@ -373,7 +375,7 @@ static void read_cb(uv_stream_t *stream, ssize_t size, const uv_buf_t *room) {
 static bool wants_input(struct connection *connection) {
     struct door_resp *door = connection->door;
     if (connection->ended || connection->session.closing) return false;
-    bool ahead = connection->under_way || pending_bytes(connection) > OUTPUT_BYTES;
+    bool ahead = connection->under_way || connection->is_unfinished || pending_bytes(connection) > OUTPUT_BYTES;
     if (ahead && connection->input.size >= GATHER_BYTES) return false;
     if (load_has_room(door->options.load, READ_BYTES) || connection->input.size == 0) {
         connection->overloaded_ms = 0;
@@ -398,13 +400,14 @@ static void adjust_reading(struct connection *connection) {
 /* Nothing is left to do for it. */
 static bool is_done(const struct connection *connection) {
     bool over = connection->session.closing || connection->ended;
-    return over && !connection->under_way && pending_bytes(connection) == 0;
+    return over && !connection->under_way && !connection->is_unfinished && pending_bytes(connection) == 0;
 }
 
 /* Does all that can be done now. The connection may be closed by it, but not freed. */
 static void advance(struct connection *connection) {
     while (!connection->closing && !connection->under_way && pending_bytes(connection) <= OUTPUT_BYTES &&
-           gather(connection)) {
+           (connection->is_unfinished || gather(connection))) {
+        connection->is_unfinished = false;
         if (connection->batch.commands > 0) send_batch(connection);
         else answer_batch(connection, slice_of("", 0));
     }

@@ -166,6 +166,51 @@ static void one_message_is_under_way(void **state) {
     fixture_free(fixture);
 }
 
+/* Answers the only message, of three commands: the second had no room. */
+static void answer_in_part(struct fixture *fixture) {
+    static const char reply[] = "\x94\x01\x00\xc0\x93\x92\xc0\xa2OK\x92\x92\xa8TOOLARGE\xa1x\xc0\x92\xc0\xa2OK";
+    fixture->message_count = 0;
+    struct client *client = fixture->messages[0].client;
+    client->ops->reply(client, slice_of(reply, sizeof reply - 1));
+}
+
+static void what_had_no_room_is_asked_again(void **state) {
+    struct fixture *fixture = fixture_new(8, 1u << 26, 10);
+    (void)state;
+    int fd = dial(fixture);
+    say(fd, "GET first\r\n"); /* so that the others are one message */
+    wait_for_messages(fixture, 1);
+    say(fd, "GET a\r\nGET b\r\nGET c\r\nQUIT\r\n");
+    answer(fixture, 0, 1);
+    expect(fd, "+OK\r\n");
+    uint32_t commands = 0;
+    while (commands < 3) { /* it may have been read in parts all the same */
+        wait_for_messages(fixture, 1);
+        struct mp_reader reader = mp_reader_of(fixture->messages[0].bytes);
+        struct slice method, params;
+        uint32_t four, count = 1;
+        uint64_t number;
+        assert_int_equal(mp_read_array(&reader, &four), 0);
+        assert_int_equal(mp_read_uint(&reader, &number), 0);
+        assert_int_equal(mp_read_uint(&reader, &number), 0);
+        assert_int_equal(mp_read_str(&reader, &method), 0);
+        if (slice_equal(method, slice_of_text("batch"))) assert_int_equal(mp_read_array(&reader, &count), 0);
+        else assert_int_equal(mp_skip(&reader, &params), 0);
+        if (count == 3) {
+            answer_in_part(fixture);
+            expect(fd, "+OK\r\n");
+            commands++;
+            continue;
+        }
+        answer(fixture, 0, count);
+        for (uint32_t i = 0; i < count; i++) expect(fd, "+OK\r\n");
+        commands += count;
+    }
+    expect(fd, "+OK\r\n");
+    expect_end(fd);
+    fixture_free(fixture);
+}
+
 static void more_messages_wait_for_others(void **state) {
     struct fixture *fixture = fixture_new(1, 1u << 26, 10);
     (void)state;
@@ -311,10 +356,15 @@ static void addresses_that_are_none(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(one_message_is_under_way), cmocka_unit_test(more_messages_wait_for_others),
-        cmocka_unit_test(who_goes_is_gone),         cmocka_unit_test(charges_are_counted_until_the_reply),
-        cmocka_unit_test(an_overload_ends),         cmocka_unit_test(there_is_an_end_to_places),
-        cmocka_unit_test(sessions_see_each_other),  cmocka_unit_test(addresses_that_are_none),
+        cmocka_unit_test(one_message_is_under_way),
+        cmocka_unit_test(more_messages_wait_for_others),
+        cmocka_unit_test(what_had_no_room_is_asked_again),
+        cmocka_unit_test(who_goes_is_gone),
+        cmocka_unit_test(charges_are_counted_until_the_reply),
+        cmocka_unit_test(an_overload_ends),
+        cmocka_unit_test(there_is_an_end_to_places),
+        cmocka_unit_test(sessions_see_each_other),
+        cmocka_unit_test(addresses_that_are_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -47,7 +47,7 @@ def help_of(daemon):
 
 
 def default_ports(daemon):
-    return {int(port) for port in re.findall(r"default: \w+://0\.0\.0\.0:(\d+);", help_of(daemon))}
+    return {int(port) for port in re.findall(r"default: (?:\w+://0\.0\.0\.0:|port )(\d+)\b", help_of(daemon))}
 
 
 def selects(selector, labels):

@@ -7,8 +7,7 @@
 
 #include <stdlib.h>
 
-#define GATHERED_KEPT_BYTES 65536u
-#define BITOP_CHUNKS_MAX    16384u /* of a result that are not all zero: 64 MiB */
+#define BITOP_CHUNKS_MAX 16384u /* of a result that are not all zero: 64 MiB */
 
 bool bits_parse_offset(struct slice text, uint64_t *offset) {
     int64_t number;
@@ -210,13 +209,14 @@ static bool parse_operation(struct slice word, enum bitop *operation) {
     return false;
 }
 
-/* The result while it is put together: numbers of chunks, each with its bytes. All of it is read before anything changes. */
+/* The result while it is put together: numbers of chunks, each with its bytes. All of it is read before anything changes, and is
+ * not among the exec's buffers: finding a target that has expired removes its elements, which takes one of those. */
 struct operation {
     enum bitop kind;
     struct bitmap *sources; /* owned */
     size_t source_count;
-    uint64_t size;         /* of the longest */
-    struct buffer *chunks; /* number (8 bytes), BITMAP_CHUNK_BYTES bytes, and so on */
+    uint64_t size;        /* of the longest */
+    struct buffer chunks; /* number (8 bytes), BITMAP_CHUNK_BYTES bytes, and so on */
     uint32_t chunk_count;
 };
 
@@ -253,17 +253,15 @@ static int make_chunk(struct call *call, struct operation *operation, uint64_t n
         if (i > 0) combine(operation->kind, result, bytes);
     }
     if (operation->kind == BITOP_NOT) combine(BITOP_NOT, result, bytes);
-    buffer_append(operation->chunks, &number, sizeof number);
-    buffer_append(operation->chunks, result, sizeof result);
+    buffer_append(&operation->chunks, &number, sizeof number);
+    buffer_append(&operation->chunks, result, sizeof result);
     operation->chunk_count++;
-    return operation->chunks->failed ? SK_ENOMEM : SK_OK;
+    return operation->chunks.failed ? SK_ENOMEM : SK_OK;
 }
 
 static int make_result(struct call *call, struct operation *operation) {
     uint64_t number = 0;
     int err;
-    operation->chunks = &call->exec->gathered;
-    buffer_clear(operation->chunks, GATHERED_KEPT_BYTES);
     for (; (err = next_chunk(call, operation, &number)) == SK_OK; number++) {
         if (operation->chunk_count == BITOP_CHUNKS_MAX) {
             return call_refuse(call, SK_TOOLARGE, "the result of BITOP would be too large");
@@ -279,7 +277,7 @@ static int store_result(struct call *call, const struct operation *operation) {
     int err = bitmap_replace(call, call->args[1], &target);
     if (err == SK_OK) err = bitmap_grow(call, &target, operation->size);
     for (uint32_t i = 0; err == SK_OK && i < operation->chunk_count; i++) {
-        const uint8_t *chunk = operation->chunks->data + i * (size_t)(8 + BITMAP_CHUNK_BYTES);
+        const uint8_t *chunk = operation->chunks.data + i * (size_t)(8 + BITMAP_CHUNK_BYTES);
         uint64_t number;
         memcpy(&number, chunk, sizeof number);
         uint64_t at = number * BITMAP_CHUNK_BYTES, left = operation->size - at;
@@ -310,7 +308,9 @@ int execute_bitop(struct call *call) {
     }
     operation.sources = malloc(operation.source_count * sizeof *operation.sources);
     if (operation.sources == NULL) return SK_ENOMEM;
+    buffer_init(&operation.chunks);
     int err = operate(call, &operation);
+    buffer_deinit(&operation.chunks);
     free(operation.sources);
     return err;
 }

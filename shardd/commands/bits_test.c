@@ -201,6 +201,14 @@ static void chunks_are_a_string(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* A target that has expired goes, with its elements, after the result was made and before it is stored. */
+static void a_target_that_has_expired(void **state) {
+    (void)state;
+    FIXTURE_TABLE({"SETBIT {t}d 100000 1", "0"}, {"PEXPIRE {t}d 10", "1"}, {"SET {t}a abcdef", "+OK"}, {"@10", ""},
+                  {"BITOP NOT {t}d {t}a", "6"}, {"GET {t}d", "\"\\x9e\\x9d\\x9c\\x9b\\x9a\\x99\""},
+                  {"PTTL {t}d", "-1"});
+}
+
 /* ---- at random, against arrays of bytes ---- */
 
 enum { KEYS = 3, BYTES = 5 * BITMAP_CHUNK_BYTES, STEPS = 4000 };
@@ -351,6 +359,7 @@ int main(void) {
         cmocka_unit_test(other_types_are_refused),
         cmocka_unit_test(a_far_bit_is_cheap),
         cmocka_unit_test(chunks_are_a_string),
+        cmocka_unit_test(a_target_that_has_expired),
         cmocka_unit_test(random_against_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,11 +102,12 @@ int bitmap_read(struct call *call, struct bitmap *bitmap, uint64_t at, uint8_t *
 
 /* The number of the first chunk from `number` on. SK_OK, SK_NOT_FOUND, or a fault. */
 static int find_chunk(struct call *call, uint64_t id, uint64_t *number) {
-    uint8_t room[CHUNK_KEY_BYTES];
+    uint8_t room[CHUNK_KEY_BYTES], end[ELEMENT_PREFIX_BYTES];
     struct kv_iter *iter;
     struct slice key, value;
     int err = kv_iter_open(call->exec->kv, chunk_key(id, *number, room), &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, element_prefix(id, PART_CHUNKS + 1, end));
     err = kv_iter_next(iter, &key, &value);
     if (err == SK_OK && !element_key_is_in(key, id, PART_CHUNKS)) err = SK_NOT_FOUND;
     if (err == SK_OK && key.size != CHUNK_KEY_BYTES) err = SK_ECORRUPT;

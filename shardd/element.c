@@ -95,9 +95,14 @@ static int get_record(struct exec *exec, struct element *element, bool *other) {
  * free one (SK_NOT_FOUND), or ELEMENT_DISCRIMINATORS when none is free. */
 static int walk_chain(struct exec *exec, const struct element *element, unsigned *discriminator) {
     struct slice prefix = slice_of(element->key, element->key_size - 1);
+    uint8_t end[ELEMENT_KEY_MAX + 1]; /* behind the last discriminator: what was removed there is not passed */
+    memcpy(end, prefix.data, prefix.size);
+    end[prefix.size] = ELEMENT_DISCRIMINATORS - 1;
+    end[prefix.size + 1] = 0;
     struct kv_iter *iter;
     int err = kv_iter_open(exec->kv, prefix, &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, slice_of(end, prefix.size + 2));
     unsigned unused = 0;
     struct slice key, stored, name, value;
     while ((err = kv_iter_next(iter, &key, &stored)) == SK_OK) {

@@ -203,6 +203,28 @@ static void damage_is_told(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* A long name that is not there is looked for among those that share its hashes, and not behind them. */
+static void what_was_removed_behind_a_long_name_is_not_passed(void **state) {
+    (void)state;
+    enum { REMOVED = 300 };
+    struct fixture fixture;
+    uint8_t name[ELEMENT_NAME_INLINE_MAX + 1] = {0};
+    fixture_init(&fixture);
+    for (uint32_t i = 0; i < REMOVED; i++) {
+        struct element element;
+        assert_int_equal(element_find(&fixture.exec, ID, slice_of(&i, sizeof i), &element), SK_OK);
+        assert_int_equal(element_put(&fixture.exec, &element, slice_of("", 0)), SK_OK);
+        assert_int_equal(element_remove(&fixture.exec, &element), SK_OK);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        struct element element;
+        name[0] = (uint8_t)i;
+        assert_int_equal(element_find(&fixture.exec, ID, slice_of(name, sizeof name), &element), SK_OK);
+    }
+    assert_int_equal(kv_memory_passed(fixture.kv), 0);
+    fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_laid_out_as_written),
@@ -210,6 +232,7 @@ int main(void) {
         cmocka_unit_test(names_that_collide),
         cmocka_unit_test(walks_in_order_of_position),
         cmocka_unit_test(places_lead_back),
+        cmocka_unit_test(what_was_removed_behind_a_long_name_is_not_passed),
         cmocka_unit_test(damage_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

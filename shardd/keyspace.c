@@ -139,9 +139,15 @@ static int get_record(struct exec *exec, const struct object *object, struct rec
  * the first free one (SK_NOT_FOUND), or KEYSPACE_DISCRIMINATORS when none is free. */
 static int walk_chain(struct exec *exec, const struct object *object, unsigned *discriminator) {
     struct slice prefix = slice_of(object->record_key, object->record_key_size - 1);
+    uint8_t
+        end[KEYSPACE_RECORD_KEY_MAX + 1]; /* behind the last discriminator: what was removed there is not passed */
+    memcpy(end, prefix.data, prefix.size);
+    end[prefix.size] = KEYSPACE_DISCRIMINATORS - 1;
+    end[prefix.size + 1] = 0;
     struct kv_iter *iter;
     int err = kv_iter_open(exec->kv, prefix, &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, slice_of(end, prefix.size + 2));
     unsigned unused = 0;
     struct slice key, value;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {

@@ -294,6 +294,26 @@ static void a_wrong_index_is_noticed(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* A long key that is not there is looked for among those that share its hashes, and not behind them. */
+static void what_was_removed_behind_a_long_key_is_not_passed(void **state) {
+    (void)state;
+    struct fixture fixture;
+    char line[64 + KEYSPACE_KEY_INLINE_MAX];
+    fixture_init(&fixture);
+    for (uint32_t i = 0; i < 300; i++) {
+        snprintf(line, sizeof line, "SET key%u v", i);
+        fixture_expect(&fixture, line, "+OK");
+        snprintf(line, sizeof line, "DEL key%u", i);
+        fixture_expect(&fixture, line, "1");
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        snprintf(line, sizeof line, "GET %0*u", (int)KEYSPACE_KEY_INLINE_MAX + 1, i);
+        fixture_expect(&fixture, line, "nil");
+    }
+    assert_int_equal(kv_memory_passed(fixture.kv), 0);
+    fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(records_are_laid_out_as_written),
@@ -303,6 +323,7 @@ int main(void) {
         cmocka_unit_test(short_keys_collide_too),
         cmocka_unit_test(a_full_chain_is_refused),
         cmocka_unit_test(reads_change_nothing),
+        cmocka_unit_test(what_was_removed_behind_a_long_key_is_not_passed),
         cmocka_unit_test(damage_is_noticed),
         cmocka_unit_test(a_wrong_index_is_noticed),
     };

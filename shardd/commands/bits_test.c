@@ -209,6 +209,22 @@ static void a_target_that_has_expired(void **state) {
                   {"PTTL {t}d", "-1"});
 }
 
+/* What lies behind its chunks, of another collection, is nothing to a string; nor to its copy. */
+static void what_was_removed_behind_is_not_passed(void **state) {
+    (void)state;
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_expect(&fixture, "SETBIT {t}b 100000 1", "0");
+    fixture_expect(&fixture, "SADD {t}s 1 2 3 4 5 6 7 8 9", "9");
+    fixture_expect(&fixture, "DEL {t}s", "1");
+    uint64_t passed = kv_memory_passed(fixture.kv);
+    fixture_expect(&fixture, "SETBIT {t}b 200000 0", "0");
+    fixture_expect(&fixture, "BITCOUNT {t}b", "1");
+    fixture_expect(&fixture, "COPY {t}b {t}c", "1");
+    assert_int_equal(kv_memory_passed(fixture.kv), passed);
+    fixture_deinit(&fixture);
+}
+
 /* ---- at random, against arrays of bytes ---- */
 
 enum { KEYS = 3, BYTES = 5 * BITMAP_CHUNK_BYTES, STEPS = 4000 };
@@ -360,6 +376,7 @@ int main(void) {
         cmocka_unit_test(a_far_bit_is_cheap),
         cmocka_unit_test(chunks_are_a_string),
         cmocka_unit_test(a_target_that_has_expired),
+        cmocka_unit_test(what_was_removed_behind_is_not_passed),
         cmocka_unit_test(random_against_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,8 +94,10 @@ static void append_record(struct buffer *records, uint64_t id, struct slice key,
 
 static int gather(struct call *call, uint64_t from_id, uint64_t to_id, struct portion *portion) {
     struct kv_iter *iter;
+    uint8_t end[ELEMENT_PREFIX_BYTES];
     int err = kv_iter_open(call->exec->kv, slice_of(portion->next, portion->next_size), &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, element_prefix(from_id + 1, 0, end));
     struct slice key, value;
     portion->next_size = 0;
     buffer_clear(portion->records, PORTION_KEPT);

@@ -19,7 +19,8 @@ enum operation { INTERSECTION, UNION, DIFFERENCE };
 
 struct source {
     uint64_t id;
-    uint64_t count; /* 0: there is no such set */
+    size_t position; /* among the arguments */
+    uint64_t count;  /* 0: there is no such set */
 };
 
 /* The names in the result, by hash, so that a union has none twice. Open addressing, at most half full. */
@@ -67,7 +68,7 @@ static int find_sources(struct algebra *algebra, const struct slice *keys, size_
         struct collection set;
         int err = collection_find(&algebra->call, keys[i], OBJECT_SET, &set);
         if (err != SK_OK) return err;
-        algebra->sources[i] = (struct source){.id = set.id, .count = set.count};
+        algebra->sources[i] = (struct source){.id = set.id, .position = i, .count = set.count};
     }
     return SK_OK;
 }
@@ -176,9 +177,12 @@ static int walk(struct algebra *algebra, const struct source *source) {
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
+/* Those of one size in the order of the arguments, and not as qsort happens to leave them: the work that is done, and so what is
+ * refused, depends on it. */
 static int by_count(const void *a, const void *b) {
     const struct source *x = a, *y = b;
-    return (x->count > y->count) - (x->count < y->count);
+    if (x->count != y->count) return x->count < y->count ? -1 : 1;
+    return (x->position > y->position) - (x->position < y->position);
 }
 
 static int gather(struct algebra *algebra) {

@@ -50,6 +50,7 @@ static int found(struct call *call, int err, struct bitmap *bitmap) {
     if (object->type != OBJECT_BITMAP) return call_refuse_wrong_type(call);
     bitmap->chunked = true;
     err = collection_read(OBJECT_BITMAP, object->payload, collection);
+    if (err == SK_OK && collection->count > BITMAP_BYTES_MAX) err = SK_ECORRUPT;
     bitmap->size = collection->count;
     return err;
 }

@@ -35,7 +35,9 @@ int collection_read(uint8_t type, struct slice payload, struct collection *colle
     for (uint32_t i = 0; i < numbers; i++) {
         collection->numbers[i] = element_get_id(payload.data + NUMBERS_AT + 8 * (size_t)i);
     }
-    return SK_OK;
+    /* What nobody stores: what follows may rely on it. */
+    bool sound = collection->id != 0 && collection->count > 0 && collection->count <= INT64_MAX;
+    return sound ? SK_OK : SK_ECORRUPT;
 }
 
 static void start(uint8_t type, struct collection *collection) {

@@ -170,8 +170,9 @@ static int open_level(struct ranks *ranks, unsigned level, struct slice from, st
 static int next_record(struct ranks_walk *walk, struct slice *key, struct slice *value) {
     if (walk->iter == NULL) return SK_NOT_FOUND;
     int err = kv_iter_next(walk->iter, key, value);
-    if (err == SK_OK) *key = slice_of(key->data + ELEMENT_PREFIX_BYTES, key->size - ELEMENT_PREFIX_BYTES);
-    return err;
+    if (err != SK_OK) return err;
+    *key = slice_of(key->data + ELEMENT_PREFIX_BYTES, key->size - ELEMENT_PREFIX_BYTES);
+    return key->size <= RANKS_KEY_MAX ? SK_OK : SK_ECORRUPT;
 }
 
 int ranks_walk_next(struct ranks_walk *walk, struct slice *key) {

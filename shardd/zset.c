@@ -199,6 +199,7 @@ int zset_walk_next(struct zset_walk *walk, struct slice *name, double *score) {
     if (err != SK_OK) return err;
     if (key.size < SCORE_BYTES) return SK_ECORRUPT;
     *score = score_of(element_get_id(key.data));
+    if (isnan(*score)) return SK_ECORRUPT;
     struct slice place = slice_of(key.data + SCORE_BYTES, key.size - SCORE_BYTES);
     return element_name_at(walk->exec, walk->id, place, name);
 }

@@ -39,7 +39,7 @@ struct sort {
 
     struct buffer text; /* owned; names, what they are sorted by, output */
     struct item *items; /* owned */
-    uint64_t count;
+    uint64_t count, reserved;
     struct run *outputs; /* owned */
     uint64_t output_count;
 };
@@ -134,11 +134,16 @@ static struct slice bytes_of(const struct sort *sort, const struct run *run) {
 
 static int reserve(struct sort *sort, uint64_t count) {
     if (count > ELEMENTS_MAX) return refuse_size(sort);
+    sort->reserved = count;
     sort->items = calloc(count == 0 ? 1 : count, sizeof *sort->items);
     return sort->items == NULL ? SK_ENOMEM : SK_OK;
 }
 
-static int add(struct sort *sort, struct slice name) { return keep(sort, name, &sort->items[sort->count++].name); }
+/* More than the head has told of is damage. */
+static int add(struct sort *sort, struct slice name) {
+    if (sort->count == sort->reserved) return SK_ECORRUPT;
+    return keep(sort, name, &sort->items[sort->count++].name);
+}
 
 /* In their order, or from the end when that is what is asked for. */
 static int gather_list(struct sort *sort) {

@@ -291,6 +291,23 @@ static void batches_are_undone(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* A score that rises leaves a deleted place behind each time, between the greatest member and the next one: what lies there is
+ * not met again for ever. */
+static void a_rising_score_stays_cheap(void **state) {
+    (void)state;
+    enum { TIMES = 10000 };
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_expect(&fixture, "ZADD z 0 low 1 high", "2");
+    uint64_t passed = kv_memory_passed(fixture.kv);
+    for (uint32_t i = 0; i < TIMES; i++) fixture_run(&fixture, "ZINCRBY z 1 high");
+    assert_true(kv_memory_passed(fixture.kv) - passed < 1500ull * TIMES);
+    fixture_expect(&fixture, "ZRANGE z 0 -1 WITHSCORES", "[[\"low\" #0] [\"high\" #10001]]");
+    fixture_expect(&fixture, "ZRANK z high", "1");
+    fixture_audit(&fixture);
+    fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(adds_and_looks_up),
@@ -305,6 +322,7 @@ int main(void) {
         cmocka_unit_test(scans),
         cmocka_unit_test(moving_scores_cost_what_moves),
         cmocka_unit_test(moves_and_copies),
+        cmocka_unit_test(a_rising_score_stays_cheap),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,7 +186,9 @@ int client_read_reply(struct slice message, uint64_t msgid, struct client_reply 
 
 static nng_duration time_left(uint64_t deadline_ms) {
     uint64_t now_ms = clock_boottime_ms();
-    return now_ms >= deadline_ms ? 1 : (nng_duration)(deadline_ms - now_ms);
+    if (now_ms >= deadline_ms) return 1;
+    uint64_t left_ms = deadline_ms - now_ms;
+    return left_ms > INT32_MAX ? NNG_DURATION_INFINITE : (nng_duration)left_ms;
 }
 
 /* An nng code; NNG_ENOMEM too. */
@@ -218,7 +220,8 @@ static int receive_reply(struct client *client, uint64_t deadline_ms) {
 }
 
 int client_call(struct client *client, const struct client_call *call, struct client_reply *reply) {
-    uint64_t deadline_ms = clock_boottime_ms() + call->timeout_ms + GRACE_MS;
+    uint64_t wait_ms = call->wait_ms < UINT64_MAX / 2 ? call->wait_ms : UINT64_MAX / 2; /* no sum overflows */
+    uint64_t deadline_ms = clock_boottime_ms() + wait_ms + call->timeout_ms + GRACE_MS;
     client->msgid++;
     buffer_clear(&client->request, 1 << 20);
     encode_call(&client->request, client->msgid, call);

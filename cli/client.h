@@ -18,6 +18,7 @@ struct client_call {
     bool repeatable; /* safe to send again after a lost connection: a read, or a write with an id */
     uint32_t
         timeout_ms; /* the gateway's deadline; the client waits a second longer, so that its answer comes first */
+    uint64_t wait_ms; /* so long a blocking command waits besides */
 };
 
 /* Points into the client: good until its next call. */

@@ -5,6 +5,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 #include "libcommon/mp.h"
+#include "libcommon/wait_time.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -126,6 +127,15 @@ static bool is_write(const struct command *command) {
     return command == NULL || (command->flags & COMMAND_WRITE) != 0;
 }
 
+static uint64_t wait_ms_of(const struct command *command, const struct word *words, size_t count) {
+    uint64_t wait_ms;
+    const char *text;
+    bool waits = command != NULL && (command->flags & COMMAND_BLOCKING) != 0 && count > 1;
+    if (!waits || wait_time_read(words[command_wait_word(command, count)].bytes, &wait_ms, &text) != SK_OK)
+        return 0;
+    return wait_ms;
+}
+
 static enum exit_code print_reply(struct session *session, const struct client_reply *reply,
                                   enum print_format format, FILE *out) {
     buffer_clear(&session->out, 1 << 20);
@@ -147,6 +157,7 @@ enum exit_code session_run(struct session *session, const struct word *words, si
         .params = buffer_slice(&session->params),
         .read_follower = session->options->read_follower,
         .timeout_ms = session->options->timeout_ms,
+        .wait_ms = wait_ms_of(command, words, count),
     };
     struct client_reply reply;
     int err = name_call(session, write, id, &call);

@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "fake_gateway.h"
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
 
@@ -277,6 +278,16 @@ static void repeating_ends_at_the_deadline(void **state) {
     assert_non_null(strstr(fixture->out, "(error) TIMEOUT"));
 }
 
+static void what_waits_has_its_time_besides(void **state) {
+    struct fixture *fixture = *state;
+    for (size_t i = 0; i < REQUESTS_MAX; i++) set_deed(fixture, i, FAKE_HANG_UP);
+    fixture->options.timeout_ms = 50;
+    uint64_t begin_ms = clock_boottime_ms();
+    assert_int_equal(run(fixture, "BLMPOP 1.5 1 k LEFT"), EXIT_ERROR_ANSWER);
+    assert_true(clock_boottime_ms() - begin_ms >= 1550);
+    assert_int_equal(run(fixture, "BLPOP k never"), EXIT_ERROR_ANSWER); /* which is no time */
+}
+
 static void unknown_commands_may_be_writes(void **state) {
     struct fixture *fixture = *state;
     run(fixture, "FROBNICATE k");
@@ -420,6 +431,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(reads_are_repeated_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_write_without_id_is_never_repeated, set_up, tear_down),
         cmocka_unit_test_setup_teardown(repeating_ends_at_the_deadline, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_waits_has_its_time_besides, set_up, tear_down),
         cmocka_unit_test_setup_teardown(unknown_commands_may_be_writes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_error_answer_is_printed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(malformed_answers_are_told, set_up, tear_down),

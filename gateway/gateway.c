@@ -33,6 +33,7 @@
 #define DRAIN_MS_MAX     5000u
 #define DRAIN_SEND_MS    500u /* for the last replies to leave */
 #define NODE_ID_MAX      65535u
+#define UNWAITING_PART   4u /* of the requests that may be in flight, this part is kept from blocking commands */
 #define ADDRESS_BYTES    256u
 #define REASON_BYTES     256u
 #define NO_DOOR          "none" /* an address: nobody listens */
@@ -234,6 +235,7 @@ static void facts_cb(void *arg, struct gateway_facts *facts) {
         .commands = requests_commands_seen(gateway->requests),
         .requests_in_flight = requests_in_flight(gateway->requests),
         .connections = connections(gateway),
+        .requests_waiting = requests_waiting(gateway->requests),
         .shards = map == NULL ? 0 : map->shard_count,
         .nodes = map == NULL ? 0 : map->node_count,
     };
@@ -364,6 +366,7 @@ static int open_parts(struct gateway *gateway, char *text, size_t text_bytes) {
         .router = &gateway->router,
         .tally = &gateway->tally,
         .timeout_ms = (uint32_t)options->timeout_ms,
+        .waiting_max = (uint32_t)(options->requests_max - options->requests_max / UNWAITING_PART),
         .tokens = options->tokens,
         .arg = gateway,
         .node_cb = node_cb,
@@ -568,6 +571,7 @@ static void tell_stats(struct gateway *gateway, uint32_t connected, uint64_t now
                           memory_order_relaxed);
     atomic_store_explicit(&report->requests_in_flight, requests_in_flight(gateway->requests),
                           memory_order_relaxed);
+    atomic_store_explicit(&report->requests_waiting, requests_waiting(gateway->requests), memory_order_relaxed);
     atomic_store_explicit(&report->map_version, router_map_version(&gateway->router), memory_order_relaxed);
     atomic_store_explicit(&report->shards, map == NULL ? 0 : map->shard_count, memory_order_relaxed);
     atomic_store_explicit(&report->nodes, map == NULL ? 0 : map->node_count, memory_order_relaxed);

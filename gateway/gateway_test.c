@@ -1174,6 +1174,208 @@ static void stopping_refuses_and_finishes(void **state) {
     expect_result(cluster->client, 1, "\xc0", 1);
 }
 
+/* --- blocking commands --- */
+
+#define NIL "\xc0"
+#define GOT "\x92\xa1q\xa1x"
+
+/* Takes the frame with one item, of which the fields are those of a slice of waiting. */
+static void take_slice(struct cluster *cluster, uint32_t node, struct taken *taken) {
+    take(cluster, node, taken);
+    assert_int_equal(taken->count, 1);
+    assert_int_equal(taken->items[0].flags, REQUEST_WRITE | REQUEST_WAITS);
+    assert_true(taken->items[0].timeout_ms > 0 && taken->items[0].timeout_ms <= WAIT_SLICE_MS);
+    assert_int_equal(taken->items[0].floor, taken->items[0].number); /* nothing before it may come again */
+}
+
+static void waiting_goes_on_under_other_names(void **state) {
+    struct cluster *cluster = *state;
+    struct taken first, second, third;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "BLPOP q 0");
+    take_slice(cluster, 1, &first);
+    assert_int_equal(first.items[0].timeout_ms, WAIT_SLICE_MS);
+    answer(cluster, 1, &first, 0, SK_NOT_LEADER, "", 0);
+    take_slice(cluster, 1, &second); /* that said nothing of its name */
+    assert_int_equal(second.items[0].number, first.items[0].number);
+    answer(cluster, 1, &second, 0, SK_OK, NIL, 1);
+    take_slice(cluster, 1, &third);
+    assert_true(third.items[0].number > second.items[0].number);
+    assert_int_equal(second.items[0].follows, 0);
+    assert_int_equal(third.items[0].follows, second.items[0].number);
+    assert_true(third.items[0].waited_us > second.items[0].waited_us);
+    answer(cluster, 1, &second, 0, SK_OK, GOT, 5); /* nobody's any more */
+    answer(cluster, 1, &third, 0, SK_OK, GOT, 5);
+    expect_result(cluster->client, 1, GOT, 5);
+    drop(&first);
+    drop(&second);
+    drop(&third);
+}
+
+static void waiting_ends_in_time_and_never_early(void **state) {
+    struct cluster *cluster = *state;
+    struct taken first, second;
+    struct reply reply;
+    set_map(cluster, 1, 1);
+    uint64_t begin_ms = clock_boottime_ms();
+    send_words(cluster->client, 1, 0, "BLPOP q 0.4");
+    take_slice(cluster, 1, &first);
+    assert_true(first.items[0].timeout_ms <= 400);
+    answer(cluster, 1, &first, 0, SK_OK, NIL, 1); /* earlier than was asked */
+    do {
+        take_slice(cluster, 1, &second);
+        assert_true(second.items[0].timeout_ms <= first.items[0].timeout_ms);
+        uint64_t over_ms = clock_boottime_ms() + second.items[0].timeout_ms;
+        while (clock_boottime_ms() <= over_ms) (void)usleep(1000);
+        answer(cluster, 1, &second, 0, SK_OK, NIL, 1);
+        drop(&second);
+    } while (clock_boottime_ms() < begin_ms + 400);
+    drop(&first);
+    read_reply(cluster->client, &reply);
+    assert_string_equal(reply.error, "OK");
+    assert_memory_equal(reply.result, NIL, 1);
+    assert_true(clock_boottime_ms() >= begin_ms + 400);
+}
+
+/* Once its time is over it does not wait any more, but wants to be answered. */
+static void a_shard_that_is_away_for_long_is_asked_at_the_end(void **state) {
+    struct cluster *cluster = *state;
+    struct taken taken;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "BLPOP q 0.05");
+    do {
+        take(cluster, 1, &taken);
+        bool waits = (taken.items[0].flags & REQUEST_WAITS) != 0;
+        answer(cluster, 1, &taken, 0, waits ? SK_NOT_LEADER : SK_OK, NIL, waits ? 0 : 1);
+        if (!waits) break;
+        drop(&taken);
+    } while (true);
+    assert_int_equal(taken.items[0].flags, REQUEST_WRITE);
+    assert_true(taken.items[0].timeout_ms > WAIT_SLICE_MS); /* that of any request */
+    drop(&taken);
+    expect_result(cluster->client, 1, NIL, 1);
+}
+
+/* What is asked of the next leader under a name is not ended by what the last one says of it. */
+static void a_late_nil_is_not_believed(void **state) {
+    struct cluster *cluster = *state;
+    struct taken first, second;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "BLPOP q 0");
+    take_slice(cluster, 1, &first);
+    set_map(cluster, 2, 2);
+    take_slice(cluster, 2, &second);
+    assert_int_equal(second.items[0].number, first.items[0].number);
+    answer(cluster, 1, &first, 0, SK_OK, NIL, 1);
+    send_words(cluster->client, 2, 0, "PING");
+    expect_result(cluster->client, 2, "\xa4PONG", 5);
+    answer(cluster, 2, &second, 0, SK_OK, GOT, 5);
+    expect_result(cluster->client, 1, GOT, 5);
+    drop(&first);
+    drop(&second);
+}
+
+static void what_cannot_wait_does_not(void **state) {
+    struct cluster *cluster = *state;
+    struct taken taken;
+    set_map(cluster, 1, 1);
+    static const char batch[] = "\x94\x00\x05\xa5"
+                                "batch\x91\x92\xa5"
+                                "BLPOP\x92\xa1q\x00";
+    send_bytes(cluster->client, slice_of(batch, sizeof batch - 1));
+    take(cluster, 1, &taken);
+    assert_int_equal(taken.items[0].flags, REQUEST_WRITE);
+    answer(cluster, 1, &taken, 0, SK_OK, NIL, 1);
+    drop(&taken);
+    expect_result(cluster->client, 5, "\x91\x92\xc0\xc0", 4);
+    send_words(cluster->client, 6, 0, "BLPOP q -1");
+    take(cluster, 1, &taken);
+    assert_int_equal(taken.items[0].flags, REQUEST_WRITE);
+    answer(cluster, 1, &taken, 0, SK_BADREQUEST, "no", 2);
+    drop(&taken);
+    expect_error(cluster->client, 6, "BADREQUEST no");
+}
+
+/* Those who wait leave room for those who do not. */
+static void waiting_has_a_cap(void **state) {
+    struct cluster *cluster = *state; /* 64 requests, 32 of one connection; 48 may wait */
+    struct taken taken;
+    struct reply reply;
+    set_map(cluster, 1, 1);
+    nng_socket second = client_open(cluster);
+    for (uint32_t i = 0; i < 30; i++) send_words(cluster->client, 100 + i, 0, "BLPOP q 0");
+    for (uint32_t i = 0; i < 30; i++) send_words(second, 200 + i, 0, "BLPOP q 0");
+    for (uint32_t i = 0; i < 12; i++) {
+        read_reply(second, &reply);
+        if (strcmp(reply.error, "OVERLOADED too many clients wait") != 0) read_reply(cluster->client, &reply);
+        assert_string_equal(reply.error, "OVERLOADED too many clients wait");
+    }
+    send_words(second, 1, 0, "SET a 1");
+    for (uint32_t answered = 0; answered < 49;) {
+        take(cluster, 1, &taken);
+        for (uint32_t i = 0; i < taken.count; i++) {
+            bool waits = (taken.items[i].flags & REQUEST_WAITS) != 0;
+            answer(cluster, 1, &taken, i, SK_OK, waits ? GOT : OK_STATUS, waits ? 5 : 3);
+        }
+        answered += taken.count;
+        drop(&taken);
+    }
+    for (uint32_t i = 0; i < 19; i++) read_reply(second, &reply);
+    for (uint32_t i = 0; i < 30; i++) read_reply(cluster->client, &reply);
+    send_words(second, 2, 0, "BLPOP q 0"); /* there is room again */
+    take_slice(cluster, 1, &taken);
+    answer(cluster, 1, &taken, 0, SK_OK, GOT, 5);
+    drop(&taken);
+    expect_result(second, 2, GOT, 5);
+    (void)nng_close(second);
+}
+
+static void nobody_waits_for_who_has_gone(void **state) {
+    struct cluster *cluster = *state;
+    struct taken taken;
+    struct reply reply;
+    set_map(cluster, 1, 1);
+    nng_socket gone = client_open(cluster);
+    send_words(gone, 1, 0, "BLPOP q 0");
+    take_slice(cluster, 1, &taken);
+    (void)nng_close(gone);
+    answer(cluster, 1, &taken, 0, SK_OK, NIL, 1);
+    drop(&taken);
+    uint64_t end_ms = clock_boottime_ms() + WAIT_MS;
+    do { /* the gateway may not have seen the end of the connection at the first slices */
+        assert_true(clock_boottime_ms() < end_ms);
+        send_words(cluster->client, 3, 0, "INFO");
+        for (uint32_t shards = 0; shards < SHARDS;) {
+            take(cluster, 1, &taken);
+            for (uint32_t i = 0; i < taken.count; i++) {
+                bool info = memcmp(taken.items[i].body.data, "\xa4INFO", 5) == 0;
+                answer(cluster, 1, &taken, i, SK_OK, info ? "\x80" : NIL, 1);
+                shards += info;
+            }
+            drop(&taken);
+        }
+        read_reply(cluster->client, &reply);
+        assert_string_equal(reply.error, "OK");
+    } while (memmem(reply.result, reply.result_bytes, "requests_in_flight:1\r", 21) == NULL);
+}
+
+static void waiting_ends_when_the_gateway_stops(void **state) {
+    struct cluster *cluster = *state;
+    struct taken taken;
+    struct reply reply;
+    set_map(cluster, 1, 1);
+    send_words(cluster->client, 1, 0, "BLPOP q 0");
+    take_slice(cluster, 1, &taken);
+    gateway_stop(cluster->gateway);
+    do { /* until the loop has read it */
+        send_words(cluster->client, 2, 0, "PING");
+        read_reply(cluster->client, &reply);
+    } while (strcmp(reply.error, "OK") == 0);
+    answer(cluster, 1, &taken, 0, SK_OK, NIL, 1);
+    drop(&taken);
+    expect_error(cluster->client, 1, "UNAVAILABLE the gateway is stopping");
+}
+
 static void bad_addresses_say_what_and_where(void **state) {
     struct cluster *cluster = *state;
     struct gateway *gateway;
@@ -1232,6 +1434,14 @@ int main(void) {
         cmocka_unit_test_setup_teardown(local_answers_count, set_up_small, tear_down),
         TEST(who_does_not_read_is_closed),
         TEST(stopping_refuses_and_finishes),
+        TEST(waiting_goes_on_under_other_names),
+        TEST(waiting_ends_in_time_and_never_early),
+        TEST(a_shard_that_is_away_for_long_is_asked_at_the_end),
+        TEST(a_late_nil_is_not_believed),
+        TEST(what_cannot_wait_does_not),
+        TEST(waiting_has_a_cap),
+        TEST(nobody_waits_for_who_has_gone),
+        TEST(waiting_ends_when_the_gateway_stops),
         TEST(bad_addresses_say_what_and_where),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -251,8 +251,10 @@ static void add_info(struct text *text, const struct sub *sub, const struct coun
                  SKERRY_VERSION, facts->uptime_s, facts->uptime_s / 86400u);
     }
     if (wants(sub, "clients")) {
-        add_text(text, "# Clients\r\nconnected_clients:%" PRIu64 "\r\nrequests_in_flight:%" PRIu64 "\r\n\r\n",
-                 facts->connections, facts->requests_in_flight);
+        add_text(text,
+                 "# Clients\r\nconnected_clients:%" PRIu64 "\r\nblocked_clients:%" PRIu64 "\r\n"
+                 "requests_in_flight:%" PRIu64 "\r\n\r\n",
+                 facts->connections, facts->requests_waiting, facts->requests_in_flight);
     }
     if (wants(sub, "memory")) {
         add_text(text,

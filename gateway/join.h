@@ -8,9 +8,9 @@
 struct gateway_facts {
     uint64_t uptime_s;
     uint64_t map_version;
-    uint64_t requests; /* messages since the start */
-    uint64_t commands; /* commands in them */
-    uint64_t requests_in_flight;
+    uint64_t requests;                             /* messages since the start */
+    uint64_t commands;                             /* commands in them */
+    uint64_t requests_in_flight, requests_waiting; /* by blocking commands, of those */
     uint64_t connections;
     uint32_t shards, nodes;
 };

@@ -4,9 +4,11 @@
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
 #include "libcommon/secret.h"
+#include "libcommon/wait_time.h"
 #include "libcommon/wire.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -424,6 +426,24 @@ static int check_atomic(struct parser *parser, struct sub *sub, const struct wal
     return SK_OK;
 }
 
+/* How long a blocking command waits; 0: its word says no time, which the shard refuses. */
+static uint64_t wait_ms_of(const struct sub *sub, uint32_t count) {
+    struct mp_reader reader = mp_reader_of(sub->params);
+    struct mp_value value;
+    (void)mp_read(&reader, &value); /* the array's head */
+    for (size_t word = 0; word < command_wait_word(sub->command, (size_t)count + 1); word++) {
+        if (mp_read(&reader, &value) != SK_OK) return 0;
+    }
+    char room[32];
+    struct slice text = slice_of(NULL, 0);
+    if (value.type == MP_STR || value.type == MP_BIN) text = value.bytes;
+    if (value.type == MP_UINT) text = slice_of(room, (size_t)snprintf(room, sizeof room, "%" PRIu64, value.uint));
+    if (value.type == MP_FLOAT) text = slice_of(room, (size_t)snprintf(room, sizeof room, "%.17g", value.real));
+    uint64_t wait_ms;
+    const char *why;
+    return wait_time_read(text, &wait_ms, &why) == SK_OK ? wait_ms : 0;
+}
+
 static void parse_exec(struct parser *parser, struct sub *sub, struct mp_reader reader, uint32_t count,
                        struct slice method);
 
@@ -482,6 +502,8 @@ static void parse_command(struct parser *parser, struct sub *sub, struct slice n
         if (part == NULL) return;
         part->shard = shard_of_slot(parser, walk.slot);
         part->body = body;
+        bool waits = (command->flags & COMMAND_BLOCKING) != 0 && !parser->message->batch;
+        parser->message->wait_ms = waits ? wait_ms_of(sub, count) : 0;
     }
 }
 

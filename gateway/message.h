@@ -45,6 +45,7 @@ struct part {
     int err;              /* when done */
     struct slice result;  /* when done: the encoded value, or a text */
     uint64_t number;      /* 0 = none yet */
+    uint64_t follows;     /* of a blocking command: the number that it has waited under before; 0 = none */
     uint64_t epoch;       /* of the newest attempt */
     uint64_t retry_at_ms; /* PART_WAITING */
     struct request *request;
@@ -73,6 +74,7 @@ struct message {
     bool atomic;         /* then `subs` is one, with one part */
     bool follower_reads; /* asked for: what only reads is REQUEST_STALE */
     uint32_t timeout_ms; /* 0 = not given */
+    uint64_t wait_ms;    /* of a blocking command, alone in its message; 0 = it does not wait */
     struct slice id;     /* empty = not given */
     struct sub *subs;
     uint32_t sub_count;

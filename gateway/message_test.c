@@ -175,6 +175,64 @@ static void refused_commands_are_answered_in_their_sub(void **state) {
     assert_int_equal(fixture->message.subs[0].parts[0].shard, SHARDS - 1);
 }
 
+static void keys_that_are_counted(void **state) {
+    struct fixture *fixture = *state;
+    const struct sub *sub;
+    assert_int_equal(parse_words(fixture, "LMPOP 2 {t}a {t}b LEFT"), SK_OK);
+    sub = &fixture->message.subs[0];
+    assert_int_equal(sub->key_count, 2);
+    assert_int_equal(sub->parts[0].shard, shard_of("t"));
+    assert_int_equal(parse_words(fixture, "LMPOP 2 a b LEFT"), SK_OK);
+    assert_int_equal(fixture->message.subs[0].err, SK_CROSSSLOT);
+    assert_int_equal(parse_words(fixture, "LMPOP 1 a b LEFT"), SK_OK);
+    assert_int_equal(fixture->message.subs[0].key_count, 1);
+    assert_int_equal(parse_words(fixture, "LMPOP 9 a b LEFT"), SK_OK); /* any shard refuses it */
+    sub = &fixture->message.subs[0];
+    assert_false(sub->answered);
+    assert_int_equal(sub->key_count, 0);
+    assert_int_equal(sub->part_count, 1);
+    begin(fixture, 4);
+    mp_write_text(&fixture->bytes, "LMPOP");
+    mp_write_array(&fixture->bytes, 3);
+    mp_write_uint(&fixture->bytes, 1);
+    mp_write_text(&fixture->bytes, "a");
+    mp_write_text(&fixture->bytes, "LEFT");
+    assert_int_equal(parse(fixture), SK_OK);
+    assert_int_equal(fixture->message.subs[0].parts[0].shard, shard_of("a"));
+}
+
+static uint64_t wait_of(struct fixture *fixture, const char *words) {
+    assert_int_equal(parse_words(fixture, words), SK_OK);
+    return fixture->message.wait_ms;
+}
+
+static void blocking_commands_say_how_long(void **state) {
+    struct fixture *fixture = *state;
+    static const char *const batch[] = {"BLPOP a 1"};
+    assert_int_equal(wait_of(fixture, "BLPOP a 1.5"), 1500);
+    assert_true(wait_of(fixture, "BLPOP {a}a {a}b 0") == UINT64_MAX);
+    assert_int_equal(wait_of(fixture, "BLMPOP 0.25 1 a LEFT"), 250);
+    assert_int_equal(wait_of(fixture, "BLMOVE {a}a {a}b LEFT LEFT 2"), 2000);
+    assert_int_equal(wait_of(fixture, "BLPOP a -1"), 0);
+    assert_int_equal(wait_of(fixture, "BLPOP a x"), 0);
+    assert_int_equal(wait_of(fixture, "LPOP a 1"), 0);
+    assert_int_equal(parse_batch(fixture, batch, 1, false), SK_OK);
+    assert_int_equal(fixture->message.wait_ms, 0);
+    assert_int_equal(parse_batch(fixture, batch, 1, true), SK_OK);
+    assert_int_equal(fixture->message.wait_ms, 0);
+    for (int kind = 0; kind < 3; kind++) {
+        begin(fixture, 4);
+        mp_write_text(&fixture->bytes, "BLPOP");
+        mp_write_array(&fixture->bytes, 2);
+        mp_write_text(&fixture->bytes, "a");
+        if (kind == 0) mp_write_uint(&fixture->bytes, 3);
+        if (kind == 1) mp_write_float(&fixture->bytes, 0.5);
+        if (kind == 2) mp_write_int(&fixture->bytes, -3);
+        assert_int_equal(parse(fixture), SK_OK);
+        assert_int_equal(fixture->message.wait_ms, kind == 0 ? 3000 : kind == 1 ? 500 : 0);
+    }
+}
+
 static void sizes_and_kinds_of_arguments_are_checked(void **state) {
     struct fixture *fixture = *state;
     struct {
@@ -664,6 +722,8 @@ int main(void) {
         TEST(single_command_is_one_part_of_the_clients_bytes),
         TEST(split_gives_each_shard_its_keys_in_order),
         TEST(refused_commands_are_answered_in_their_sub),
+        TEST(keys_that_are_counted),
+        TEST(blocking_commands_say_how_long),
         TEST(sizes_and_kinds_of_arguments_are_checked),
         TEST(a_message_takes_so_many_commands_and_keys),
         TEST(reads_may_be_stale),

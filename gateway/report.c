@@ -46,6 +46,8 @@ static void metrics(void *arg, struct http_answer *answer) {
                 atomic_load(&report->connections_refused), "Clients refused: --connections-max were connected.");
     metrics_one(page, "skerry_requests_in_flight", METRICS_GAUGE, atomic_load(&report->requests_in_flight),
                 "Messages that are not answered yet.");
+    metrics_one(page, "skerry_requests_waiting", METRICS_GAUGE, atomic_load(&report->requests_waiting),
+                "Of them, those of blocking commands, which wait for something to take.");
     metrics_one(page, "skerry_nodes", METRICS_GAUGE, atomic_load(&report->nodes), "Nodes of the map.");
     metrics_one(page, "skerry_node_connections", METRICS_GAUGE, atomic_load(&report->nodes_connected),
                 "Of them, those that are connected.");

@@ -16,7 +16,7 @@ struct report {
 
     /* by the loop, at any time */
     atomic_ullong ticked_ms; /* CLOCK_BOOTTIME, when the loop came round last; 0: it has not begun */
-    atomic_ullong map_version, requests_in_flight, connections_refused;
+    atomic_ullong map_version, requests_in_flight, requests_waiting, connections_refused;
     atomic_uint shards, nodes, nodes_connected;
     atomic_uint connections[DOOR_KINDS];
     atomic_bool leaving;

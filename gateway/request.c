@@ -7,6 +7,7 @@
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 #include "libcommon/mp.h"
+#include "libcommon/wait_time.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ struct request {
     struct message message;
     uint32_t subs_left; /* and one while the message is being started */
     uint64_t came_us, deadline_ms;
+    uint64_t wait_until_ms; /* of a blocking command; 0: it is none */
     uint32_t turn;          /* which in-sync replica serves its reads that may be stale */
     uint64_t result_bytes;  /* of the answers so far */
     uint64_t charged_bytes; /* of the arena, without what joining answers takes */
@@ -50,7 +52,7 @@ struct requests {
     uint32_t shard_count;
     struct request *spare; /* owned */
     uint32_t spare_count;
-    uint32_t count;
+    uint32_t count, waiting_count;
     bool draining;
     uint32_t turns;
     uint64_t seen, commands_seen;
@@ -120,6 +122,7 @@ static void request_free(struct request *request) {
     list_remove(&request->link);
     arena_clear(&request->arena);
     requests->count--;
+    requests->waiting_count -= request->wait_until_ms != 0;
     if (requests->spare_count >= SPARE_REQUESTS) {
         free(request);
         return;
@@ -183,6 +186,7 @@ static void count_answers(const struct request *request) {
         if (is_write(&sub->parts[0])) class = TALLY_WRITE;
         else if (class == TALLY_LOCAL) class = TALLY_READ;
     }
+    if (request->wait_until_ms != 0) return; /* it took as long as it was to */
     metrics_observe(&tally->durations[class], clock_boottime_us() - request->came_us, 1);
 }
 
@@ -502,6 +506,13 @@ void requests_fill(struct requests *requests, const struct part *part, uint64_t 
     item->id_part = part->command;
     item->body = part->body;
     if (!is_write(part)) return;
+    if (request->wait_until_ms > now_ms) {
+        uint64_t left_ms = request->wait_until_ms - now_ms;
+        item->flags |= REQUEST_WAITS;
+        item->timeout_ms = left_ms < WAIT_SLICE_MS ? (uint32_t)left_ms : WAIT_SLICE_MS;
+        item->waited_us = clock_boottime_us() - request->came_us;
+        item->follows = part->follows;
+    }
     item->id = request->message.id;
     const struct link *oldest = list_first(&requests->shard_writes[part->shard]);
     item->floor = list_entry(oldest, struct part, write_link)->number;
@@ -543,6 +554,28 @@ static enum verdict judge(const struct part *part, int err) {
     }
 }
 
+static bool is_nil(struct slice result) { return result.size == 1 && result.data[0] == 0xc0; }
+
+/* A slice of waiting has ended without anything. Its name has done nothing and is not used again; the next has its own. */
+static void go_on_waiting(struct requests *requests, struct part *part, struct slice nil) {
+    struct request *request = part->request;
+    uint64_t now_ms = clock_boottime_ms();
+    bool over = request->wait_until_ms <= now_ms;
+    if (over || is_gone(request)) {
+        part_done(part, SK_OK, nil);
+    } else if (requests->draining) {
+        part_done(part, SK_UNAVAILABLE, slice_of_text("the gateway is stopping"));
+    } else {
+        part_detach(requests, part);
+        part->follows = part->number;
+        part->number = 0;
+        part->lost = false;
+        part->backoff_ms = 0;
+        part->state = PART_WAITING;
+        route(requests, part, now_ms);
+    }
+}
+
 void requests_on_answer(struct requests *requests, uint32_t node, const struct answer_item *item) {
     if (item->map_version > router_map_version(requests->options.router)) {
         requests->options.refresh_cb(requests->options.arg, router_map_version(requests->options.router));
@@ -558,7 +591,12 @@ void requests_on_answer(struct requests *requests, uint32_t node, const struct a
     bool newest = part->state == PART_SENT && node_client_node(part->node) == node;
     bool refusal =
         verdict != VERDICT_FINAL || (err != SK_OK && (error_outcome(err) == SK_NOT_DONE || !is_write(part)));
-    if (refusal && !newest) return;
+    bool nothing = err == SK_OK && part->request->wait_until_ms != 0 && is_nil(item->body);
+    if ((refusal || nothing) && !newest) return; /* the name may be with another shard by now */
+    if (nothing) {
+        go_on_waiting(requests, part, item->body);
+        return;
+    }
     if (verdict == VERDICT_FINAL) {
         part_done(part, err, item->body);
         return;
@@ -700,6 +738,22 @@ static void note_unauthorized(struct requests *requests, const struct client *cl
     log_event(LOG_WARNING, "unauthorized", "from=%s requests=%llu", name, (unsigned long long)count);
 }
 
+/* When it has to be answered. False: as many wait as may. */
+static bool set_times(struct request *request, uint64_t now_ms) {
+    struct requests *requests = request->owner;
+    const struct message *message = &request->message;
+    uint32_t timeout_ms = message->timeout_ms != 0 ? message->timeout_ms : requests->options.timeout_ms;
+    request->deadline_ms = now_ms + timeout_ms;
+    if (message->wait_ms == 0) return true;
+    if (requests->waiting_count >= requests->options.waiting_max) return false;
+    requests->waiting_count++;
+    uint64_t wait_ms =
+        message->wait_ms < WAIT_FOR_EVER / 2 ? message->wait_ms : WAIT_FOR_EVER / 2; /* no sum overflows */
+    request->wait_until_ms = now_ms + wait_ms;
+    request->deadline_ms += wait_ms;
+    return true;
+}
+
 /* Parses with the map there is and dispatches; without one, whatever needs shards waits. */
 static void start(struct request *request, uint64_t now_ms) {
     struct requests *requests = request->owner;
@@ -721,8 +775,12 @@ static void start(struct request *request, uint64_t now_ms) {
         return;
     }
     request->charged_bytes = held > request->charged_bytes ? held : request->charged_bytes;
-    uint32_t timeout_ms = message->timeout_ms != 0 ? message->timeout_ms : requests->options.timeout_ms;
-    if (request->deadline_ms == 0) request->deadline_ms = now_ms + timeout_ms;
+    if (request->deadline_ms == 0 && !set_times(request, now_ms)) {
+        reply_error(requests, request->client, message->msgid, SK_OVERLOADED,
+                    slice_of_text("too many clients wait"));
+        request_free(request);
+        return;
+    }
     if (message->part_count > 0 && !link_in_list(&request->timer.link)) {
         timer_arm(requests->options.timers, &request->timer, request->deadline_ms);
     }
@@ -773,6 +831,8 @@ void requests_take(struct requests *requests, struct client *client, struct slic
 void requests_drain(struct requests *requests) { requests->draining = true; }
 
 uint32_t requests_in_flight(const struct requests *requests) { return requests->count; }
+
+uint32_t requests_waiting(const struct requests *requests) { return requests->waiting_count; }
 
 uint64_t requests_seen(const struct requests *requests) { return requests->seen; }
 

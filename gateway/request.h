@@ -10,7 +10,11 @@
  *
  * A write is sent again under its name, so it takes effect once (R10). What it is answered at the deadline is R9:
  * UNAVAILABLE only if each attempt was refused or never left; else TIMEOUT. Nothing is sent again for a client that has
- * gone: it ends as at its deadline. */
+ * gone: it ends as at its deadline.
+ *
+ * A blocking command waits at the shard in slices (WAIT_SLICE_MS), of which each has a name of its own: an answer of nil says
+ * that one has surely taken nothing. As long as its client is there and has time, the next is asked for. What it waits does not
+ * count as its time to be served: its deadline comes timeout_ms later. */
 #pragma once
 
 #include "gateway/client.h"
@@ -27,6 +31,7 @@ struct requests_options {
     const struct router *router; /* borrowed */
     struct tally *tally;         /* borrowed */
     uint32_t timeout_ms;         /* of messages that do not say one */
+    uint32_t waiting_max;        /* messages that wait by a blocking command; beyond: OVERLOADED */
     const struct tokens
         *tokens; /* borrowed: every message shows one of them, unless its client has; NULL: none need */
     void *arg;
@@ -68,5 +73,6 @@ void requests_drain(struct requests *requests);
 void requests_expire_all(struct requests *requests);
 
 uint32_t requests_in_flight(const struct requests *requests);
+uint32_t requests_waiting(const struct requests *requests); /* of those, the ones of blocking commands */
 uint64_t requests_seen(const struct requests *requests);
 uint64_t requests_commands_seen(const struct requests *requests);

@@ -256,6 +256,7 @@ static void forward(struct taking *taking) {
     write_command(next_command(taking->batch, taking->count), taking->words, taking->count);
     add_told(&taking->batch->told, told);
     if ((taking->entry->flags & COMMAND_WRITE) != 0) taking->batch->only_reads = false;
+    if ((taking->entry->flags & COMMAND_BLOCKING) != 0) taking->batch->full = true; /* alone: it may wait */
 }
 
 /* --- transactions -------------------------------------------------------------------------------------------- */
@@ -867,6 +868,7 @@ static bool must_wait(const struct resp_session *session, const struct command *
                       const struct resp_command *command, const struct resp_batch *batch) {
     if (batch->commands == 0 || entry == NULL) return false;
     if (entry->id == COMMAND_ID_READONLY || entry->id == COMMAND_ID_READWRITE) return true;
+    if ((entry->flags & COMMAND_BLOCKING) != 0 && !session->transaction.open) return true;
     uint64_t words = command->count, bytes = 0;
     for (uint32_t i = 0; i < command->count; i++) bytes += command->words[i].size;
     if (entry->id == COMMAND_ID_EXEC) {

@@ -437,6 +437,21 @@ static void watched_keys_go_with_exec(void **state) {
     assert_string_equal(REPLIES(fixture, "\x90"), "+OK\r\n*0\r\n");
 }
 
+/* What waits is a message of its own, and what follows comes after it. */
+static void blocking_commands_are_alone(void **state) {
+    struct fixture *fixture = *state;
+    static const char lines[] = "GET a\nBLPOP q 0\nGET b\n";
+    assert_int_equal(take(fixture, lines), strlen("GET a\n"));
+    assert_string_equal(message(fixture), "[0 0 GET [a]]");
+    (void)REPLIES(fixture, "\xc0");
+    assert_int_equal(take(fixture, lines + strlen("GET a\n")), strlen("BLPOP q 0\n"));
+    assert_string_equal(message(fixture), "[0 0 BLPOP [q 0]]");
+    assert_string_equal(REPLIES(fixture, "\xc0"), "*-1\r\n");
+    (void)take(fixture, "MULTI\nGET a\nBLPOP q 0\nGET b\nEXEC\n");
+    assert_string_equal(message(fixture), "[0 0 EXEC [[] [[GET [a]] [BLPOP [q 0]] [GET [b]]]]]");
+    (void)REPLIES(fixture, "\x93\x92\xc0\xc0\x92\xc0\xc0\x92\xc0\xc0");
+}
+
 static void a_watch_that_fails_watches_nothing(void **state) {
     struct fixture *fixture = *state;
     (void)take(fixture, "WATCH a b\n");
@@ -499,6 +514,7 @@ int main(void) {
         TEST(nobody_has_to),
         TEST(a_transaction_is_one_command),
         TEST(transactions_without_shards),
+        TEST(blocking_commands_are_alone),
         TEST(watched_keys_go_with_exec),
         TEST(a_watch_that_fails_watches_nothing),
         TEST(reads_of_followers_are_a_message_of_their_own),

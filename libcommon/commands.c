@@ -101,3 +101,9 @@ struct command_keys command_keys(const struct command *command, size_t words, si
     keys.step = (size_t)command->key_step;
     return keys;
 }
+
+struct command_keys command_awaited_keys(const struct command *command, size_t words, size_t numkeys) {
+    struct command_keys keys = command_keys(command, words, numkeys);
+    if (command->last_key > 0) keys.last = keys.first;
+    return keys;
+}

@@ -17,6 +17,8 @@ enum command_flags {
     COMMAND_NUMKEYS = 256,   /* the word before its first key says how many keys there are */
     COMMAND_KEY_ALSO = 512,  /* with COMMAND_NUMKEYS: word 1 is a key, too */
     COMMAND_SESSION = 128,   /* of a connection: a door that keeps state for its connections answers */
+    COMMAND_BLOCKING = 1024, /* a write that waits where there is nothing to take; a word of it says how long */
+    COMMAND_FOR_ZSET = 2048, /* with COMMAND_BLOCKING: for a sorted set, not for a list */
 
     /* what the Redis protocol must know to tell a result as Redis does */
     COMMAND_REPLY_SET = 1 << 24,   /* an array is a set */
@@ -79,6 +81,14 @@ size_t command_read_numkeys(struct slice word);
 /* The keys of a command of so many words, which fit its arity. Where `numkeys` (0 without COMMAND_NUMKEYS) is 0 or more than
  * there are words, it has no keys but `also`: its executor refuses it, wherever it runs. */
 struct command_keys command_keys(const struct command *command, size_t words, size_t numkeys);
+
+/* The word of a blocking command that says how long it waits (wait_time.h). */
+static inline size_t command_wait_word(const struct command *command, size_t words) {
+    return (command->flags & COMMAND_NUMKEYS) != 0 ? 1 : words - 1;
+}
+
+/* Of the keys of a blocking command those that it waits for: the first where it says what each is for (BLMOVE), else all. */
+struct command_keys command_awaited_keys(const struct command *command, size_t words, size_t numkeys);
 
 static inline bool command_keys_have(const struct command_keys *keys, size_t word) {
     if (word == keys->also) return word != 0;

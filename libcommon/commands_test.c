@@ -87,6 +87,25 @@ static void test_keys(void **state) {
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) expect_keys(&counted, 6, wrong[i], ".k....");
 }
 
+static void expect_awaited(const struct command *command, size_t words, size_t numkeys, size_t wait_word,
+                           const char *expected) {
+    struct command_keys keys = command_awaited_keys(command, words, numkeys);
+    assert_int_equal(command_wait_word(command, words), wait_word);
+    for (size_t word = 0; word < words; word++) {
+        assert_int_equal(command_keys_have(&keys, word), expected[word] == 'k');
+    }
+}
+
+static void test_awaited_keys(void **state) {
+    (void)state;
+    expect_awaited(find("BLPOP"), 3, 0, 2, ".k.");
+    expect_awaited(find("BRPOP"), 5, 0, 4, ".kkk.");
+    expect_awaited(find("BLMPOP"), 6, 2, 1, "...kk.");
+    expect_awaited(find("BLMPOP"), 6, 0, 1, "......");
+    expect_awaited(find("BLMOVE"), 6, 0, 5, ".k....");
+    expect_awaited(find("BRPOPLPUSH"), 4, 0, 3, ".k..");
+}
+
 /* What routing relies on. */
 static void test_the_table_makes_sense(void **state) {
     (void)state;
@@ -103,6 +122,9 @@ static void test_the_table_makes_sense(void **state) {
         bool counted = (command->flags & COMMAND_NUMKEYS) != 0;
         if (counted) assert_true(command->first_key >= 2 && command->key_step == 1);
         if (command->flags & COMMAND_KEY_ALSO) assert_true(counted && command->first_key >= 3);
+        if (command->flags & COMMAND_BLOCKING)
+            assert_true(writes && command->first_key > 0 && !(command->flags & COMMAND_SPLIT));
+        if (command->flags & COMMAND_FOR_ZSET) assert_true(command->flags & COMMAND_BLOCKING);
         bool split = (command->flags & (COMMAND_SPLIT | COMMAND_ALL_SHARDS)) != 0;
         assert_true(split == (command->join != JOIN_NONE));
         assert_true(strlen(command->summary) > 0);
@@ -115,6 +137,7 @@ int main(void) {
         cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_arity),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_awaited_keys),
         cmocka_unit_test(test_the_table_makes_sense),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

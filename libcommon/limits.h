@@ -12,6 +12,7 @@
 #define RESULT_KEPT_BYTES_MAX 4096u   /* a larger result of a named write is not kept: DONE */
 #define TIMEOUT_MS_DEFAULT    5000u
 #define TIMEOUT_MS_MAX        60000u
+#define WAIT_SLICE_MS         1000u /* a blocking command waits so long at a shard, then the gateway asks again */
 #define SHARD_COUNT_MAX       16384u
 
 /* Bytes of a frame between daemons, by the largest item it must carry: one message of a client and its header. */

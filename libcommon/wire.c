@@ -7,7 +7,7 @@
 /* The structs below are the layout on the wire, copied as they are. */
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "frames are little-endian and not swapped");
 
-#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC | REQUEST_AFTER | REQUEST_STALE)
+#define REQUEST_FLAGS_KNOWN (REQUEST_WRITE | REQUEST_ATOMIC | REQUEST_AFTER | REQUEST_STALE | REQUEST_WAITS)
 
 struct __attribute__((packed)) wire_header {
     uint32_t magic;
@@ -35,6 +35,12 @@ struct __attribute__((packed)) wire_request {
     uint8_t flags;
     uint8_t id_bytes;
     uint16_t reserved; /* 0 */
+};
+
+/* Behind a request with REQUEST_WAITS. */
+struct __attribute__((packed)) wire_waiting {
+    uint64_t waited_us;
+    uint64_t follows;
 };
 
 struct __attribute__((packed)) wire_answer {
@@ -69,7 +75,8 @@ void frame_begin(struct buffer *buffer, const struct frame_header *header) {
 }
 
 size_t frame_request_bytes(const struct request_item *item) {
-    return sizeof(struct wire_request) + item->id.size + item->body.size;
+    size_t waiting_bytes = (item->flags & REQUEST_WAITS) != 0 ? sizeof(struct wire_waiting) : 0;
+    return sizeof(struct wire_request) + waiting_bytes + item->id.size + item->body.size;
 }
 
 size_t frame_answer_bytes(const struct answer_item *item) { return sizeof(struct wire_answer) + item->body.size; }
@@ -99,6 +106,8 @@ void frame_add_request(struct buffer *buffer, const struct request_item *item) {
         .id_bytes = (uint8_t)item->id.size,
     };
     at = put(at, &fixed, sizeof fixed);
+    struct wire_waiting waiting = {.waited_us = item->waited_us, .follows = item->follows};
+    if ((item->flags & REQUEST_WAITS) != 0) at = put(at, &waiting, sizeof waiting);
     at = put(at, item->id.data, item->id.size);
     put(at, item->body.data, item->body.size);
 }
@@ -179,6 +188,12 @@ int frame_read_request(struct slice *rest, struct request_item *item) {
     if (rc != SK_OK) return rc;
     if ((fixed.flags & ~REQUEST_FLAGS_KNOWN) != 0 || fixed.reserved != 0) return SK_EPROTO;
     if ((fixed.flags & REQUEST_STALE) != 0 && fixed.flags != REQUEST_STALE) return SK_EPROTO;
+    struct wire_waiting waiting = {0};
+    if ((fixed.flags & REQUEST_WAITS) != 0) {
+        if (fixed.flags != (REQUEST_WAITS | REQUEST_WRITE) || variable.size < sizeof waiting) return SK_EPROTO;
+        memcpy(&waiting, variable.data, sizeof waiting);
+        variable = slice_after(variable, sizeof waiting);
+    }
     if (fixed.id_bytes > ID_BYTES_MAX || fixed.id_bytes > variable.size) return SK_EPROTO;
     *item = (struct request_item){
         .number = fixed.number,
@@ -188,6 +203,8 @@ int frame_read_request(struct slice *rest, struct request_item *item) {
         .shard = fixed.shard,
         .timeout_ms = fixed.timeout_ms,
         .flags = fixed.flags,
+        .waited_us = waiting.waited_us,
+        .follows = waiting.follows,
         .id_part = fixed.id_part,
         .id = slice_of(variable.data, fixed.id_bytes),
         .body = slice_after(variable, fixed.id_bytes),

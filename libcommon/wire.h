@@ -38,6 +38,9 @@ enum request_flags {
      * that a client that sends SET and GET together reads what it has set */
     REQUEST_AFTER = 4,
     REQUEST_STALE = 8, /* a read that a follower may serve (R17); not with any other */
+    /* a blocking command, with REQUEST_WRITE alone: where it finds nothing, it may wait timeout_ms for something. Then its answer
+     * is nil, and its name is not used again: it is as though it had not been asked */
+    REQUEST_WAITS = 16,
 };
 
 /* One command for one shard. */
@@ -49,9 +52,11 @@ struct request_item {
     uint32_t shard;
     uint32_t timeout_ms; /* what is left of the deadline */
     uint8_t flags;
-    uint32_t id_part;  /* with `id`: which command of the message this is, so that each has a name of its own */
-    struct slice id;   /* the client's `id`, 1 to ID_BYTES_MAX bytes; empty: the name is (session, number) */
-    struct slice body; /* two MessagePack values: method (str), params (array); for REQUEST_ATOMIC "batch" and
+    uint64_t waited_us; /* with REQUEST_WAITS: since its client asked; in a frame only then, as the next */
+    uint64_t follows;   /* the number under which the same client has waited before; 0 = none */
+    uint32_t id_part;   /* with `id`: which command of the message this is, so that each has a name of its own */
+    struct slice id;    /* the client's `id`, 1 to ID_BYTES_MAX bytes; empty: the name is (session, number) */
+    struct slice body;  /* two MessagePack values: method (str), params (array); for REQUEST_ATOMIC "batch" and
                              an array of [method, params] */
 };
 

@@ -102,6 +102,37 @@ static void test_requests_round_trip(void **state) {
     buffer_deinit(&frame);
 }
 
+/* How long its client waits is in a frame only with the request that does. */
+static void test_a_waiting_request(void **state) {
+    (void)state;
+    struct buffer frame;
+    struct slice rest;
+    struct request_item item, waiting = request_of("id", slice_of_text("body"));
+    size_t plain_bytes = frame_request_bytes(&waiting);
+    waiting.flags = REQUEST_WRITE | REQUEST_WAITS;
+    waiting.waited_us = UINT64_MAX - 1;
+    waiting.follows = 10;
+    assert_int_equal(frame_request_bytes(&waiting), plain_bytes + 16);
+    buffer_init(&frame);
+    frame_add_request(&frame, &waiting);
+    assert_int_equal(frame.size, plain_bytes + 16);
+    rest = buffer_slice(&frame);
+    assert_int_equal(frame_read_request(&rest, &item), SK_OK);
+    assert_requests_equal(&item, &waiting);
+    assert_true(item.waited_us == waiting.waited_us && item.follows == 10);
+    frame.data[REQUEST_AT_FLAGS] = REQUEST_WAITS; /* which only a write does */
+    rest = buffer_slice(&frame);
+    assert_int_equal(frame_read_request(&rest, &item), SK_EPROTO);
+
+    struct request_item empty = {.flags = REQUEST_WRITE};
+    buffer_clear(&frame, 0);
+    frame_add_request(&frame, &empty);
+    frame.data[REQUEST_AT_FLAGS] |= REQUEST_WAITS; /* without the time */
+    rest = buffer_slice(&frame);
+    assert_int_equal(frame_read_request(&rest, &item), SK_EPROTO);
+    buffer_deinit(&frame);
+}
+
 static void test_answers_round_trip(void **state) {
     (void)state;
     struct buffer frame = answers_frame();
@@ -299,6 +330,7 @@ static void test_every_byte_changed(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests_round_trip),
+        cmocka_unit_test(test_a_waiting_request),
         cmocka_unit_test(test_answers_round_trip),
         cmocka_unit_test(test_a_frame_follows_other_content),
         cmocka_unit_test(test_the_layout_is_little_endian),

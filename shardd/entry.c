@@ -3,7 +3,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 
-enum { FLAG_ATOMIC = 1, FLAG_ID = 2, FLAG_CHANCE = 4 };
+enum { FLAG_ATOMIC = 1, FLAG_ID = 2, FLAG_CHANCE = 4, FLAG_WAITS = 8 };
 
 static void put_u32(struct buffer *buffer, uint32_t number) { buffer_append(buffer, &number, sizeof number); }
 
@@ -21,7 +21,7 @@ void entry_encode_plain(struct buffer *buffer, uint64_t commit_index) { put_u64(
 void entry_encode_command(struct buffer *buffer, const struct entry *entry) {
     const struct entry_name *name = &entry->name;
     uint8_t flags = (uint8_t)((entry->atomic ? FLAG_ATOMIC : 0) | (name->id.size > 0 ? FLAG_ID : 0) |
-                              (entry->chance != 0 ? FLAG_CHANCE : 0));
+                              (entry->chance != 0 ? FLAG_CHANCE : 0) | (entry->waits ? FLAG_WAITS : 0));
 
     put_u64(buffer, entry->commit_index);
     buffer_append(buffer, &flags, 1);
@@ -62,8 +62,11 @@ int entry_decode(struct slice payload, bool is_command, struct entry *entry) {
     if (!is_command) return rest.size == 0 ? SK_OK : SK_EPROTO;
 
     uint8_t flags;
-    if (!take(&rest, &flags, 1) || (flags & ~(FLAG_ATOMIC | FLAG_ID | FLAG_CHANCE)) != 0) return SK_EPROTO;
+    if (!take(&rest, &flags, 1) || (flags & ~(FLAG_ATOMIC | FLAG_ID | FLAG_CHANCE | FLAG_WAITS)) != 0) {
+        return SK_EPROTO;
+    }
     entry->atomic = (flags & FLAG_ATOMIC) != 0;
+    entry->waits = (flags & FLAG_WAITS) != 0;
     bool whole = (flags & FLAG_ID) != 0 ? take_id(&rest, &entry->name) : take_number(&rest, &entry->name);
     if (whole && (flags & FLAG_CHANCE) != 0) {
         whole = take(&rest, &entry->chance, sizeof entry->chance) && entry->chance != 0;

@@ -19,7 +19,8 @@ struct entry_name {
 struct entry {
     uint64_t commit_index;
     struct entry_name name;
-    bool atomic;       /* body is an atomic batch */
+    bool atomic; /* body is an atomic batch */
+    bool waits;  /* a blocking command that waits where it finds nothing: that is not remembered under its name */
     uint64_t chance;   /* what its random choices are drawn from; 0: it makes none */
     struct slice body; /* as in wire.h; empty for all but WAL_COMMAND */
 };

@@ -21,6 +21,7 @@ static void round_trip(const struct entry *entry) {
     assert_int_equal(entry_decode(buffer_slice(&buffer), true, &back), SK_OK);
     assert_int_equal(back.commit_index, entry->commit_index);
     assert_int_equal(back.atomic, entry->atomic);
+    assert_int_equal(back.waits, entry->waits);
     assert_true(back.chance == entry->chance);
     assert_int_equal(back.name.session, entry->name.session);
     assert_int_equal(back.name.number, entry->name.number);
@@ -43,6 +44,9 @@ static void test_round_trips(void **state) {
     round_trip(&entry);
     entry.chance = UINT64_MAX;
     round_trip(&entry);
+    entry.atomic = false;
+    entry.waits = true;
+    round_trip(&entry);
 }
 
 /* The fixed part may not be cut anywhere; what follows it is the body. */
@@ -64,7 +68,7 @@ static void test_bad_flags_and_ids_are_refused(void **state) {
     (void)state;
     struct entry back;
     uint8_t bytes[128] = {0};
-    bytes[8] = 8; /* a flag that nobody writes */
+    bytes[8] = 16; /* a flag that nobody writes */
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), true, &back), SK_EPROTO);
     bytes[8] = 4; /* nothing to draw from, where there should be something */
     assert_int_equal(entry_decode(slice_of(bytes, sizeof bytes), true, &back), SK_EPROTO);

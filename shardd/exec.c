@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 #include "libcommon/slot.h"
+#include "shardd/collection.h"
 #include "shardd/commands/call.h"
 #include "shardd/commands/scan.h"
 #include "shardd/garbage.h"
@@ -100,10 +101,13 @@ static int check_key(const struct exec *exec, struct slice key, bool one_slot, u
     return SK_OK;
 }
 
+static size_t numkeys_of(const struct command *command, const struct args *args) {
+    size_t word = command_numkeys_word(command);
+    return word != 0 ? command_read_numkeys(args->items[word - 1]) : 0;
+}
+
 struct command_keys exec_keys(const struct command *command, const struct args *args) {
-    size_t numkeys_word = command_numkeys_word(command);
-    size_t numkeys = numkeys_word != 0 ? command_read_numkeys(args->items[numkeys_word - 1]) : 0;
-    return command_keys(command, args->count + 1, numkeys);
+    return command_keys(command, args->count + 1, numkeys_of(command, args));
 }
 
 /* The keys of a command: of this shard, within limits, and of one slot where the command is not one that is split.
@@ -254,6 +258,7 @@ bool exec_draws(const struct exec *exec) { return exec->draws; }
 static int run_decoded(struct exec *exec, const struct command *command, bool in_batch,
                        const struct exec_moment *moment, struct buffer *answer) {
     struct call call = {
+        .waits = moment->waits && !in_batch,
         .exec = exec,
         .command = command,
         .args = exec->args.items,
@@ -326,6 +331,52 @@ static int run_batch(struct exec *exec, struct mp_reader *reader, const struct e
     exec->first_deadline_known = false;
     int undone = kv_rollback(exec->kv);
     return undone == SK_OK ? err : undone;
+}
+
+static struct exec_awaited awaited_by(const struct command *command, const struct args *args) {
+    struct command_keys keys = command_awaited_keys(command, args->count + 1, numkeys_of(command, args));
+    if (keys.first == 0) return (struct exec_awaited){0};
+    return (struct exec_awaited){
+        .type = (command->flags & COMMAND_FOR_ZSET) != 0 ? OBJECT_ZSET : OBJECT_LIST,
+        .keys = args->items + keys.first - 1,
+        .key_count = keys.last - keys.first + 1,
+    };
+}
+
+int exec_awaits(struct exec *exec, struct slice body, uint64_t time_us, struct buffer *scratch,
+                struct exec_awaited *awaited) {
+    struct refusal refusal = {.answer = scratch, .start = scratch->size};
+    struct mp_reader reader = mp_reader_of(body);
+    const struct command *command;
+    *awaited = (struct exec_awaited){0};
+    int err = decode_command(exec, &reader, &command, &refusal);
+    if (err != SK_OK) return err;
+    if ((command->flags & COMMAND_BLOCKING) == 0) return SK_NOT_FOUND;
+    struct call call = {
+        .exec = exec,
+        .command = command,
+        .args = exec->args.items,
+        .count = exec->args.count,
+        .now_us = time_us,
+        .waits = true,
+        .looks = true,
+        .answer = scratch,
+        .answer_start = scratch->size,
+    };
+    err = executors[command->id](&call);
+    *awaited = awaited_by(command, &exec->args);
+    return err;
+}
+
+int exec_count_elements(struct exec *exec, struct slice key, uint8_t type, uint64_t time_us, uint64_t *count) {
+    struct object object;
+    struct collection collection;
+    *count = 0;
+    int err = keyspace_find(exec, key, time_us, &object);
+    if (err != SK_OK || !object.found || object.type != type) return err;
+    err = collection_read(type, object.payload, &collection);
+    if (err == SK_OK) *count = collection.count;
+    return err;
 }
 
 /* Whether all watched keys have the versions that EXEC wants. SK_OK, or a fault. */

@@ -24,6 +24,10 @@ struct exec {
     uint32_t shard;
     uint32_t shard_count;
 
+    /* Is told of each key at which a collection is stored, also where that is undone later; NULL: nobody is. */
+    void (*stored_cb)(void *arg, struct slice key, uint8_t type);
+    void *stored_arg;
+
     /* private */
     struct buffer scratch;   /* the value being built */
     struct buffer gathered;  /* keys of elements, before they are changed */
@@ -40,6 +44,7 @@ struct exec {
 struct exec_moment {
     uint64_t time_us; /* since 1970: the entry's for writes, the leader's for reads */
     uint64_t chance;  /* what random choices are drawn from; for writes from the entry */
+    bool waits;       /* a blocking command that finds nothing is SK_RETRY; else its answer is nil */
 };
 
 /* `counters` start at zero: the owner loads them after this. Deinit and init again when the state under `kv` was
@@ -61,9 +66,25 @@ bool exec_draws(const struct exec *exec);
 
 /* Executes a checked body. Appends to `answer` the result as MessagePack (SK_OK) or a text (a client error, > 0; nothing was changed). Negative: a fault. An
  * atomic batch is all or nothing: at the first command that answers an error everything is undone, and the error
- * is that command's with its position in the text. Its result is an array of [nil, result]. */
+ * is that command's with its position in the text. Its result is an array of [nil, result]. SK_RETRY: see exec_moment. */
 int exec_run(struct exec *exec, struct slice body, bool atomic, const struct exec_moment *moment,
              struct buffer *answer);
+
+/* What a blocking command waits for. The keys lie in the body or with the exec, until the next command. */
+struct exec_awaited {
+    uint8_t type; /* enum object_type */
+    const struct slice *keys;
+    size_t key_count;
+};
+
+/* What a checked command would do by that time. SK_RETRY: it would find nothing to take, and has to wait; SK_OK: it would take
+ * something; else it never waits, or is refused; or a fault. `awaited` says for what it waits, if it ever does. Nothing
+ * changes; `scratch` is scratch. */
+int exec_awaits(struct exec *exec, struct slice body, uint64_t time_us, struct buffer *scratch,
+                struct exec_awaited *awaited);
+
+/* How many elements the collection of that type at a key has; 0: there is none. SK_OK or a fault. */
+int exec_count_elements(struct exec *exec, struct slice key, uint8_t type, uint64_t time_us, uint64_t *count);
 
 /* exec_check and exec_run of a single read in one, decoding it once. */
 int exec_read(struct exec *exec, struct slice body, const struct exec_moment *moment, struct buffer *answer);

@@ -104,9 +104,20 @@ struct frame *frame_ref(struct frame *frame) {
 
 void frame_unref(struct frame *frame) {
     if (frame == NULL || atomic_fetch_sub(&frame->refs, 1) != 1) return;
-    nng_msg_free(frame->message);
+    if (frame->message != NULL) nng_msg_free(frame->message);
     link_unref(frame->link);
     free(frame);
+}
+
+struct frame *frame_stub(const struct frame *frame) {
+    struct frame *stub = calloc(1, sizeof *stub);
+    if (stub == NULL) return NULL;
+    atomic_init(&stub->refs, 1);
+    stub->header = frame->header;
+    stub->header.return_address = slice_of(NULL, 0);
+    stub->link = link_ref(frame->link);
+    stub->received_us = frame->received_us;
+    return stub;
 }
 
 /* ---- room for answers ---- */

@@ -28,6 +28,8 @@ struct frame {
 
 struct frame *frame_ref(struct frame *frame);
 void frame_unref(struct frame *frame); /* any thread; NULL is allowed */
+/* Who sent a frame, without what was in it: for an answer that comes much later. NULL: out of memory. */
+struct frame *frame_stub(const struct frame *frame);
 
 struct frontend_options {
     const char *listen; /* of cluster_net.h */

@@ -152,6 +152,25 @@ static void test_request_and_answer(void **state) {
     nng_msg_free(message);
 }
 
+/* The message has gone long before it is answered. */
+static void test_an_answer_without_the_frame(void **state) {
+    struct fixture *fixture = *state;
+    struct frame_header header = header_of(fixture, 9);
+    struct answer_item item;
+    push(fixture, &header, 1);
+    struct frame *stub = frame_stub(wait_for_frame(fixture, 0));
+    assert_non_null(stub);
+    assert_int_equal(stub->header.session, 9);
+    frame_unref(fixture->frames[0]);
+    fixture->frame_count = 0;
+    answer(stub, 101);
+    nng_msg *message = pull(fixture, &header, &item);
+    assert_int_equal(header.session, 9);
+    assert_int_equal(item.number, 101);
+    nng_msg_free(message);
+    frame_unref(stub);
+}
+
 /* What is not for this node of this cluster, or not whole, reaches no lane; what comes after it does. */
 static void test_bad_frames_are_refused(void **state) {
     struct fixture *fixture = *state;
@@ -334,6 +353,7 @@ static void test_an_address_in_use(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_request_and_answer, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_an_answer_without_the_frame, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bad_frames_are_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_taken_is_told_without_answers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_gateway_starts_again, setup, teardown),

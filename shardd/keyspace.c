@@ -309,6 +309,8 @@ int keyspace_put(struct exec *exec, struct object *object) {
     object->elements_id = keyspace_elements_id(&record);
     object->deadline_us = record.deadline_us;
     object->payload = slice_of("", 0);
+    if (exec->stored_cb != NULL && object->elements_id != 0)
+        exec->stored_cb(exec->stored_arg, object->key, object->type);
     bool replaces = old_elements_id != 0 && old_elements_id != object->elements_id;
     err = index_move(exec, object, old_deadline_us, record.deadline_us);
     return err == SK_OK && replaces ? garbage_add(exec, old_elements_id) : err;

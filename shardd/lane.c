@@ -127,6 +127,7 @@ static void on_mail(struct lane *lane, struct lane_mail *mail) {
         return;
     case MAIL_STOP:
         lane->stopping = true;
+        lane_end_blocking(lane);
         return;
     }
 }
@@ -143,6 +144,7 @@ static void step(struct lane *lane, struct mail *mail) {
         mail = next;
     }
     lane_maybe_checkpoint(lane);
+    lane_serve_blocking(lane);
     lane_retry_waiting(lane);
     lane_take_peer_items(lane);
     lane_take_commands(lane);
@@ -180,7 +182,8 @@ static void *lane_main(void *arg) {
     struct lane *lane = arg;
     while (!lane->stopping || !idle(lane)) {
         bool takes = lane->peer_head != NULL && !lane->peer_waits;
-        bool busy = lane->more_to_execute || lane->more_to_send || lane->frames_head != NULL || takes;
+        bool busy = lane->more_to_execute || lane->more_to_send || lane->frames_head != NULL || takes ||
+                    lane_has_to_serve(lane);
         uint64_t scrub_us = lane_scrub_due_us(lane);
         uint64_t wake_us = scrub_us < lane->next_tick_us ? scrub_us : lane->next_tick_us;
         uint64_t deadline_us = busy ? 0 : wake_us;
@@ -331,6 +334,7 @@ static void lane_free(struct lane *lane) {
     }
     free(lane->unsynced.slots);
     if (lane->store != NULL) store_close(lane->store);
+    blocking_free(lane->blocking);
     outbox_deinit(&lane->outbox);
     while (lane->peer_head != NULL) lane_drop_peer_frame(lane);
     peer_outbox_deinit(&lane->peer_outbox);
@@ -370,12 +374,14 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->shards = (struct shard_table){.lane = options->number, .lane_count = options->lane_count};
     lane->peer_outbox.peers = options->peers;
     lane->now_us = lane->start_us = lane->checkpoint_us = clock_boottime_us();
-    int err = lane->directory == NULL ? SK_ENOMEM : mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
+    int err = lane->directory == NULL ? SK_ENOMEM : blocking_new(&lane->blocking, lane->now_us);
+    if (err == SK_OK) err = mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
     if (err == SK_OK && getrandom(&lane->chance, sizeof lane->chance, 0) != (ssize_t)sizeof lane->chance) {
         mailbox_free(lane->mailbox);
         err = SK_EUNEXPECTED;
     }
     if (err != SK_OK) {
+        blocking_free(lane->blocking);
         free(lane->directory);
         free(lane);
         return err;

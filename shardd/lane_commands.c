@@ -26,26 +26,25 @@ static bool try_answer(struct lane *lane, struct frame *frame, uint64_t number, 
     return outbox_add(&lane->outbox, frame, &item);
 }
 
-/* A small answer: dropped only when even such have no room any more (frontend.h). */
-static void answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
+void lane_answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body) {
     (void)try_answer(lane, frame, number, err, body);
 }
 
 static void answer_text(struct lane *lane, struct frame *frame, uint64_t number, int err, const char *text) {
-    answer(lane, frame, number, err, slice_of_text(text));
+    lane_answer(lane, frame, number, err, slice_of_text(text));
 }
 
 /* ---- results ---- */
 
-static void answer_write(struct lane *lane, const struct shard *shard, const struct pending *pending, int err,
-                         struct slice body) {
+void lane_answer_write(struct lane *lane, const struct shard *shard, uint64_t epoch, struct frame *frame,
+                       uint64_t number, int err, struct slice body) {
     lane->writes++;
-    if (!replica_may_answer(&shard->replica, pending->epoch)) { /* R8 */
-        answer(lane, pending->frame, pending->number, SK_LOST, slice_of(NULL, 0));
+    if (!replica_may_answer(&shard->replica, epoch)) { /* R8 */
+        lane_answer(lane, frame, number, SK_LOST, slice_of(NULL, 0));
     } else if (body.size > RESULT_BYTES_MAX) {
-        answer_text(lane, pending->frame, pending->number, SK_DONE, "the write happened; its result is too large");
-    } else if (!try_answer(lane, pending->frame, pending->number, err, body)) {
-        answer(lane, pending->frame, pending->number, err == SK_OK ? SK_DONE : err, slice_of(NULL, 0));
+        answer_text(lane, frame, number, SK_DONE, "the write happened; its result is too large");
+    } else if (!try_answer(lane, frame, number, err, body)) {
+        lane_answer(lane, frame, number, err == SK_OK ? SK_DONE : err, slice_of(NULL, 0));
     }
 }
 
@@ -56,8 +55,9 @@ void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pend
     struct lane *lane = arg;
     lane->pending_bytes -= pending->payload_bytes;
     if (pending->type == WAL_VERIFY) lane_on_marker_executed(lane, shard, pending);
+    if (pending->waiter != NULL) lane_blocking_executed(lane, shard, pending, err, body);
     if (pending->frame != NULL) {
-        answer_write(lane, shard, pending, err, body);
+        lane_answer_write(lane, shard, pending->epoch, pending->frame, pending->number, err, body);
         lane_observe_write(lane, pending);
     }
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
@@ -68,12 +68,14 @@ void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pend
 
 void lane_release_waiter(struct lane *lane, struct pending *pending) {
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
-        answer(lane, read->frame, read->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
+        lane_answer(lane, read->frame, read->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
         lane->after_reads--;
     }
     pending_free_reads(pending);
+    if (pending->waiter != NULL) lane_lose_waiter(lane, pending->waiter);
+    pending->waiter = NULL;
     if (pending->frame == NULL) return;
-    answer(lane, pending->frame, pending->number, SK_LOST, slice_of(NULL, 0));
+    lane_answer(lane, pending->frame, pending->number, SK_LOST, slice_of(NULL, 0));
     frame_unref(pending->frame);
     pending->frame = NULL;
 }
@@ -83,6 +85,7 @@ void lane_release_waiters(struct lane *lane, struct shard *shard, uint64_t index
         struct pending *pending = shard_find_pending(shard, at);
         if (pending != NULL) lane_release_waiter(lane, pending);
     }
+    lane_release_parked(lane, shard);
 }
 
 /* ---- commands ---- */
@@ -102,8 +105,8 @@ static uint64_t draw(struct lane *lane) {
     return drawn != 0 ? drawn : 1;
 }
 
-static struct entry_name name_of(const struct lane *lane, const struct frame *frame,
-                                 const struct request_item *item) {
+struct entry_name lane_name_of(const struct lane *lane, const struct frame *frame,
+                               const struct request_item *item) {
     return (struct entry_name){
         .id = item->id,
         .id_part = item->id_part,
@@ -114,86 +117,87 @@ static struct entry_name name_of(const struct lane *lane, const struct frame *fr
     };
 }
 
-/* A repeat of what has been executed already is answered without an entry of its own. SK_NOT_FOUND: it is new. */
-static int answer_repeat(struct lane *lane, struct shard *shard, struct frame *frame,
-                         const struct request_item *item, const struct entry_name *name, uint64_t time_us) {
+int lane_answer_repeat(struct lane *lane, struct shard *shard, struct frame *frame,
+                       const struct request_item *item, const struct entry_name *name, uint64_t time_us) {
     struct dedup_result earlier;
     int err = dedup_find(shard->dedup, name, time_us, &earlier);
     if (err == SK_OK) { /* that it was executed is read here, so the lease must hold (R5, R14) */
         struct replica_event event = {.type = REPLICA_READ};
         const struct replica_effects *effects = lane_drive(lane, shard, &event);
         if (effects->refused != SK_OK) {
-            answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+            lane_answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
             return SK_OK;
         }
-        answer(lane, frame, item->number, earlier.err, earlier.body);
+        lane_answer(lane, frame, item->number, earlier.err, earlier.body);
     } else if (err == SK_FORGOTTEN) {
-        answer(lane, frame, item->number, err, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, err, slice_of(NULL, 0));
     } else if (err != SK_NOT_FOUND) {
         lane_log_read_fault(lane, shard, err);
-        answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
     }
     return err;
 }
 
-static bool has_room(const struct lane *lane, const struct shard *shard) {
+bool lane_has_room(const struct lane *lane, const struct shard *shard) {
     return shard->payload_bytes <= SHARD_BYTES_MAX && shard->pending.count < SHARD_ENTRIES_MAX &&
            lane->pending_bytes <= LANE_BYTES_MAX;
 }
 
-/* Takes a write as far as the log's buffer, or answers why not. SK_BUSY: it has to wait; nothing was answered. */
-static int take_write(struct lane *lane, struct shard *shard, struct frame *frame,
-                      const struct request_item *item) {
+enum lane_taken lane_take_write(struct lane *lane, struct shard *shard, struct frame *frame,
+                                const struct request_item *item, struct waiter *waiter) {
     struct replica_event event = {.type = REPLICA_WRITE};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
-        answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
-        return SK_OK;
+        lane_answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+        return LANE_ANSWERED;
     }
     uint64_t epoch = effects->epoch, index = effects->index, time_us = effects->time_us;
     int err = lane_write_gate(lane);
-    if (err == SK_BUSY) return SK_BUSY;
+    if (err == SK_BUSY) return LANE_BUSY;
 
     bool atomic = (item->flags & REQUEST_ATOMIC) != 0;
     buffer_clear(&lane->result, 1u << 20);
     int refused = exec_check(&shard->exec, item->body, atomic, true, &lane->result);
     if (refused != SK_OK) {
-        answer(lane, frame, item->number, refused < 0 ? SK_INTERNAL : refused, buffer_slice(&lane->result));
-        return SK_OK;
+        lane_answer(lane, frame, item->number, refused < 0 ? SK_INTERNAL : refused, buffer_slice(&lane->result));
+        return LANE_ANSWERED;
     }
-    struct entry entry = {.name = name_of(lane, frame, item),
+    struct entry entry = {.name = lane_name_of(lane, frame, item),
                           .atomic = atomic,
+                          .waits = (item->flags & REQUEST_WAITS) != 0,
                           .chance = exec_draws(&shard->exec) ? draw(lane) : 0,
                           .body = item->body};
-    if (answer_repeat(lane, shard, frame, item, &entry.name, time_us) != SK_NOT_FOUND) return SK_OK;
+    if (lane_answer_repeat(lane, shard, frame, item, &entry.name, time_us) != SK_NOT_FOUND) return LANE_ANSWERED;
     if (item->id.size > 0 && dedup_id_count(shard->dedup) >= lane->options.ids_max) {
         answer_text(lane, frame, item->number, SK_OVERLOADED, "the shard remembers as many ids as it may");
-        return SK_OK;
+        return LANE_ANSWERED;
     }
-    if (!has_room(lane, shard)) { /* not in the order of the others: these may wait for long */
-        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
-        return SK_OK;
+    if (!lane_has_room(lane, shard)) { /* not in the order of the others: these may wait for long */
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        return LANE_ANSWERED;
     }
     if (err == SK_OK) {
-        err = lane_append(lane, shard, REPLICA_ENTRY_COMMAND, epoch, index, time_us, &entry, frame, item->number);
+        err = lane_append(lane, shard, REPLICA_ENTRY_COMMAND, epoch, index, time_us, &entry,
+                          waiter == NULL ? frame : NULL, item->number);
     }
     switch (err) {
     case SK_OK:
         lane->disk_full = false;
-        return SK_OK;
+        shard_last_pending(shard)->waiter = waiter;
+        return LANE_APPENDED;
     case SK_BUSY:
-        return SK_BUSY;
+        return LANE_BUSY;
     case SK_ENOSPC:
     case SK_DISKFULL:
         lane->disk_full = true;
-        answer(lane, frame, item->number, SK_DISKFULL, slice_of(NULL, 0));
-        return SK_OK;
+        lane_answer(lane, frame, item->number, SK_DISKFULL, slice_of(NULL, 0));
+        return LANE_ANSWERED;
     case SK_TOOLARGE:
         answer_text(lane, frame, item->number, SK_TOOLARGE, "the write does not fit in a segment of the log");
-        return SK_OK;
+        return LANE_ANSWERED;
     default:
         answer_text(lane, frame, item->number, SK_UNAVAILABLE, "the disk of this shard has failed");
-        return SK_OK;
+        return LANE_ANSWERED;
     }
 }
 
@@ -203,11 +207,11 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
-        answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
         return;
     }
     if (!frontend_has_room(frame->link)) {
-        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
     }
     buffer_clear(&lane->result, 1u << 20);
@@ -219,11 +223,11 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     if (err == SK_ECORRUPT) shard->verify.is_suspected = true; /* R24 */
     if (err < 0 || lane->result.failed) {
         lane_log_read_fault(lane, shard, err);
-        answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_INTERNAL, slice_of(NULL, 0));
     } else if (lane->result.size > RESULT_BYTES_MAX) {
         answer_text(lane, frame, item->number, SK_TOOLARGE, "the answer is larger than a message may be");
     } else if (!try_answer(lane, frame, item->number, err, buffer_slice(&lane->result))) {
-        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0)); /* what has been read is forgotten */
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0)); /* what has been read is forgotten */
     }
 }
 
@@ -238,7 +242,7 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
     }
     struct after_read *read = lane->after_reads < WAITING_MAX ? malloc(sizeof *read) : NULL;
     if (read == NULL) {
-        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
     }
     *read = (struct after_read){.frame = frame_ref(frame), .item = *item};
@@ -254,7 +258,7 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
 static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {
     struct waiting *waiting = lane->waiting_count < WAITING_MAX ? malloc(sizeof *waiting) : NULL;
     if (waiting == NULL) {
-        answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
     }
     *waiting = (struct waiting){
@@ -271,7 +275,10 @@ static void put_waiting(struct lane *lane, struct frame *frame, const struct req
 /* What keeps its place among the writes of its shard. SK_BUSY: it has to wait; nothing was answered. */
 static int take_ordered(struct lane *lane, struct shard *shard, struct frame *frame,
                         const struct request_item *item) {
-    if ((item->flags & REQUEST_WRITE) != 0) return take_write(lane, shard, frame, item);
+    if ((item->flags & REQUEST_WAITS) != 0) return lane_take_blocking(lane, shard, frame, item);
+    if ((item->flags & REQUEST_WRITE) != 0) {
+        return lane_take_write(lane, shard, frame, item, NULL) == LANE_BUSY ? SK_BUSY : SK_OK;
+    }
     take_read_after(lane, shard, frame, item);
     return SK_OK;
 }
@@ -279,7 +286,7 @@ static int take_ordered(struct lane *lane, struct shard *shard, struct frame *fr
 static void take_item(struct lane *lane, struct frame *frame, const struct request_item *item) {
     struct shard *shard = shard_table_find(&lane->shards, item->shard);
     if (shard == NULL || lane->stopping) {
-        answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
+        lane_answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
     } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
         take_read(lane, shard, frame, item);
     } else if (lane->waiting_head != NULL || take_ordered(lane, shard, frame, item) == SK_BUSY) {
@@ -293,9 +300,9 @@ void lane_retry_waiting(struct lane *lane) {
         struct waiting *waiting = lane->waiting_head;
         struct shard *shard = shard_table_find(&lane->shards, waiting->item.shard);
         if (shard == NULL) {
-            answer(lane, waiting->frame, waiting->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
+            lane_answer(lane, waiting->frame, waiting->item.number, SK_NOT_LEADER, slice_of(NULL, 0));
         } else if (lane->now_us >= waiting->deadline_us || lane->stopping) {
-            answer(lane, waiting->frame, waiting->item.number, SK_BUSY, slice_of(NULL, 0));
+            lane_answer(lane, waiting->frame, waiting->item.number, SK_BUSY, slice_of(NULL, 0));
         } else if (take_ordered(lane, shard, waiting->frame, &waiting->item) == SK_BUSY) {
             return;
         }

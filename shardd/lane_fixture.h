@@ -123,23 +123,42 @@ void frame_unref(struct frame *frame) {
     free(frame);
 }
 
+struct frame *frame_stub(const struct frame *frame) {
+    struct frame *stub = calloc(1, sizeof *stub);
+    sk_assert(stub != NULL);
+    atomic_init(&stub->refs, 1);
+    stub->header = frame->header;
+    stub->link = frame->link;
+    return stub;
+}
+
 bool frontend_has_room(const struct link *link) { return link != NULL; }
 bool frontend_reserve(struct link *link, size_t bytes) { return link != NULL && bytes > 0; }
 void frontend_release(struct link *link, size_t bytes) { (void)link, (void)bytes; }
 void frontend_tick(struct frontend *frontend) { (void)frontend; }
 
+/* Integers, texts and bytes; of an array all of them, with spaces between; nil is nothing. */
+static inline void tell_result(struct mp_reader *reader, char *result, size_t room) {
+    struct mp_value value = {.type = MP_NIL};
+    if (mp_read(reader, &value) != SK_OK) return;
+    if (value.type == MP_UINT) snprintf(result, room, "%llu", (unsigned long long)value.uint);
+    if (value.type == MP_STR || value.type == MP_BIN) {
+        snprintf(result, room, "%.*s", (int)value.bytes.size, (const char *)value.bytes.data);
+    }
+    for (uint32_t i = 0; value.type == MP_ARRAY && i < value.count; i++) {
+        size_t used = strlen(result);
+        if (i > 0 && used + 1 < room) result[used++] = ' ';
+        tell_result(reader, result + used, room - used);
+    }
+}
+
 static inline void note_answer(struct cluster *cluster, const struct answer_item *item) {
     struct asked *asked = &cluster->asked[item->number];
     struct mp_reader reader = mp_reader_of(item->body);
-    struct mp_value value = {.type = MP_NIL};
     asked->answers++;
     asked->err = item->err;
-    asked->result[0] = 0;
-    if (item->err != SK_OK || mp_read(&reader, &value) != SK_OK) return;
-    if (value.type == MP_UINT) snprintf(asked->result, RESULT_BYTES, "%llu", (unsigned long long)value.uint);
-    if (value.type == MP_STR || value.type == MP_BIN) {
-        snprintf(asked->result, RESULT_BYTES, "%.*s", (int)value.bytes.size, (const char *)value.bytes.data);
-    }
+    memset(asked->result, 0, RESULT_BYTES);
+    if (item->err == SK_OK) tell_result(&reader, asked->result, RESULT_BYTES);
 }
 
 void frontend_answer(struct link *link, struct slice items, uint32_t count) {
@@ -598,7 +617,7 @@ static inline struct lane_stats stats_of(struct cluster *cluster, uint32_t id) {
 /* Asks a node, under a number, for "METHOD argument …" with `filling` bytes more as the last argument if there are any. */
 static inline void ask_node(struct cluster *cluster, uint32_t id, uint64_t number, uint32_t shard, uint8_t flags,
                             const char *words, size_t filling) {
-    char copy[256], *rest = NULL, *arguments[8];
+    char copy[256], *rest = NULL, *arguments[8] = {0};
     uint32_t count = 0;
     struct buffer body, buffer;
     buffer_init(&body);

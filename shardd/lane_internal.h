@@ -124,6 +124,8 @@ struct lane {
     struct slice frame_rest;                     /* of the first */
     struct waiting *waiting_head, *waiting_tail;
     uint32_t waiting_count;
+    struct blocking *blocking; /* owned: who waits for something to take */
+    bool blocking_stalled;     /* its next cannot go into the log now */
     struct outbox outbox;
     struct peer_outbox peer_outbox;
     struct lane_mail *peer_head, *peer_tail; /* owned: frames of peers whose bulk items are not taken */
@@ -190,6 +192,37 @@ void lane_release_waiter(struct lane *lane, struct pending *pending);
 shard_executed_cb lane_executed_cb;
 /* Why a write may not be appended now. SK_OK, SK_BUSY (wait), SK_DISKFULL, or what the checkpoint has met. */
 int lane_write_gate(struct lane *lane);
+/* A small answer: dropped only when even such have no room any more (frontend.h). */
+void lane_answer(struct lane *lane, struct frame *frame, uint64_t number, int err, struct slice body);
+/* What came of a write of that epoch. */
+void lane_answer_write(struct lane *lane, const struct shard *shard, uint64_t epoch, struct frame *frame,
+                       uint64_t number, int err, struct slice body);
+struct entry_name lane_name_of(const struct lane *lane, const struct frame *frame,
+                               const struct request_item *item);
+/* A repeat of what has been executed already is answered without an entry of its own. SK_NOT_FOUND: it is new. */
+int lane_answer_repeat(struct lane *lane, struct shard *shard, struct frame *frame,
+                       const struct request_item *item, const struct entry_name *name, uint64_t time_us);
+bool lane_has_room(const struct lane *lane, const struct shard *shard); /* for one more entry */
+/* A write as far as the log's buffer, or answered why not, or neither: it has to wait. With a waiter that is who waits for its
+ * result, else the frame. */
+enum lane_taken { LANE_APPENDED, LANE_ANSWERED, LANE_BUSY };
+enum lane_taken lane_take_write(struct lane *lane, struct shard *shard, struct frame *frame,
+                                const struct request_item *item, struct waiter *waiter);
+
+/* ---- lane_blocking.c ---- */
+
+/* A blocking command that may wait (REQUEST_WAITS). SK_BUSY: it has to wait for the log; nothing was answered. */
+int lane_take_blocking(struct lane *lane, struct shard *shard, struct frame *frame,
+                       const struct request_item *item);
+/* Answers whose time is over, and puts those into the log again for whom there is something now. Before what is new. */
+void lane_serve_blocking(struct lane *lane);
+bool lane_has_to_serve(const struct lane *lane);
+/* What its entry has come to. */
+void lane_blocking_executed(struct lane *lane, struct shard *shard, const struct pending *pending, int err,
+                            struct slice body);
+void lane_lose_waiter(struct lane *lane, struct waiter *waiter);  /* its entry may be cut */
+void lane_release_parked(struct lane *lane, struct shard *shard); /* the gateway asks the next leader */
+void lane_end_blocking(struct lane *lane);                        /* all of them, for good */
 
 /* ---- lane_replicas.c ---- */
 

@@ -286,10 +286,11 @@ static int execute_command(struct shard *shard, const struct pending *pending, s
     }
     if (err != SK_NOT_FOUND) return err;
 
-    struct exec_moment moment = {.time_us = pending->time_us, .chance = entry->chance};
+    struct exec_moment moment = {.time_us = pending->time_us, .chance = entry->chance, .waits = entry->waits};
     err = exec_run(&shard->exec, entry->body, entry->atomic, &moment, answer);
     if (err < 0) return err;
     *outcome = err;
+    if (err == SK_RETRY) return SK_OK; /* it waits, and will be executed again under its name */
     return dedup_store(shard->dedup, &entry->name, pending->time_us, err, buffer_slice(answer));
 }
 

@@ -2,6 +2,7 @@
  * executed yet. The lane is the only caller. */
 #pragma once
 
+#include "shardd/blocking.h"
 #include "shardd/dedup.h"
 #include "shardd/exec.h"
 #include "shardd/frontend.h"
@@ -20,10 +21,11 @@ struct after_read {
 /* An entry of the log that waits for its commit, with whoever waits for its result. */
 struct pending {
     uint64_t index, epoch, time_us;
-    uint8_t type;        /* enum wal_type */
-    struct entry entry;  /* slices point into the payload */
-    struct frame *frame; /* owned reference: who asked; NULL: nobody (replay, a peer, the lane itself) */
-    uint64_t number;     /* of the request, with frame */
+    uint8_t type;          /* enum wal_type */
+    struct entry entry;    /* slices point into the payload */
+    struct frame *frame;   /* owned reference: who asked; NULL: nobody (replay, a peer, the lane itself) */
+    uint64_t number;       /* of the request, with frame */
+    struct waiter *waiter; /* who asked, in place of `frame`, if it may wait; of the lane's blocking */
     uint64_t appended_us, durable_us, committed_us; /* when, as seen here */
     struct after_read *reads, *last_read;           /* owned; oldest first */
     size_t payload_bytes;
@@ -53,6 +55,7 @@ struct shard {
 
     /* the lane's */
     struct verification verify;
+    struct blocking_shard waiting;
     uint64_t committed_noted; /* of entries up to here it is noted when they were committed */
     bool is_dirty;            /* in the list of shards that have something to do at the end of a step */
     struct shard *next_dirty;

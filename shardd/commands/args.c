@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/wait_time.h"
 
 #include <errno.h>
 #include <locale.h>
@@ -33,7 +34,7 @@ static int reserve(struct args *args, size_t count) {
     return SK_OK;
 }
 
-/* printf's and strtold's decimal point follows the thread's locale: the C locale for the time of a call. */
+/* printf's decimal point follows the thread's locale: the C locale for the time of a call. */
 static locale_t c_locale(void) {
     return newlocale(LC_ALL_MASK, "C", (locale_t)0); /* a static object of the C library: nothing to free */
 }
@@ -144,20 +145,7 @@ bool args_parse_int(struct slice text, int64_t *number) {
     return true;
 }
 
-bool args_parse_real(struct slice text, long double *number) {
-    char room[ARGS_REAL_TEXT_MAX];
-    if (text.size == 0 || text.size >= sizeof room) return false;
-    memcpy(room, text.data, text.size);
-    room[text.size] = '\0';
-    if (room[0] == ' ' || (room[0] >= '\t' && room[0] <= '\r')) return false;
-    char *end;
-    errno = 0;
-    long double parsed = strtold_l(room, &end, c_locale());
-    if (end != room + text.size || isnan(parsed)) return false;
-    if (errno == ERANGE && (isinf(parsed) || parsed == 0)) return false;
-    *number = parsed;
-    return true;
-}
+bool args_parse_real(struct slice text, long double *number) { return real_parse(text, number); }
 
 /* strtod's; `errno` says whether it is out of range. False: more than a number, or NaN. */
 static bool parse_double(struct slice text, double *number) {

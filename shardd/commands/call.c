@@ -70,6 +70,8 @@ int call_answer_bin(struct call *call, struct slice bytes) {
     return SK_OK;
 }
 
+int call_answer_nothing(struct call *call) { return call->waits ? SK_RETRY : call_answer_nil(call); }
+
 size_t call_begin_array(struct call *call) {
     size_t start = call->answer->size;
     mp_write_array(call->answer, UINT32_MAX); /* in the form with four bytes of count */

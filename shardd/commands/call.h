@@ -20,6 +20,8 @@ struct call {
     uint64_t now_us;
     struct chance chance;
     bool in_batch; /* of an atomic batch, whose owner undoes all at an error */
+    bool waits;    /* of a blocking command: it has to wait where it finds nothing, */
+    bool looks;    /* and only that is asked: what finds something returns SK_OK before it changes anything */
     struct buffer *answer;
     size_t answer_start;
 };
@@ -55,6 +57,9 @@ int call_answer_bin(struct call *call, struct slice bytes);
 /* Makes sure that an object that is found has the string's bytes as its payload, however they are stored; that of one in
  * chunks lives until the next such. SK_OK; SK_WRONGTYPE or SK_TOOLARGE (told); a fault. */
 int call_load_string(struct call *call, struct object *object);
+
+/* What a blocking command returns that finds nothing to take: nil, or that it has to wait. */
+int call_answer_nothing(struct call *call);
 
 /* SK_OK while what is answered so far fits in a reply, else SK_TOOLARGE (told). */
 int call_limit_answer(struct call *call);

@@ -2,6 +2,7 @@
 #include "shardd/list.h"
 
 #include "libcommon/error.h"
+#include "libcommon/wait_time.h"
 
 /* ---- arguments ---- */
 
@@ -152,25 +153,68 @@ static int read_multiple_pop(struct call *call, size_t at, struct multiple_pop *
     return left == 3 ? SK_OK : call_refuse_syntax(call);
 }
 
+/* To be changed, unless only what there is is asked. */
+static int find_to_take(struct call *call, struct slice key, struct list *list) {
+    return call->looks ? list_find(call, key, list) : list_find_for_write(call, key, list);
+}
+
 /* The first of the keys that has a list; SK_NOT_FOUND: none of them. */
 static int find_first(struct call *call, const struct slice *keys, size_t count, struct list *list) {
     for (size_t i = 0; i < count; i++) {
-        int err = list_find_for_write(call, keys[i], list);
+        int err = find_to_take(call, keys[i], list);
         if (err != SK_OK || list->collection.count > 0) return err;
     }
     return SK_NOT_FOUND;
 }
 
+/* Answers the key of a list, before what is taken from it. */
+static void answer_key(struct call *call, const struct list *list) {
+    mp_write_array(call->answer, 2);
+    call_answer_bin(call, list->collection.object.key);
+}
+
+static int pop_multiple(struct call *call, const struct multiple_pop *wanted) {
+    struct list list;
+    int err = find_first(call, wanted->keys, wanted->key_count, &list);
+    if (err == SK_NOT_FOUND) return call_answer_nothing(call);
+    if (err != SK_OK || call->looks) return err;
+    answer_key(call, &list);
+    return pop_many(call, &list, wanted->end, (uint64_t)wanted->count);
+}
+
 int execute_lmpop(struct call *call) {
     struct multiple_pop wanted;
-    struct list list;
     int err = read_multiple_pop(call, 0, &wanted);
-    if (err == SK_OK) err = find_first(call, wanted.keys, wanted.key_count, &list);
-    if (err == SK_NOT_FOUND) return call_answer_nil(call);
-    if (err != SK_OK) return err;
-    mp_write_array(call->answer, 2);
-    call_answer_bin(call, list.collection.object.key);
-    return pop_many(call, &list, wanted.end, (uint64_t)wanted.count);
+    return err == SK_OK ? pop_multiple(call, &wanted) : err;
+}
+
+/* ---- popping or waiting ---- */
+
+static int check_wait_time(struct call *call, struct slice word) {
+    uint64_t wait_ms; /* which the gateway counts */
+    const char *text;
+    int err = wait_time_read(word, &wait_ms, &text);
+    return err == SK_OK ? SK_OK : call_refuse(call, err, "%s", text);
+}
+
+static int pop_blocking(struct call *call, enum list_end end) {
+    struct list list;
+    int err = check_wait_time(call, call->args[call->count - 1]);
+    if (err == SK_OK) err = find_first(call, call->args, call->count - 1, &list);
+    if (err == SK_NOT_FOUND) return call_answer_nothing(call);
+    if (err != SK_OK || call->looks) return err;
+    answer_key(call, &list);
+    return pop_one(call, &list, end);
+}
+
+int execute_blpop(struct call *call) { return pop_blocking(call, LIST_HEAD); }
+int execute_brpop(struct call *call) { return pop_blocking(call, LIST_TAIL); }
+
+int execute_blmpop(struct call *call) {
+    struct multiple_pop wanted;
+    int err = read_multiple_pop(call, 1, &wanted);
+    if (err == SK_OK) err = check_wait_time(call, call->args[0]);
+    return err == SK_OK ? pop_multiple(call, &wanted) : err;
 }
 
 /* ---- moving ---- */
@@ -201,24 +245,33 @@ static int move_between(struct call *call, struct list *source, struct list *tar
 
 static int move(struct call *call, enum list_end from, enum list_end to) {
     struct list source, target;
-    int err = list_find_for_write(call, call->args[0], &source);
+    int err = find_to_take(call, call->args[0], &source);
     if (err != SK_OK) return err;
-    if (source.collection.count == 0) return call_answer_nil(call);
+    if (source.collection.count == 0) return call_answer_nothing(call);
+    if (call->looks) return SK_OK;
     if (slice_equal(call->args[0], call->args[1])) return rotate(call, &source, from, to);
     err = list_find_for_write(call, call->args[1], &target);
     return err == SK_OK ? move_between(call, &source, &target, from, to) : err;
 }
 
+/* LMOVE, and with one word more BLMOVE. */
 static int move_by_words(struct call *call) {
     enum list_end from, to;
     if (!read_end(call->args[2], &from) || !read_end(call->args[3], &to)) return call_refuse_syntax(call);
-    return move(call, from, to);
+    int err = call->count > 4 ? check_wait_time(call, call->args[4]) : SK_OK;
+    return err == SK_OK ? move(call, from, to) : err;
 }
 
-static int move_right_to_left(struct call *call) { return move(call, LIST_TAIL, LIST_HEAD); }
+/* RPOPLPUSH, and with one word more BRPOPLPUSH. */
+static int move_right_to_left(struct call *call) {
+    int err = call->count > 2 ? check_wait_time(call, call->args[2]) : SK_OK;
+    return err == SK_OK ? move(call, LIST_TAIL, LIST_HEAD) : err;
+}
 
 int execute_lmove(struct call *call) { return all_or_nothing(call, call->args[1], move_by_words); }
 int execute_rpoplpush(struct call *call) { return all_or_nothing(call, call->args[1], move_right_to_left); }
+int execute_blmove(struct call *call) { return all_or_nothing(call, call->args[1], move_by_words); }
+int execute_brpoplpush(struct call *call) { return all_or_nothing(call, call->args[1], move_right_to_left); }
 
 /* ---- reading ---- */
 

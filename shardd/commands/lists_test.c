@@ -181,6 +181,107 @@ static void pops_from_the_first_of_several(void **state) {
         {"LMPOP 2 a b LEFT", "-CROSSSLOT Keys in request don't hash to the same slot"});
 }
 
+static void pops_or_waits(void **state) {
+    (void)state;
+    static const char no_number[] = "-BADREQUEST timeout is not a float or out of range";
+    static const char negative[] = "-BADREQUEST timeout is negative";
+    FIXTURE_TABLE({"RPUSH l a b c d", "4"}, {"BLPOP l 0", "[\"l\" \"a\"]"}, {"BRPOP l 1.5", "[\"l\" \"d\"]"},
+                  {"BLMPOP 0 1 l LEFT", "[\"l\" [\"b\"]]"}, {"BLPOP n 0", "nil"}, {"BRPOP n 0", "nil"},
+                  {"BLMPOP 0.1 1 n LEFT COUNT 2", "nil"}, {"BLPOP n x", no_number}, {"BRPOP n -1", negative},
+                  {"BLMPOP x 1 n FOO", SYNTAX}, {"BLMPOP x 1 n LEFT", no_number},
+                  {"BLMPOP 0 0 n LEFT", "-BADREQUEST numkeys should be greater than 0"}, {"SET s v", "+OK"},
+                  {"BLPOP s x", no_number}, {"BLPOP s 0", WRONGTYPE}, {"BLMPOP 0 1 s LEFT", WRONGTYPE});
+    FIXTURE_TABLE({"RPUSH {a}l a b c", "3"}, {"BLPOP {a}n {a}l 0", "[\"{a}l\" \"a\"]"},
+                  {"BLMOVE {a}l {a}m LEFT RIGHT 0", "\"b\""}, {"BRPOPLPUSH {a}l {a}m 0", "\"c\""},
+                  {"LRANGE {a}m 0 -1", "[\"c\" \"b\"]"}, {"BLMOVE {a}l {a}m LEFT RIGHT 0", "nil"},
+                  {"BRPOPLPUSH {a}l {a}m 0", "nil"}, {"SET {a}s v", "+OK"},
+                  {"BLMOVE {a}l {a}s LEFT LEFT 0", "nil"}, {"BLMOVE {a}m {a}s LEFT LEFT 0", WRONGTYPE},
+                  {"BLMOVE {a}m {a}l foo LEFT x", SYNTAX}, {"BLMOVE {a}m {a}l LEFT LEFT x", no_number},
+                  {"BLMOVE {a}s {a}l LEFT LEFT -1", negative}, {"BRPOPLPUSH {a}s {a}l -1", negative},
+                  {"BRPOPLPUSH {a}s {a}l 0", WRONGTYPE});
+}
+
+static void expect_awaits(struct fixture *fixture, const char *line, int expected, size_t key_count) {
+    struct exec_awaited awaited = {0};
+    buffer_clear(&fixture->body, 65536);
+    buffer_clear(&fixture->answer, 65536);
+    fixture_encode(&fixture->body, line);
+    struct slice body = buffer_slice(&fixture->body);
+    assert_int_equal(exec_check(&fixture->exec, body, false, true, &fixture->answer), SK_OK);
+    assert_int_equal(exec_awaits(&fixture->exec, body, fixture->now_us, &fixture->answer, &awaited), expected);
+    assert_int_equal(awaited.key_count, key_count);
+    if (expected != SK_RETRY) return;
+    assert_int_equal(awaited.type, OBJECT_LIST);
+    assert_true(slice_equal(awaited.keys[0], slice_of_text("{a}n")));
+    struct exec_moment moment = {.time_us = fixture->now_us, .waits = true};
+    assert_int_equal(exec_run(&fixture->exec, body, false, &moment, &fixture->answer), SK_RETRY);
+}
+
+/* It is asked without a change whether there is something to take. */
+static void tells_what_it_waits_for(void **state) {
+    (void)state;
+    struct fixture fixture;
+    uint64_t count;
+    fixture_init(&fixture);
+    expect_awaits(&fixture, "BLPOP {a}n {a}m 0", SK_RETRY, 2);
+    expect_awaits(&fixture, "BLMPOP 0 2 {a}n {a}m LEFT", SK_RETRY, 2);
+    expect_awaits(&fixture, "BLMOVE {a}n {a}l LEFT LEFT 0", SK_RETRY, 1);
+    expect_awaits(&fixture, "BRPOPLPUSH {a}n {a}n 0", SK_RETRY, 1);
+    expect_awaits(&fixture, "BLPOP {a}n x", SK_BADREQUEST, 1); /* refused */
+    expect_awaits(&fixture, "BLMOVE {a}n {a}l LEFT FOO 0", SK_BADREQUEST, 1);
+    expect_awaits(&fixture, "LPOP {a}n", SK_NOT_FOUND, 0);
+    expect_awaits(&fixture, "BLMPOP 0 0 {a}n LEFT", SK_BADREQUEST, 0);
+    fixture_expect(&fixture, "RPUSH {a}n a b", "2");
+    fixture_expect(&fixture, "PEXPIRE {a}n 10", "1");
+    expect_awaits(&fixture, "BLPOP {a}n {a}m 0", SK_OK, 2);
+    expect_awaits(&fixture, "BLMPOP 0 2 {a}n {a}m LEFT", SK_OK, 2);
+    expect_awaits(&fixture, "BLMOVE {a}n {a}l LEFT LEFT 0", SK_OK, 1);
+    struct slice key = slice_of_text("{a}n");
+    assert_int_equal(exec_count_elements(&fixture.exec, key, OBJECT_LIST, fixture.now_us, &count), SK_OK);
+    assert_int_equal(count, 2);
+    assert_int_equal(exec_count_elements(&fixture.exec, key, OBJECT_ZSET, fixture.now_us, &count), SK_OK);
+    assert_int_equal(count, 0);
+    audit_list(&fixture, "{a}n");
+    fixture.now_us += 10000;
+    expect_awaits(&fixture, "BLPOP {a}n {a}m 0", SK_RETRY, 2);
+    assert_int_equal(exec_count_elements(&fixture.exec, key, OBJECT_LIST, fixture.now_us, &count), SK_OK);
+    assert_int_equal(count, 0);
+    fixture_deinit(&fixture);
+}
+
+struct stored {
+    unsigned lists, others;
+};
+
+static void stored_cb(void *arg, struct slice key, uint8_t type) {
+    struct stored *stored = arg;
+    bool is_list = type == OBJECT_LIST && slice_equal(key, slice_of_text("{a}l"));
+    *(is_list ? &stored->lists : &stored->others) += 1;
+}
+
+static void tells_what_is_stored(void **state) {
+    (void)state;
+    static const char *const batch[] = {"RPUSH {a}l x", "BLPOP {a}n 0", "INCR {a}s"};
+    struct fixture fixture;
+    struct stored stored = {0};
+    fixture_init(&fixture);
+    fixture.exec.stored_cb = stored_cb;
+    fixture.exec.stored_arg = &stored;
+    fixture_expect(&fixture, "SET {a}s v", "+OK");
+    fixture_expect(&fixture, "RPUSH {a}l a b", "2");
+    fixture_expect(&fixture, "LPOP {a}l", "\"a\"");
+    fixture_expect(&fixture, "LPOP {a}l", "\"b\"");
+    assert_int_equal(stored.lists, 2);
+    (void)fixture_run_atomic(&fixture, batch, 3);
+    assert_int_equal(fixture.err, SK_BADVALUE);
+    assert_string_equal(fixture_run_atomic(&fixture, batch, 2),
+                        "[[nil 1] [nil nil]]"); /* in a batch nothing waits */
+    assert_int_equal(stored.lists, 4);
+    assert_int_equal(stored.others, 0);
+    fixture_audit(&fixture);
+    fixture_deinit(&fixture);
+}
+
 /* ---- against an array ---- */
 
 #define MODEL_MAX 64
@@ -467,6 +568,9 @@ int main(void) {
         cmocka_unit_test(changes_in_the_middle),
         cmocka_unit_test(moves_between_lists),
         cmocka_unit_test(pops_from_the_first_of_several),
+        cmocka_unit_test(pops_or_waits),
+        cmocka_unit_test(tells_what_it_waits_for),
+        cmocka_unit_test(tells_what_is_stored),
         cmocka_unit_test(agrees_with_an_array),
         cmocka_unit_test(much_is_dropped_at_once_and_removed_later),
         cmocka_unit_test(what_is_dropped_is_bounded),

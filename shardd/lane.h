@@ -59,6 +59,7 @@ struct lane_shard_stats {
     enum replica_role role;
     uint64_t epoch, commit_index, applied_index, last_index;
     uint64_t behind;         /* entries that followers lack, if it leads */
+    uint64_t garbage;        /* collections that are gone, and whose elements are not */
     uint32_t replicas, isr;  /* how many, by metad's record */
     bool in_sync;            /* this replica is one of these */
     bool alone;              /* leads, and nobody else could: it needs no lease */

@@ -31,6 +31,7 @@ static struct lane_shard_stats describe(const struct lane *lane, const struct sh
         .applied_index = replica->applied_index,
         .last_index = replica->last_index,
         .behind = replica_behind(replica),
+        .garbage = shard->exec.counters.garbage,
         .replicas = replica->config.replica_count,
         .isr = replica->config.isr_count,
         .in_sync = map_in_isr(&replica->config, lane->node),

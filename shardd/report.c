@@ -202,6 +202,8 @@ static void write_shards(const struct shards *shards, struct buffer *page) {
                  shard->role == REPLICA_LEADER, shard->replicas);
     SHARD_FAMILY(page, "skerry_shard_behind_entries", "Entries that followers lack, told by the leader.",
                  shard->role == REPLICA_LEADER, shard->behind);
+    SHARD_FAMILY(page, "skerry_garbage_collections", "Collections that are gone, and whose elements are not yet.",
+                 true, shard->garbage);
     metrics_family(page, "skerry_shard_lease_margin_seconds", METRICS_GAUGE,
                    "So long the leader may serve reads without hearing of the others.");
     for (size_t i = 0; i < shards->count; i++) {

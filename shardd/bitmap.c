@@ -110,7 +110,6 @@ static int find_chunk(struct call *call, uint64_t id, uint64_t *number) {
     if (err != SK_OK) return err;
     kv_iter_end_at(iter, element_prefix(id, PART_CHUNKS + 1, end));
     err = kv_iter_next(iter, &key, &value);
-    if (err == SK_OK && !element_key_is_in(key, id, PART_CHUNKS)) err = SK_NOT_FOUND;
     if (err == SK_OK && key.size != CHUNK_KEY_BYTES) err = SK_ECORRUPT;
     if (err == SK_OK) *number = chunk_number(key);
     kv_iter_close(iter);

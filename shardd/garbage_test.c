@@ -142,6 +142,66 @@ static void undone_with_its_batch(void **state) {
     fixture_deinit(&fixture);
 }
 
+/* How many deleted records are passed when all that is left is swept. */
+static uint64_t sweep_all(struct fixture *fixture, uint32_t limit, uint32_t *sweeps) {
+    uint64_t before = kv_memory_passed(fixture->kv);
+    uint32_t removed;
+    for (*sweeps = 0; fixture->exec.counters.garbage > 0; ++*sweeps) {
+        assert_int_equal(exec_sweep(&fixture->exec, fixture->now_us, limit, &removed), SK_OK);
+    }
+    return kv_memory_passed(fixture->kv) - before;
+}
+
+/* Until a checkpoint takes it away, what was swept lies behind the index of what expires, where that has nothing more to tell.
+ * If it were passed by each sweep, one would cost what all those before it have removed. */
+static void sweeps_do_not_pass_what_was_swept(void **state) {
+    (void)state;
+    enum { COUNT = 5000, LIMIT = 100 };
+    struct fixture fixture;
+    fixture_init(&fixture);
+    make(&fixture, "many", COUNT);
+    fixture_expect(&fixture, "DEL many", "1");
+    uint32_t sweeps;
+    uint64_t passed = sweep_all(&fixture, LIMIT, &sweeps);
+    assert_true(sweeps >= COUNT / LIMIT);
+    assert_true(passed <= sweeps); /* each begins at the last one that is gone */
+    fixture_expect(&fixture, "SET k v PX 1", "+OK");
+    fixture.now_us += 1000;
+    uint64_t before = kv_memory_passed(fixture.kv);
+    assert_int_equal(deadline(&fixture), fixture.now_us);
+    uint32_t removed;
+    assert_int_equal(exec_sweep(&fixture.exec, fixture.now_us, LIMIT, &removed), SK_OK);
+    assert_int_equal(removed, 1);
+    assert_int_equal(kv_memory_passed(fixture.kv), before);
+    fixture_deinit(&fixture);
+}
+
+/* Nor does who walks to the end of what lies before it. */
+static void walks_do_not_pass_what_was_swept(void **state) {
+    (void)state;
+    enum { COUNT = 5000 };
+    static const struct {
+        const char *make, *made, *walk, *answer;
+    } cases[] = {
+        {"SET {t}a v", "+OK", "SCAN 0", "[\"0\" [\"{t}a\"]]"},
+        {"RPUSH {t}a v", "1", "COPY {t}a {t}b", "1"},
+        {"SETBIT {t}a 1000000 0", "0", "BITCOUNT {t}a", "0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct fixture fixture;
+        fixture_init(&fixture);
+        fixture_expect(&fixture, cases[i].make, cases[i].made);
+        make(&fixture, "many", COUNT);
+        fixture_expect(&fixture, "DEL many", "1");
+        uint32_t sweeps;
+        (void)sweep_all(&fixture, COUNT, &sweeps);
+        uint64_t before = kv_memory_passed(fixture.kv);
+        fixture_expect(&fixture, cases[i].walk, cases[i].answer);
+        assert_true(kv_memory_passed(fixture.kv) - before <= 1); /* the key "many" itself */
+        fixture_deinit(&fixture);
+    }
+}
+
 /* A counter without its record, and a record that names no element of its collection. */
 static void damage_is_told(void **state) {
     (void)state;
@@ -161,9 +221,14 @@ static void damage_is_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(few_elements_go_at_once),   cmocka_unit_test(many_are_left_to_sweeps),
-        cmocka_unit_test(one_entry_removes_so_many), cmocka_unit_test(expiry_leaves_them_too),
-        cmocka_unit_test(undone_with_its_batch),     cmocka_unit_test(damage_is_told),
+        cmocka_unit_test(few_elements_go_at_once),
+        cmocka_unit_test(many_are_left_to_sweeps),
+        cmocka_unit_test(one_entry_removes_so_many),
+        cmocka_unit_test(expiry_leaves_them_too),
+        cmocka_unit_test(undone_with_its_batch),
+        cmocka_unit_test(sweeps_do_not_pass_what_was_swept),
+        cmocka_unit_test(walks_do_not_pass_what_was_swept),
+        cmocka_unit_test(damage_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

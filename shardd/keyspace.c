@@ -358,20 +358,22 @@ int keyspace_remove_record(struct exec *exec, struct object *object) {
 
 /* What has expired */
 
-/* The deadline and the data record's key of an index entry. SK_NOT_FOUND behind the index. */
+/* The deadline and the data record's key of an index entry. */
 static int index_entry_read(struct slice entry, uint64_t *deadline_us, struct slice *record_key) {
-    if (entry.size == 0 || entry.data[0] != RECORD_EXPIRY) return SK_NOT_FOUND;
     if (entry.size < 9 + KEYSPACE_POSITION_BYTES || entry.size > KEYSPACE_INDEX_KEY_MAX) return SK_ECORRUPT;
     *deadline_us = get_u64(entry.data + 1);
     *record_key = slice_of(entry.data + 9, entry.size - 9);
     return SK_OK;
 }
 
-/* From the first deadline that there may be: before it lies what was removed, which may be a lot until a checkpoint takes it
- * away. */
+/* From the first deadline that there may be to the index's end: before it lies what was removed, and behind the index elements
+ * that were swept; either may be a lot until a checkpoint takes it away. */
 static int index_open(struct exec *exec, struct kv_iter **iter) {
+    static const uint8_t end[1] = {RECORD_EXPIRY + 1};
     struct index_key from;
-    return kv_iter_open(exec->kv, index_key_build(&from, exec->first_deadline_us, slice_of("", 0)), iter);
+    int err = kv_iter_open(exec->kv, index_key_build(&from, exec->first_deadline_us, slice_of("", 0)), iter);
+    if (err == SK_OK) kv_iter_end_at(*iter, slice_of(end, sizeof end));
+    return err;
 }
 
 int keyspace_first_deadline(struct exec *exec, uint64_t *deadline_us) {

@@ -55,19 +55,19 @@ static bool is_hidden(const struct scan *scan, const struct record *record, uint
 }
 
 static int walk(struct call *call, const struct scan *scan, struct scan_page *page) {
-    uint8_t from[KEYSPACE_POSITION_BYTES];
+    uint8_t from[KEYSPACE_POSITION_BYTES], end[KEYSPACE_POSITION_BYTES];
     keyspace_position_key(scan->from, from);
+    keyspace_position_key(scan->end, end);
     struct kv_iter *iter;
     int err = kv_iter_open(call->exec->kv, slice_of(from, sizeof from), &iter);
     if (err != SK_OK) return err;
+    kv_iter_end_at(iter, slice_of(end, sizeof end));
     struct slice key, value;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
         struct record record;
-        if (key.data[0] >= RECORD_EXPIRY) break;
         err = keyspace_read_record(key, value, &record);
         if (err != SK_OK) break;
         uint64_t position = keyspace_position(key);
-        if (position >= scan->end) break;
         if (scan_page_ends(page, &scan->options, position)) break;
         bool wanted = scan_page_wants(page, &scan->options, position, record.key);
         if (wanted && !is_hidden(scan, &record, call->now_us)) {

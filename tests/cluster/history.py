@@ -17,9 +17,8 @@ import subprocess
 import threading
 import time
 
-import pynng
-
-from harness import BINARIES, Background, Client
+from asking import Asker
+from harness import BINARIES, Client
 
 # Kinds of keys, and how often each operation comes on them. Texts under "any" may be numbers, lists or neither.
 MIXES = {
@@ -32,9 +31,6 @@ MIXES = {
 
 LIVES_MS = (1, 10_000)  # of what expires
 
-NOT_DONE = {"UNAVAILABLE", "OVERLOADED", "DISKFULL"}  # surely not; the same may succeed later
-REFUSED = {"BADVALUE", "WRONGTYPE", "TOOLARGE"}  # surely not, and never will
-PAUSE_S = 0.005  # before the same is asked again
 OLD_WRITES = 200  # of each worker; one of them is asked for again
 REPEAT_ONE_IN = 20  # operations
 
@@ -114,26 +110,21 @@ def text_of(result):
     return result.decode("latin-1") if isinstance(result, bytes) else result
 
 
-class Worker(Background):
-    """resolves: after TIMEOUT it asks again under the same id until it knows, and now and then it asks for an old write
-    again, which must get the old answer. Else such a write is left unknown. Not named: its writes have no ids, so that one
-    without an answer is left unknown, and what its gateway asks for again is told from new by the gateway's own names."""
+class Worker(Asker):
+    """resolves: also, now and then it asks for an old write again, which must get the old answer. Not named: its writes have
+    no ids, so that one without an answer is left unknown, and what its gateway asks for again is told from new by the
+    gateway's own names."""
 
     def __init__(self, number, make_client, recorder, keys, seed, timeout_ms, resolves=False, named=True):
-        super().__init__()
+        super().__init__(make_client, timeout_ms, resolves)
         self.number = number
-        self.make_client = make_client
-        self.client = make_client()
         self.recorder = recorder
         self.keys = keys  # [(key, kind)]
         self.chance = random.Random(seed)
-        self.timeout_ms = timeout_ms
-        self.resolves = resolves
         self.named = named
         self.old_writes = collections.deque(maxlen=OLD_WRITES)  # [(command, name, result)]
         self.name_of_run = secrets.token_hex(4)  # ids of other runs are other ids
         self.count = 0
-        self.errors = collections.Counter()  # by code
         self.last_seen = {}  # of each key
 
     def work(self):
@@ -170,17 +161,13 @@ class Worker(Background):
             new = None if self.chance.randrange(8) == 0 else value
             self.perform(key, op, ["CAS", key, expected, new], expected=expected, value=new)
 
-    def repeat(self, command, name, result):
-        """What has been done is not done again, and its answer stays."""
-        outcome, again = self.ask(command, name)
-        assert (outcome, again) == ("done", result) or self.stopping.is_set(), \
-            f"{command} with id {name} was answered {result} and then {outcome} {again}"
-
     def perform(self, key, op, command, **arguments):
         named = self.named and op != "get"
         name = f"{self.name_of_run}-{self.number}-{self.count}" if named else None
         self.recorder.begin(self.number, key, op, **arguments)
         outcome, result = self.ask(command, name, repeatable=named or op == "get")
+        if outcome == "refused":
+            outcome, result = "failed", None
         if outcome == "done" and named:
             self.old_writes.append((command, name, result))
         if outcome == "done" and op == "get":
@@ -188,38 +175,6 @@ class Worker(Background):
         if outcome == "done" and op == "set":
             result = None
         self.recorder.end(self.number, outcome, result)
-
-    def ask(self, command, name, repeatable=True):
-        """Until there is an answer: the id makes a repeat harmless, and reads are harmless anyway. What has surely not
-        happened may be asked again in any case."""
-        options = {"timeout_ms": self.timeout_ms} | ({} if name is None else {"id": name})
-        may_have_happened = False
-        while True:
-            error, result = self.ask_once(command, options)
-            if error is None:
-                return "done", result
-            self.errors[error] += 1
-            if error in REFUSED:
-                return "failed", None
-            if repeatable and (error == "LOST" or (error == "TIMEOUT" and (self.resolves or name is None))):
-                may_have_happened = True
-            elif error not in NOT_DONE:  # TIMEOUT, FORGOTTEN, INTERNAL, DONE
-                return "unknown", None
-            if self.stopping.wait(PAUSE_S):
-                return ("unknown" if may_have_happened else "failed"), None
-
-    def ask_once(self, command, options):
-        """The error's code and the result. "LOST": no answer came, as when the gateway has died."""
-        try:
-            error, result = self.client.ask(*command, **options)
-        except pynng.exceptions.NNGException:
-            self.client.close()
-            self.client = self.make_client()
-            return "LOST", None
-        if error is None:
-            return None, result
-        assert error[0] != "BADREQUEST", (command, error)
-        return error[0], None
 
 
 class Workload:

@@ -8,8 +8,9 @@ import time
 
 import pytest
 
+from asking import REFUSED
 from harness import wait_for
-from history import REFUSED, Workload
+from history import Workload
 from replicas import MEMBER, Replicas
 from trial import early_in
 

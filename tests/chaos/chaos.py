@@ -3,8 +3,9 @@
 a seed names, up to three at once, while clients work; what they saw is judged.
 
 A round is some seconds of faults; then all of them heal, and every shard must take a write within 5 s. Nothing that was
-acknowledged may be missing, nothing may have happened twice, every history must be linearizable, and all replicas must
-be equal. Logs, faults and histories of a round that fails stay where it says.
+acknowledged may be missing, nothing may have happened twice, every history must be linearizable, what clients of all data
+types rely on must hold, nothing may be left of long collections that were removed, and all replicas must be equal. Logs,
+faults and histories of a round that fails stay where it says.
 
 With --until, what has passed is remembered for these programs, and an interrupted run goes on where it was."""
 
@@ -23,12 +24,14 @@ import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "cluster"))
 
+from giants import ELEMENTS  # noqa: E402
 from harness import BINARIES, BUILD, SPARES, Cluster, wait_for  # noqa: E402
 from kinds import CLIENTS, KINDS, ChaosFaults  # noqa: E402
+from loads import TypesLoad  # noqa: E402
 from machines import Machines  # noqa: E402
 from network import Network  # noqa: E402
 from recovery import Probers  # noqa: E402
-from trial import Trial  # noqa: E402
+from trial import NEVER, Trial  # noqa: E402
 from variants import VARIANTS  # noqa: E402
 
 RECOVERY_S_MAX = 5.0
@@ -43,6 +46,8 @@ class ChaosTrial(Trial):
         self.shards = shards
         self.probers = None
         self.recoveries = []  # seconds, of each round
+        self.types = None  # the load of the round
+        self.removals = []  # of collections of very many elements: (type, by what, seconds until that was answered)
 
     def round(self, seconds):
         self.probers = Probers(self.cluster.addresses, self.shards)
@@ -50,6 +55,17 @@ class ChaosTrial(Trial):
             super().round(seconds)
         finally:
             self.probers.finish()
+
+    def loads_beside(self):
+        self.types = TypesLoad(self.cluster.addresses, self.shards, self.chance.randrange(1 << 32))
+        return [self.types]
+
+    def count(self, workload):
+        super().count(workload)
+        errors = self.types.errors()
+        assert not NEVER & set(errors), errors
+        self.totals += {"steps_of_types": self.types.operations(), "giants": len(self.types.giant.removed)}
+        self.removals += self.types.giant.removed
 
     def wait_recovered(self):
         healed_s = self.faults.healed_s
@@ -112,7 +128,7 @@ class Chaos:
         self.end_s = time.monotonic() + seconds
         self.passed = 0
         self.failures = []  # of (round's name, why)
-        self.recoveries = []
+        self.recoveries, self.removals = [], []
         self.totals, self.faults, self.errors, self.undone = (collections.Counter() for _ in range(4))
         self.clusters = 0
         daemons = [*Cluster.metad_names(options.metads), *Cluster.node_names(options.nodes), *Cluster.gateway_names(options.gateways)]
@@ -195,6 +211,7 @@ class Chaos:
 
     def add(self, trial):
         self.recoveries += trial.recoveries
+        self.removals += trial.removals
         self.totals += trial.totals
         self.faults += trial.faults.counts
         self.errors += trial.errors
@@ -211,6 +228,10 @@ class Chaos:
             print(f"  {title}: " + " ".join(f"{name}={count}" for name, count in sorted(counts.items())))
         if self.recoveries:
             print(f"  every shard writable: {quantiles(self.recoveries)}")
+        if self.removals:
+            seconds = sorted(seconds for _, _, seconds in self.removals)
+            print(f"  {len(seconds)} collections of {ELEMENTS:,} elements removed: answered within {statistics.median(seconds) * 1000:.0f} ms "
+                  f"(p50), {seconds[-1] * 1000:.0f} ms (max), faults among them")
         for name, why in self.failures:
             print(f"  FAILED {name}: {why.splitlines()[0]}")
         if self.failures:

@@ -13,6 +13,7 @@ SLOTS = 16384
 MEMBER = 0  # a node's state: it gets its share
 LOST = "LOST"  # metad did not answer: what was asked for may have been done
 SETTLING_S_MAX = 150  # a move may be given up, and its shard left alone (metad/moves.h), before another is tried
+SWEEPING_S_MAX = 180  # of several collections of very many elements
 
 
 def shard_of(key, shards):
@@ -191,6 +192,14 @@ class Replicas:
         result = self.compare()
         assert result["equal"], result
         return result
+
+    def garbage(self, node):
+        """How many collections are gone there whose elements are not."""
+        return sum(value for name, value in node.metrics().items() if name.startswith("skerry_garbage_collections"))
+
+    def wait_swept(self):
+        """On no replica is anything left of collections that are gone."""
+        wait_for(lambda: not any(self.garbage(node) for node in self.cluster.nodes), "everything is swept", SWEEPING_S_MAX, pause_s=0.2)
 
     def wait_level(self):
         """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what

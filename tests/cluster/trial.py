@@ -38,30 +38,42 @@ class Trial:
         workload = Workload(self.cluster.addresses, self.cluster.directory / f"history-{self.rounds}.jsonl", workers=12,
                             keys_of_each_kind=8, seed=self.chance.randrange(1 << 32), timeout_ms=1500,
                             resolves=lambda number: number % 6 < 3, named=lambda number: number % 6 != 5)
+        loads = [workload, *self.loads_beside()]
         try:
-            self.work(workload, seconds)
+            self.work(loads, seconds)
         except AssertionError:
             self.faults.check()  # a daemon that has died since may be why
             raise
         finally:
-            workload.give_up()
+            for load in loads:
+                load.give_up()
         workload.stop(early_in(self.cluster))
         workload.judge()
         self.count(workload)
         workload.path.unlink()
 
-    def work(self, workload, seconds):
-        workload.start()
-        self.faults.run(seconds, workload.operations)
+    def work(self, loads, seconds):
+        def operations():
+            return [load.operations() for load in loads]
+        for load in loads:
+            load.start()
+        self.faults.run(seconds, operations)
         self.wait_recovered()
-        enough = workload.operations() + 200
-        wait_for(lambda: workload.operations() > enough, "operations go on")
+        enough = [count + 200 for count in operations()]
+        wait_for(lambda: all(count > least for count, least in zip(operations(), enough)), "operations go on")
         self.replicas.wait_settled()
-        workload.rest()
+        for load in loads:
+            load.rest()
+        self.replicas.wait_swept()
         self.replicas.wait_level()
         self.replicas.verify()
         for _ in self.replicas.lead_in_turns():
-            workload.read_back()
+            for load in loads:
+                load.read_back()
+
+    def loads_beside(self):
+        """Others, whose clients work as well (loads.py)."""
+        return []
 
     def wait_recovered(self):
         """After the last fault is over."""

@@ -1,0 +1,186 @@
+"""How the answers of two servers to one command are compared, where equal bytes would be too much to ask. Commands that are
+not in RULES answer exactly alike.
+
+The server under test answers first. A rule may then ask the other one something else instead (`follow`): a member that
+was taken at random is removed there by name."""
+
+from resp import NIL_ARRAY, is_error
+
+TIME_TOLERANCE_S = 3
+
+
+class Rule:
+    """The same answer, byte for byte."""
+    follows = False  # asks something else than the command itself
+
+    def same(self, command, got, expected):
+        return got == expected
+
+
+class Unordered(Rule):
+    """Elements in any order."""
+
+    def same(self, command, got, expected):
+        return unordered(got) == unordered(expected)
+
+
+class UnorderedPairs(Rule):
+    """Pairs in any order."""
+
+    def same(self, command, got, expected):
+        return sorted_pairs(got) == sorted_pairs(expected)
+
+
+class Sorted(Unordered):
+    """SORT: what BY makes alike, or leaves unsorted, has no order; of that, LIMIT may show any. To ALPHA, words are alike that differ
+    behind a byte 0."""
+
+    def same(self, command, got, expected):
+        words = {word.upper() for word in command}
+        if b"BY" not in words or not isinstance(got, list):
+            return got == expected or (b"ALPHA" in words and c_strings(got) == c_strings(expected))
+        if b"LIMIT" in words:
+            return isinstance(expected, list) and len(got) == len(expected)
+        return super().same(command, got, expected)
+
+
+class Near(Rule):
+    """Points in time: each server has read its own clock."""
+
+    def __init__(self, units_a_second):
+        self.tolerance = TIME_TOLERANCE_S * units_a_second
+
+    def same(self, command, got, expected):
+        if not isinstance(got, int) or not isinstance(expected, int) or got < 0 or expected < 0:
+            return got == expected
+        return abs(got - expected) <= self.tolerance
+
+
+class Shape(Rule):
+    """Errors and the absence of a key are the same; anything else is one's own affair."""
+
+    def same(self, command, got, expected):
+        if is_error(expected) or expected is None or expected == ("_", None) or expected == NIL_ARRAY:
+            return got == expected
+        return type(got) is type(expected) and not is_error(got)
+
+
+class Cursor(Shape):
+    """One step of a walk. The whole walks are compared by what they find."""
+
+    def same(self, command, got, expected):
+        return super().same(command, got, expected) and (is_error(got) or (len(got) == 2 and isinstance(got[1], list)))
+
+
+class Random(Rule):
+    """What was chosen at random. `follow` asks the other server whether that could be so, `fits` judges its answers.
+    Errors, and that there is nothing to choose from, must be the same."""
+    follows = True
+
+    def follow(self, command, got):
+        return [command] if says_nothing(got) else self.ask(command, got)
+
+    def fits(self, command, got, answers):
+        return got == answers[0] if says_nothing(got) else self.judge(command, got, answers)
+
+
+class RandomMembers(Random):
+    """Members: of a set, a hash or a sorted set, with or without what belongs to them."""
+
+    def __init__(self, size, look_up, with_word=None):
+        self.size, self.look_up, self.with_word = size, look_up, with_word
+
+    def members(self, command, got):
+        """The chosen members, and what was said beside them."""
+        items = got[1] if isinstance(got, tuple) else got
+        if not isinstance(items, list):
+            return [items], None
+        if self.with_word is None or len(command) < 4:
+            return items, None
+        pairs = items if items and isinstance(items[0], list) else list(zip(items[::2], items[1::2]))
+        return [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+
+    def ask(self, command, got):
+        members, _ = self.members(command, got)
+        return [[self.size, command[1]], [self.look_up, command[1], *members]]
+
+    def judge(self, command, got, answers):
+        members, beside = self.members(command, got)
+        size, found = answers
+        if not isinstance(size, int) or is_error(found):
+            return False
+        if beside is not None and beside != found or None in found or ("_", None) in found or 0 in found[:self.ints(found)]:
+            return False
+        if len(command) < 3:
+            return len(members) == 1 and not isinstance(got, list)
+        count = int(command[2])
+        if count < 0:
+            return len(members) == -count
+        return len(members) == min(count, size) and len(set(members)) == len(members)
+
+    def ints(self, found):
+        """SMISMEMBER says 0 for what is no member; in the others 0 would be a value."""
+        return len(found) if self.look_up == b"SMISMEMBER" else 0
+
+
+class Popped(RandomMembers):
+    """SPOP: what was taken here is removed there."""
+
+    def __init__(self):
+        super().__init__(b"SCARD", b"SREM")
+
+    def judge(self, command, got, answers):
+        members, _ = self.members(command, got)
+        size, removed = answers
+        wanted = 1 if len(command) < 3 else min(int(command[2]), size)
+        return removed == len(members) == wanted and (len(command) > 2) == (not isinstance(got, bytes))
+
+
+class RandomKey(Random):
+    def ask(self, command, got):
+        return [[b"EXISTS", got]]
+
+    def judge(self, command, got, answers):
+        return answers == [1]
+
+
+def says_nothing(reply):
+    """An error, nil or an empty collection."""
+    return is_error(reply) or reply in (None, [], NIL_ARRAY, ("_", None), ("~", []))
+
+
+def unordered(reply):
+    if isinstance(reply, list):
+        return sorted(reply, key=repr)
+    if isinstance(reply, tuple) and isinstance(reply[1], list):
+        return reply[0], sorted(reply[1], key=repr)
+    return reply
+
+
+def sorted_pairs(reply):
+    if isinstance(reply, list) and len(reply) % 2 == 0:
+        return sorted(zip(reply[::2], reply[1::2]))
+    return unordered(reply)
+
+
+def c_strings(reply):
+    """The words of an array up to a byte 0."""
+    return [item and item.split(b"\0")[0] for item in reply] if isinstance(reply, list) else reply
+
+
+RULES = {
+    **dict.fromkeys((b"SMEMBERS", b"SUNION", b"SINTER", b"SDIFF", b"HKEYS", b"HVALS", b"KEYS"), Unordered()),
+    b"HGETALL": UnorderedPairs(),
+    **dict.fromkeys((b"SORT", b"SORT_RO"), Sorted()),
+    **dict.fromkeys((b"TTL", b"EXPIRETIME"), Near(1)),
+    **dict.fromkeys((b"PTTL", b"PEXPIRETIME"), Near(1000)),
+    **dict.fromkeys((b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN"), Cursor()),
+    b"OBJECT": Shape(),
+    b"DUMP": Shape(),
+    b"SPOP": Popped(),
+    b"SRANDMEMBER": RandomMembers(b"SCARD", b"SMISMEMBER"),
+    b"HRANDFIELD": RandomMembers(b"HLEN", b"HMGET", b"WITHVALUES"),
+    b"ZRANDMEMBER": RandomMembers(b"ZCARD", b"ZMSCORE", b"WITHSCORES"),
+    b"RANDOMKEY": RandomKey(),
+}
+EXACT = Rule()

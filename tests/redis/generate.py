@@ -1,0 +1,186 @@
+"""Random commands from a seed: those of the families (families.py), sometimes spoilt; transactions, keys that expire soon,
+and what needs more than one command. A command is a list of bytes; one that begins with @ is for the runner (runner.py):
+
+    @wait                  until what expires soon has expired
+    @other COMMAND...      on a second connection
+    @scan COMMAND...       a SCAN, HSCAN, SSCAN or ZSCAN without its cursor, walked to its end
+    @state                 every key is compared
+"""
+
+import families
+import values
+from canonical import RULES
+from grammar import compile_line
+
+SPOILT = 0.06  # of commands
+TRANSACTIONS, WATCHES, EXPIRIES, WALKS = 0.008, 0.002, 0.00015, 0.003
+FEWEST = -1000  # negative counts of random members: as many as asked for come back
+RANDOM_WITH_COUNT = (b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER")
+
+
+class Generator:
+    """`has(name)` tells which commands shall come, `weights` changes how often families do."""
+
+    def __init__(self, seed, has=lambda name: True, weights=None):
+        self.dice = values.Dice(seed)
+        self.left_out = set()
+        names, makers, of_families = [], [], []
+        for family, (weight, text) in families.FAMILIES.items():
+            lines = [line.split(maxsplit=1) for line in text.strip().splitlines()]
+            kept = [line for line in lines if has(line[1].split()[0]) or line[1].startswith("NOSUCH")]
+            self.left_out |= {line[1].split()[0] for line in lines if line not in kept}
+            weight = (weights or {}).get(family, 0 if weights else weight)
+            if not kept or not weight:
+                continue
+            names.append(family)
+            of_families.append(weight)
+            makers.append(([compile_line(line[1], values.VALUES) for line in kept], sums([int(line[0]) for line in kept])))
+        self.families, self.makers, self.family_sums = names, makers, sums(of_families)
+        self.has_transactions = has("MULTI")
+        self.has_watch = has("WATCH")
+        self.walks = [name for name in ("SCAN", "HSCAN", "SSCAN", "ZSCAN") if has(name)]
+        self.has = has
+
+    def commands(self, count):
+        """About so many, with the state compared at the end."""
+        made = 0
+        while made < count:
+            for command in self.story():
+                yield command
+                made += 1
+        yield [b"@state"]
+
+    def story(self):
+        """Commands that belong together; mostly one."""
+        chance = self.dice.random()
+        if chance < TRANSACTIONS and self.has_transactions:
+            return self.transaction()
+        chance -= TRANSACTIONS
+        if 0 <= chance < WATCHES and self.has_watch:
+            return self.watch()
+        chance -= WATCHES
+        if 0 <= chance < EXPIRIES:
+            return self.expiry()
+        chance -= EXPIRIES
+        if 0 <= chance < WALKS and self.walks:
+            return [self.walk()]
+        return [self.command()]
+
+    def command(self):
+        dice = self.dice
+        dice.begin()
+        lines, line_sums = self.makers[place(self.family_sums, dice)]
+        out = []
+        lines[place(line_sums, dice)].make(dice, out)
+        if dice.random() < SPOILT and not writes_level(out):
+            self.spoil(out)
+        return tame(out)
+
+    def spoil(self, command):
+        """Another form than it should have."""
+        dice = self.dice
+        at = 1 + dice.below(len(command))  # not its name
+        kind = dice.below(6)
+        if kind == 0:
+            del command[at:]
+        elif kind == 1:
+            command.insert(at, dice.pick(command) if dice.random() < 0.5 else values.value(dice))
+        elif at < len(command):
+            if kind == 2:
+                del command[at]
+            elif kind == 3:
+                command[at] = dice.pick(values.EDGE_INTEGERS)
+            elif kind == 4:
+                command[at] = dice.pick(values.EDGE_FLOATS + values.STRAYS)
+            else:
+                other = 1 + dice.below(len(command) - 1)
+                command[at], command[other] = command[other], command[at]
+
+    def plain(self):
+        """A command that answers alike wherever it runs, of those whose answer does not have to be looked into."""
+        while True:
+            command = self.command()
+            rule = RULES.get(command[0].upper())
+            if rule is None or not rule.follows:
+                return command
+
+    def transaction(self):
+        dice = self.dice
+        dice.begin()
+        dice.tag_stays = True
+        body = [self.plain() for _ in range(dice.below(6))]
+        if dice.random() < 0.03:
+            body.insert(dice.below(len(body) + 1), [dice.pick([b"MULTI", b"WATCH", b"EXEC"]), b"{a}s1"])
+        dice.tag_stays = False
+        end = b"EXEC" if dice.random() < 0.9 else b"DISCARD"
+        return [[b"MULTI"], *body, [end]] if dice.random() < 0.98 else [[end]]
+
+    def watch(self):
+        """A key is watched, and perhaps changed before the transaction."""
+        dice = self.dice
+        dice.begin()
+        dice.tag_stays = True
+        story = [[b"WATCH", *(values.any_key(dice) for _ in range(1 + dice.below(3)))]]
+        for _ in range(dice.below(3)):
+            story.append(([b"@other"] if dice.random() < 0.7 else []) + self.plain())
+        if dice.random() < 0.1:
+            story.append([b"UNWATCH"])
+        dice.tag_stays = False
+        return story + self.transaction()
+
+    def expiry(self):
+        """A key that is gone when the next command comes."""
+        dice = self.dice
+        dice.begin()
+        soon = b"%d" % (1 + dice.below(20))
+        key = values.any_key(dice)
+        expiring = dice.pick([[b"PEXPIRE", key, soon], [b"PEXPIRE", key, soon], [b"SET", key, b"soon", b"PX", soon],
+                              [b"PSETEX", key, soon, b"soon"], [b"GETEX", key, b"PX", soon]])
+        return [expiring if self.has(expiring[0].decode()) else [b"PEXPIRE", key, soon], [b"@wait"], [b"EXISTS", key]]
+
+    def walk(self):
+        dice = self.dice
+        dice.begin()
+        name = dice.pick(self.walks)
+        kind = {"HSCAN": "hkey", "SSCAN": "ekey", "ZSCAN": "zkey"}.get(name)
+        command = [b"@scan", name.encode()] + ([values.VALUES[kind](dice)] if kind else [])
+        if dice.random() < 0.5:
+            command += [b"MATCH", values.VALUES["pattern" if kind else "keypattern"](dice)]
+        if dice.random() < 0.5:
+            command += [b"COUNT", b"%d" % (1 + dice.below(50))]
+        return command
+
+
+def writes_level(command):
+    """Spoilt, it could give the members of values.level_key other scores."""
+    return command[0].upper() not in (b"ZRANGE", b"ZRANGEBYLEX", b"ZREVRANGEBYLEX", b"ZLEXCOUNT", b"ZREMRANGEBYLEX") and \
+        any(word[-2:-1] == b"x" for word in command[1:3])
+
+
+def tame(command):
+    """Asks nobody for so many members that it would take minutes."""
+    if command[0].upper() in RANDOM_WITH_COUNT and len(command) > 2:
+        try:
+            if -(1 << 63) < int(command[2]) < FEWEST:
+                command[2] = b"%d" % FEWEST
+        except ValueError:
+            pass
+    return command
+
+
+def sums(weights):
+    """Running sums."""
+    total, result = 0, []
+    for weight in weights:
+        total += weight
+        result.append(total)
+    return result
+
+
+def place(running, dice):
+    """One of the places, as often as its weight says."""
+    at = dice.random() * running[-1]
+    for i, bound in enumerate(running):
+        if at < bound:
+            return i
+    return len(running) - 1

@@ -13,13 +13,15 @@ VALUE_BYTES_MAX = 16 << 20  # of Skerry (docs/protocol.md): the other server get
 
 
 class Redis:
-    """redis-server on loopback, which keeps nothing."""
+    """redis-server on loopback. It keeps nothing, or syncs every write."""
 
-    def __init__(self, directory, flags=()):
+    def __init__(self, directory, flags=(), keeps=False):
         self.port = free_ports(1)[0]
+        kept = ["--appendonly", "yes", "--appendfsync", "always", "--appenddirname", f"appendonly-{self.port}",
+                "--dbfilename", f"{self.port}.rdb"] if keeps else ["--appendonly", "no"]
         self.log = pathlib.Path(directory) / f"redis-{self.port}.log"
         self.process = subprocess.Popen([
-            "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", str(directory),
+            "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *kept, "--dir", str(directory),
             "--databases", "1", "--proto-max-bulk-len", str(VALUE_BYTES_MAX), "--logfile", str(self.log), *flags],
             env={**os.environ, "LC_ALL": "C"})  # SORT ALPHA follows the locale
         wait_for(self.answers, "redis-server answers")
@@ -40,9 +42,9 @@ class Redis:
 class Skerry:
     """Three shardd, with their settings as they are by default, one metad, and a gateway with a RESP door."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, shards=16):
         self.port = free_ports(1)[0]
-        self.cluster = Cluster(directory, shards=16, gateway_flags=["--resp-listen", f"tcp://127.0.0.1:{self.port}"])
+        self.cluster = Cluster(directory, shards=shards, gateway_flags=["--resp-listen", f"tcp://127.0.0.1:{self.port}"])
         self.cluster.start()
 
     def verify(self):

@@ -9,7 +9,7 @@ and what needs more than one command. A command is a list of bytes; one that beg
 
 import families
 import values
-from canonical import RULES
+from canonical import RULES, is_beyond_deadlines
 from grammar import compile_line
 
 SPOILT = 0.06  # of commands
@@ -97,11 +97,11 @@ class Generator:
                 command[at], command[other] = command[other], command[at]
 
     def plain(self):
-        """A command that answers alike wherever it runs, of those whose answer does not have to be looked into."""
+        """A command for a transaction: the other server can be asked the same, whatever the first has answered."""
         while True:
             command = self.command()
             rule = RULES.get(command[0].upper())
-            if rule is None or not rule.follows:
+            if (rule is None or not rule.follows) and not any(map(is_beyond_deadlines, command)):
                 return command
 
     def transaction(self):

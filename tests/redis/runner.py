@@ -4,10 +4,11 @@ The server under test (`subject`) gets a batch of commands at once; when its ans
 same, but for what a rule asks instead (canonical.py)."""
 
 import itertools
+import re
 import time
 
 import values
-from canonical import EXACT, RULES, sorted_pairs, unordered
+from canonical import EXACT, RULES, refused_by_limit, sorted_pairs, unordered
 from resp import Connection, is_error
 
 BATCH = 400
@@ -33,9 +34,12 @@ class Difference(Exception):
         return self.command[0].upper(), kind_of(self.got), kind_of(self.expected)
 
 
+QUOTED = re.compile(rb"'[^']*'")
+
+
 def kind_of(reply):
     if is_error(reply):
-        return b"error: " + reply[1][:40]
+        return b"error: " + b" ".join(QUOTED.sub(b"'...'", reply[1]).split(b" ")[:6])[:60]
     if isinstance(reply, tuple):
         return reply[0].encode()
     return type(reply).__name__.encode()
@@ -197,7 +201,7 @@ def fits_by(rule):
     return lambda command, got, expected: rule.fits(command, got, expected)
 
 
-EXACT_STEP = Step(1, lambda command, got, expected: got == expected[0])
+EXACT_STEP = Step(1, same_by(EXACT))
 STEPS = {name: Step(1, same_by(rule)) for name, rule in RULES.items() if not rule.follows}
 IGNORED_STEP = Step(0, lambda command, got, expected: True)
 ABORTED_STEP = Step(0, lambda command, got, expected: is_error(got) and got[1].startswith(b"EXECABORT"))
@@ -216,6 +220,8 @@ class Plan:
                 queued = self.in_transaction(name, command, got[i], queued)
             elif crosses_slots(got[i]):
                 self.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, may_cross_slots))
+            elif refused_by_limit(command, got[i]):
+                self.add([], IGNORED_STEP)
             elif name == b"MULTI" and got[i] == ("+", b"OK"):
                 end = end_of_transaction(batch, i)
                 queued = Skipped() if any(map(crosses_slots, got[i:end])) else []

@@ -13,6 +13,11 @@ def keys_of(command):
     return KEYS.intersection(command[1:])
 
 
+def name_of(command):
+    """With that of the runner's command (@scan), if it is in one."""
+    return [word.upper() for word in command[:2 if command[0].startswith(b"@") and command[0] != b"@state" else 1]]
+
+
 def related(commands, last):
     """Those that may have to do with the keys of `last`: they name one of them, or one that such a command names."""
     keys = set(keys_of(last))
@@ -31,7 +36,7 @@ class Shrinker:
     def shrink(self, commands, difference):
         """`commands` end with the one that was answered unlike. The shortest found, and its difference; None if it does not
         come again."""
-        self.name = difference.command[0].upper()
+        self.name = name_of(difference.command)
         self.deadline = time.monotonic() + self.patience_s
         self.best = None
         if not self.try_it([*related(commands[:-1], difference.command), commands[-1]]) and not self.try_it(commands):
@@ -48,7 +53,7 @@ class Shrinker:
         try:
             self.runner.run(commands)
         except Difference as difference:
-            if difference.command[0].upper() != self.name:
+            if name_of(difference.command) != self.name:
                 return False
             self.best = list(commands[:difference.at + 1]), difference
             return True
@@ -71,14 +76,13 @@ class Shrinker:
     def drop_words(self):
         """Of each command, its words; long ones become short."""
         for at in range(len(self.best[0])):
-            place = len(self.best[0][at]) - 1
-            half = place // 2
+            half = len(self.best[0][at]) // 2
             while half > MORE_WORDS:  # a command of very many words
                 command = self.best[0][at]
                 if not self.change(at, command[:-half]):
                     half //= 2
             place = min(len(self.best[0][at]), MORE_WORDS) - 1
-            while place > 0:
+            while place >= len(name_of(self.best[0][at])):
                 command = self.best[0][at]
                 if not self.change(at, command[:place] + command[place + 1:]) and len(command[place]) > 8:
                     self.change(at, command[:place] + [b"x"] + command[place + 1:])

@@ -22,7 +22,7 @@ EDGE_FLOATS = [b"-0", b"-0.0", b"inf", b"-inf", b"+inf", b"Infinity", b"nan", b"
                b" 1", b"1 ", b"x", b"1x", b".5", b"5.", b"+3", b"3.14159265358979", b"9007199254740993", b"1e-5", b"1e21", b"1\x00",
                b"1234567890123456789012345678901234567890", b"0.30000000000000004", b"1e4933", b"1e15", b"--1"]
 LONG_BYTES = [300, 4096, 16384, 65536]
-PATTERNS = [b"*", b"a*", b"?", b"[ab]", b"[^a]*", b"[a-c]*", b"\\*", b"", b"{a}*", b"*1", b"*[12]", b"[", b"[a", b"a\\", b"**", b"*\xff*", b"[z-a]"]
+PATTERNS = [b"*", b"a*", b"?", b"[ab]", b"[^a]*", b"[a-c]*", b"\\*", b"", b"{a}*", b"*1", b"*[12]", b"[", b"[a", b"a\\", b"a**", b"*\xff*", b"[z-a]"]
 # Deadlines lie so far from each other that neither side's clock can change their order.
 FAR_SECONDS = [b"4102444800", b"4133980800", b"4165516800", b"9999999999"]
 PAST_SECONDS = [b"1", b"1000000", b"1600000000"]

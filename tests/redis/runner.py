@@ -41,7 +41,7 @@ def kind_of(reply):
     if is_error(reply):
         return b"error: " + b" ".join(QUOTED.sub(b"'...'", reply[1]).split(b" ")[:6])[:60]
     if isinstance(reply, tuple):
-        return reply[0].encode()
+        return reply[0].encode() if isinstance(reply[0], str) else reply[0]  # a reply's kind, or a key's type
     return type(reply).__name__.encode()
 
 

@@ -45,7 +45,7 @@ def show_word(word):
 def has_commands(port):
     """A function that tells whether a server has a command of that name."""
     connection = Connection(port)
-    names = {entry[0].upper() for entry in connection.ask(b"COMMAND") if isinstance(entry, list)}
+    names = {(entry[0][1] if isinstance(entry[0], tuple) else entry[0]).upper() for entry in connection.ask(b"COMMAND")}
     connection.close()
     return lambda name: name.encode() in names
 

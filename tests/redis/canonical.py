@@ -191,7 +191,7 @@ def same_text(got, expected):
     expected = expected.ljust(len(got), b"\n")  # Redis leaves out line ends at the end
     if len(got) > CITED_BYTES:
         expected = expected[:len(got)]
-    return len(got) == len(expected) and all(byte == other or byte in b"? " and not 0x20 <= other < 0x7f
+    return len(got) == len(expected) and all(byte == other or byte in b"? " and not 0x20 < other < 0x7f
                                              for byte, other in zip(got, expected))
 
 

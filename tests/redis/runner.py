@@ -97,6 +97,7 @@ class Runner:
     def run(self, commands):
         """From what the servers have now. Raises Difference; its `at` counts the commands."""
         self.at = 0
+        self.watched = []  # keys
         commands = iter(commands)
         batch, control = self.next_batch(commands)
         while batch or control:
@@ -123,7 +124,7 @@ class Runner:
 
     def compare_batch(self, batch):
         got = self.subject.main.receive(len(batch))
-        plan = Plan(batch, got)
+        plan = Plan(batch, got, self.watched)
         answers = iter(self.reference.ask_all(plan.asked))
         for i, step in enumerate(plan.steps):
             expected = list(itertools.islice(answers, step.count))
@@ -205,30 +206,32 @@ def fits_by(rule):
 EXACT_STEP = Step(1, same_by(EXACT))
 STEPS = {name: Step(1, same_by(rule)) for name, rule in RULES.items() if not rule.follows}
 IGNORED_STEP = Step(0, lambda command, got, expected: True)
-ABORTED_STEP = Step(0, lambda command, got, expected: is_error(got) and got[1].startswith(b"EXECABORT"))
+OK = ("+", b"OK")
 QUEUED = ("+", b"QUEUED")
 
 
 class Plan:
     """What the reference is asked, when the subject has answered a batch so, and how its answers are judged."""
 
-    def __init__(self, batch, got):
+    def __init__(self, batch, got, watched):
         self.asked, self.steps = [], []
-        queued = None  # the commands of a transaction
+        transaction = None
         for i, command in enumerate(batch):
             name = command[0].upper()
-            if queued is not None:
-                queued = self.in_transaction(name, command, got[i], queued)
-            elif crosses_slots(got[i]):
-                self.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, may_cross_slots))
-            elif refused_by_limit(command, got[i]):
-                self.add([], IGNORED_STEP)
-            elif name == b"MULTI" and got[i] == ("+", b"OK"):
-                end = end_of_transaction(batch, i)
-                queued = Skipped() if any(map(crosses_slots, got[i:end])) else []
-                self.add([command] if queued == [] else [[b"UNWATCH"]], EXACT_STEP)
+            if transaction is not None:
+                transaction.add(self, name, command, got[i])
+                if ends_transaction(command):
+                    watched.clear()
+                    transaction = None
+            elif name == b"MULTI" and got[i] == OK:
+                crosses = any(map(crosses_slots, got[i:end_of_transaction(batch, i)]))
+                transaction = (Crossing if crosses else Transaction)(self, watched)
             else:
                 self.plain(name, command, got[i])
+                if name == b"WATCH" and got[i] == OK:
+                    watched += command[1:]
+                elif name == b"UNWATCH":
+                    watched.clear()
 
     def add(self, commands, step):
         self.asked += commands
@@ -236,7 +239,11 @@ class Plan:
 
     def plain(self, name, command, got):
         rule = RULES.get(name)
-        if rule is None:
+        if is_error(got) and crosses_slots(got):
+            self.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, may_cross_slots))
+        elif is_error(got) and refused_by_limit(command, got):
+            self.add([], IGNORED_STEP)
+        elif rule is None:
             self.asked.append(command)
             self.steps.append(EXACT_STEP)
         elif rule.follows:
@@ -245,18 +252,47 @@ class Plan:
         else:
             self.add([command], STEPS[name])
 
-    def in_transaction(self, name, command, got, queued):
-        if isinstance(queued, Skipped):
-            self.add([], ABORTED_STEP if name == b"EXEC" else IGNORED_STEP)
+
+class Transaction:
+    """From MULTI on."""
+
+    def __init__(self, plan, watched):
+        plan.add([[b"MULTI"]], EXACT_STEP)
+        self.queued = []
+
+    def add(self, plan, name, command, got):
+        plan.add([command], Step(1, self.same_results) if name == b"EXEC" else EXACT_STEP)
+        if got == QUEUED:
+            self.queued.append(command)
+
+    def same_results(self, command, got, expected):
+        """Of EXEC: each result by the rule of its command."""
+        results = expected[0]
+        if not isinstance(got, list) or not isinstance(results, list) or not len(got) == len(results) == len(self.queued):
+            return EXACT.same(command, got, results)
+        return all(RULES.get(queued[0].upper(), EXACT).same(queued, *both) for queued, *both in zip(self.queued, got, results))
+
+
+class Crossing:
+    """One that the subject refuses because of its slots: the reference is asked for the keys only."""
+
+    def __init__(self, plan, watched):
+        self.keys = list(watched)
+        plan.add([[b"UNWATCH"]], EXACT_STEP)
+
+    def add(self, plan, name, command, got):
+        if ends_transaction(command):
+            plan.add([], Step(0, self.is_refused))
         else:
-            self.add([command], Step(1, same_results(queued)) if name == b"EXEC" else EXACT_STEP)
-            if got == QUEUED:
-                queued.append(command)
-        return None if ends_transaction(command) else queued
+            plan.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, self.take_keys))
 
+    def take_keys(self, command, got, expected):
+        self.keys += expected[0] if isinstance(expected[0], list) else []
+        return True
 
-class Skipped(list):
-    """A transaction that the reference is not asked for."""
+    def is_refused(self, command, got, expected):
+        refused = is_error(got) and got[1].startswith((b"EXECABORT", b"CROSSSLOT"))
+        return (refused or command[0].upper() == b"DISCARD") and len(set(map(values.slot_of, self.keys))) > 1
 
 
 def ends_transaction(command):
@@ -266,19 +302,10 @@ def ends_transaction(command):
 
 
 def end_of_transaction(batch, at):
+    """Behind it."""
     while at < len(batch) and not ends_transaction(batch[at]):
         at += 1
-    return at
-
-
-def same_results(queued):
-    """Of EXEC: each result by the rule of its command."""
-    def same(_, got, expected):
-        expected = expected[0]
-        if not isinstance(got, list) or not isinstance(expected, list) or len(got) != len(expected) or len(got) != len(queued):
-            return got == expected
-        return all(RULES.get(command[0].upper(), EXACT).same(command, *results) for command, *results in zip(queued, got, expected))
-    return same
+    return at + 1
 
 
 def crosses_slots(reply):

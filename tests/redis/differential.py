@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 
+from canonical import uncached
 from families import FAMILIES
 from generate import Generator
 from resp import Closed, Connection, is_error
@@ -170,7 +171,7 @@ def main(words):
             subject = skerry = Skerry(directory / "skerry")
             stack.callback(subject.stop)
         port = options.port or subject.port
-        episodes = Episodes((Side(port), Side(reference.port)), has_commands(port), options, report)
+        episodes = Episodes((Side(port, change=uncached if options.redis else None), Side(reference.port)), has_commands(port), options, report)
         failure = ""
         try:
             episodes.run()

@@ -15,6 +15,8 @@ from grammar import compile_line
 SPOILT = 0.06  # of commands
 TRANSACTIONS, WATCHES, EXPIRIES, WALKS = 0.008, 0.002, 0.00015, 0.003
 FEWEST = -1000  # negative counts of random members: as many as asked for come back
+HUGE_OFFSET = 1 << 27  # of bits: where the other server's limit lies (servers.VALUE_BYTES_MAX)
+WITH_BIT_OFFSETS = (b"SETBIT", b"GETBIT", b"BITFIELD", b"BITFIELD_RO")
 RANDOM_WITH_COUNT = (b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER")
 
 
@@ -158,14 +160,24 @@ def writes_level(command):
 
 
 def tame(command):
-    """Asks nobody for so many members that it would take minutes."""
-    if command[0].upper() in RANDOM_WITH_COUNT and len(command) > 2:
-        try:
-            if -(1 << 63) < int(command[2]) < FEWEST:
-                command[2] = b"%d" % FEWEST
-        except ValueError:
-            pass
+    """Asks nobody for so many members that it would take minutes, nor for hundreds of megabytes of bits."""
+    name = command[0].upper()
+    if name in RANDOM_WITH_COUNT and len(command) > 2:
+        if -(1 << 63) < as_integer(command[2]) < FEWEST:
+            command[2] = b"%d" % FEWEST
+    elif name in WITH_BIT_OFFSETS:
+        for at in range(2, len(command)):
+            word = command[at]
+            if HUGE_OFFSET <= as_integer(word) < 1 << 32 or word[:1] == b"#" and abs(as_integer(word[1:])) >= HUGE_OFFSET >> 6:
+                command[at] = b"#7"
     return command
+
+
+def as_integer(word):
+    try:
+        return int(word)
+    except ValueError:
+        return 0
 
 
 def sums(weights):

@@ -79,7 +79,7 @@ class Shrinker:
             half = len(self.best[0][at]) // 2
             while half > MORE_WORDS:  # a command of very many words
                 command = self.best[0][at]
-                if not self.change(at, command[:-half]):
+                if half >= len(command) or not self.change(at, command[:-half]):
                     half //= 2
             place = min(len(self.best[0][at]), MORE_WORDS) - 1
             while place >= len(name_of(self.best[0][at])):

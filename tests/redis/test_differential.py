@@ -5,11 +5,13 @@ import argparse
 
 import pytest
 
+from canonical import uncached
 from differential import Episodes, Report, parse_options
 from plants import PLANTS
 from resp import NIL_ARRAY, Connection, Incomplete, encode, parse
-from runner import Side
+from runner import Difference, Side
 from servers import Redis
+from shrink import Shrinker
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +23,11 @@ def servers(tmp_path_factory):
         server.stop()
 
 
-def differ(servers, commands, change=None, seed=7, differences=1):
+def differ(servers, commands, change=lambda command: command, seed=7, differences=1):
     """The report of so many commands, of which `change` makes others for the first server."""
     options = parse_options(["--commands", str(commands), "--seed", str(seed), "--differences", str(differences)])
     report = Report(options.differences)
-    episodes = Episodes([Side(servers[0].port, change=change), Side(servers[1].port)], lambda name: True, options, report)
+    episodes = Episodes([Side(servers[0].port, change=lambda command: uncached(change(command))), Side(servers[1].port)], lambda name: True, options, report)
     episodes.run()
     return report, episodes.runner.compared
 
@@ -51,6 +53,37 @@ def test_short(servers):
     commands = [line.split() for line in text.splitlines() if line.startswith("    ")]
     assert 2 <= len(commands) <= 4, text
     assert commands[-1][0].upper() == "ZRANGEBYSCORE" and len(commands[-1]) == 4, text
+
+
+class Wanting:
+    """A runner that finds a difference where these words come in this order, each at the begin of a command."""
+
+    def __init__(self, *words):
+        self.words = words
+
+    def reset(self):
+        self.runs = getattr(self, "runs", 0) + 1
+
+    def run(self, commands):
+        wanted = list(self.words)
+        for at, command in enumerate(commands):
+            if command[0] == wanted[0]:
+                del wanted[0]
+            if not wanted:
+                raise Difference(at, command, 1, 2)
+
+
+def test_shrinks_to_what_is_needed():
+    commands = [[b"%d" % n, b"{a}s0", *[b"word"] * (n % 300)] for n in range(2000)]
+    runner = Wanting(b"3", b"299", b"1700", b"1999")
+    best, difference = Shrinker(runner, patience_s=60).shrink(commands, Difference(1999, commands[-1], 1, 2))
+    assert best == [[b"3"], [b"299"], [b"1700"], [b"1999"]]
+    assert difference.at == 3
+    assert runner.runs < 1000
+
+
+def test_what_does_not_come_again_is_not_shrunk():
+    assert Shrinker(Wanting(b"never")).shrink([[b"GET", b"{a}s0"]], Difference(0, [b"GET", b"{a}s0"], 1, 2)) is None
 
 
 def test_same_seed_same_commands(servers):

@@ -66,6 +66,10 @@ static int read_copy_options(struct call *call, bool *replace) {
         } else if (args_is_word(call->args[i], "DB") && i + 1 < call->count) {
             int64_t database;
             if (!args_parse_int(call->args[++i], &database)) return call_refuse_not_int(call);
+            if (database < INT32_MIN || database > INT32_MAX) {
+                return call_refuse(call, SK_BADREQUEST, "value is out of range, value must between %d and %d",
+                                   INT32_MIN, INT32_MAX);
+            }
             if (database != 0) return call_refuse(call, SK_BADREQUEST, "DB index is out of range");
         } else {
             return call_refuse_syntax(call);

@@ -23,6 +23,8 @@ static void copies(void **state) {
                   {"COPY {t}a {t}a", "-BADREQUEST source and destination objects are the same"},
                   {"COPY {t}x {t}x", "-BADREQUEST source and destination objects are the same"},
                   {"COPY {t}a {t}b DB 1", "-BADREQUEST DB index is out of range"},
+                  {"COPY {t}a {t}b DB 2147483648",
+                   "-BADREQUEST value is out of range, value must between -2147483648 and 2147483647"},
                   {"COPY {t}a {t}b DB x", "-BADREQUEST value is not an integer or out of range"},
                   {"COPY {t}a {t}b DB", "-BADREQUEST syntax error"},
                   {"COPY {t}a {t}b FOO", "-BADREQUEST syntax error"});

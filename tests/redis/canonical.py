@@ -232,13 +232,21 @@ def same_text(got, expected):
                                              for byte, other in zip(got, expected))
 
 
-def refused_by_limit(command, got):
-    """An error because of a limit that Redis does not have, or has elsewhere."""
-    return is_error(got) and got[1].startswith(b"ERR invalid expire time in") and any(map(is_beyond_deadlines, command))
+def refused_rightly(command, got):
+    """An error that Redis does not answer: it takes later deadlines, and does not see a byte 0 in a bound."""
+    if not is_error(got):
+        return False
+    if got[1].startswith(b"ERR invalid expire time in"):
+        return any(map(is_beyond_deadlines, command))
+    return got[1] == b"ERR min or max is not a float" and any(b"\0" in word for word in command)
 
 
 def is_beyond_deadlines(word):
     return word.isdigit() and LAST_DEADLINE_S <= int(word) < 1 << 63
+
+
+def may_be_refused_rightly(command):
+    return any(map(is_beyond_deadlines, command)) or command[0].upper().startswith(b"Z") and any(b"\0" in word for word in command)
 
 
 RULES = {

@@ -22,6 +22,7 @@ from shrink import Shrinker, keys_of
 
 EPISODE = 10000  # commands
 SHOWN_BYTES = 300
+SHOWN_COMMANDS = 40
 RECENT = 8  # commands shown that came before, where a difference could not be made short
 
 
@@ -63,7 +64,8 @@ class Report:
 
     def add(self, difference, episode, commands, known_again):
         lines = [f"{len(commands)} commands of episode {episode}" + ("" if known_again else ", which does not come again alone")]
-        lines += [f"    {show_command(command)}" for command in commands]
+        lines += ["    …"] * (len(commands) > SHOWN_COMMANDS)
+        lines += [f"    {show_command(command)}" for command in commands[-SHOWN_COMMANDS:]]
         lines += [f"  expected: {show(difference.expected)}", f"  answered: {show(difference.got)}"]
         self.examples[difference.signature()] = family_of(difference.command), "\n".join(lines)
         print(f"\ndifference ({family_of(difference.command)}): " + "\n".join(lines), flush=True)

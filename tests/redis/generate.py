@@ -9,7 +9,7 @@ and what needs more than one command. A command is a list of bytes; one that beg
 
 import families
 import values
-from canonical import RULES, is_beyond_deadlines
+from canonical import RULES, may_be_refused_rightly
 from grammar import compile_line
 
 SPOILT = 0.06  # of commands
@@ -103,7 +103,7 @@ class Generator:
         while True:
             command = self.command()
             rule = RULES.get(command[0].upper())
-            if (rule is None or not rule.follows) and not any(map(is_beyond_deadlines, command)):
+            if (rule is None or not rule.follows) and not may_be_refused_rightly(command):
                 return command
 
     def transaction(self):

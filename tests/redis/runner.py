@@ -8,7 +8,7 @@ import re
 import time
 
 import values
-from canonical import EXACT, RULES, refused_by_limit, sorted_pairs, unordered
+from canonical import EXACT, RULES, refused_rightly, sorted_pairs, unordered
 from resp import Connection, is_error
 
 BATCH = 400
@@ -241,7 +241,7 @@ class Plan:
         rule = RULES.get(name)
         if is_error(got) and crosses_slots(got):
             self.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, may_cross_slots))
-        elif is_error(got) and refused_by_limit(command, got):
+        elif refused_rightly(command, got):
             self.add([], IGNORED_STEP)
         elif rule is None:
             self.asked.append(command)

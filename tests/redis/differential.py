@@ -78,6 +78,8 @@ def family_of(command):
     name = command[1] if command[0] in (b"@other", b"@scan") else command[0]
     if name.upper() == b"EXEC":
         return "transactions"
+    if name == b"@block":
+        return "waiting"
     lines = ((family, line.split()[1]) for family, (_, text) in FAMILIES.items() for line in text.strip().splitlines())
     return next((family for family, first in lines if first.encode() == name.upper()), "keys")
 

@@ -201,6 +201,16 @@ FAMILIES = {
         2 SORT nkey { ALPHA | DESC | LIMIT index index } STORE nkey
         1 SORT_RO ( lkey | ekey | zkey ) { BY sortpattern | LIMIT index index | ASC | DESC | ALPHA }
     """),
+    "waiting": (0.3, """
+        1 BLPOP lkey+ soon
+        1 BRPOP lkey+ soon
+        1 BLMOVE lkey lkey ( LEFT | RIGHT ) ( LEFT | RIGHT ) soon
+        1 BRPOPLPUSH lkey lkey soon
+        1 BLMPOP soon #lkey ( LEFT | RIGHT ) [ COUNT count ]
+        1 BZPOPMIN zkey+ soon
+        1 BZPOPMAX zkey+ soon
+        1 BZMPOP soon #zkey ( MIN | MAX ) [ COUNT count ]
+    """),
     "connection": (1, """
         2 PING
         1 PING value
@@ -209,3 +219,15 @@ FAMILIES = {
         1 NOSUCHCOMMAND value+
     """),
 }
+
+# Commands that wait for a key, and what lets them go on.
+WAITS = [
+    ("BLPOP qkey+ 20", "RPUSH qkey member+"),
+    ("BRPOP qkey 20", "LPUSH qkey member+"),
+    ("BLMOVE qkey lkey ( LEFT | RIGHT ) ( LEFT | RIGHT ) 20", "RPUSH qkey member+"),
+    ("BRPOPLPUSH qkey qkey 20", "RPUSH qkey member+"),
+    ("BLMPOP 20 #qkey ( LEFT | RIGHT ) [ COUNT count ]", "RPUSH qkey member+"),
+    ("BZPOPMIN qkey+ 20", "ZADD qkey (digit member)+"),
+    ("BZPOPMAX qkey+ 20", "ZADD qkey (digit member)+"),
+    ("BZMPOP 20 #qkey ( MIN | MAX ) [ COUNT count ]", "ZADD qkey (digit member)+"),
+]

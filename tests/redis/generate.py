@@ -3,6 +3,7 @@ and what needs more than one command. A command is a list of bytes; one that beg
 
     @wait                  until what expires soon has expired
     @other COMMAND...      on a second connection
+    @block N COMMAND... COMMAND...   the first, of N words, waits until the second comes on a second connection
     @scan COMMAND...       a SCAN, HSCAN, SSCAN or ZSCAN without its cursor, walked to its end
     @state                 every key is compared
 """
@@ -13,10 +14,11 @@ from canonical import RULES, may_be_refused_rightly
 from grammar import compile_line
 
 SPOILT = 0.06  # of commands
-TRANSACTIONS, WATCHES, EXPIRIES, WALKS = 0.008, 0.002, 0.00015, 0.003
+TRANSACTIONS, WATCHES, EXPIRIES, WALKS, WAITS = 0.008, 0.002, 0.00015, 0.003, 0.001
 FEWEST = -1000  # negative counts of random members: as many as asked for come back
 HUGE_OFFSET = 1 << 27  # of bits: where the other server's limit lies (servers.VALUE_BYTES_MAX)
 WITH_BIT_OFFSETS = (b"SETBIT", b"GETBIT", b"BITFIELD", b"BITFIELD_RO")
+WITH_TIMEOUT = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP")
 RANDOM_WITH_COUNT = (b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER")
 
 
@@ -41,6 +43,8 @@ class Generator:
         self.has_transactions = has("MULTI")
         self.has_watch = has("WATCH")
         self.walks = [name for name in ("SCAN", "HSCAN", "SSCAN", "ZSCAN") if has(name)]
+        self.waits = [(compile_line(waits, values.VALUES), compile_line(wakes, values.VALUES))
+                      for waits, wakes in families.WAITS if has(waits.split()[0])]
         self.has = has
 
     def commands(self, count):
@@ -66,6 +70,9 @@ class Generator:
         chance -= EXPIRIES
         if 0 <= chance < WALKS and self.walks:
             return [self.walk()]
+        chance -= WALKS
+        if 0 <= chance < WAITS and self.waits:
+            return self.wait()
         return [self.command()]
 
     def command(self):
@@ -140,6 +147,15 @@ class Generator:
                               [b"PSETEX", key, soon, b"soon"], [b"GETEX", key, b"PX", soon]])
         return [expiring if self.has(expiring[0].decode()) else [b"PEXPIRE", key, soon], [b"@wait"], [b"EXISTS", key]]
 
+    def wait(self):
+        """The key is not there before, so that it is the same which of the two commands comes first."""
+        dice = self.dice
+        dice.begin()
+        words = [[], []]
+        for line, command in zip(dice.pick(self.waits), words):
+            line.make(dice, command)
+        return [[b"DEL", values.VALUES["qkey"](dice)], [b"@block", b"%d" % len(words[0]), *words[0], *words[1]]]
+
     def walk(self):
         dice = self.dice
         dice.begin()
@@ -165,17 +181,29 @@ def writes_level(command):
 
 
 def tame(command):
-    """Asks nobody for so many members that it would take minutes, nor for hundreds of megabytes of bits."""
+    """Asks nobody for so many members that it would take minutes, nor for hundreds of megabytes of bits, nor to wait long."""
     name = command[0].upper()
     if name in RANDOM_WITH_COUNT and len(command) > 2:
         if -(1 << 63) < as_integer(command[2]) < FEWEST:
             command[2] = b"%d" % FEWEST
+    elif name in WITH_TIMEOUT and len(command) > 1:
+        at = 1 if name in (b"BLMPOP", b"BZMPOP") else len(command) - 1
+        if is_long_wait(command[at]):
+            command[at] = b"0.01"
     elif name in WITH_BIT_OFFSETS:
         for at in range(2, len(command)):
             word = command[at]
             if HUGE_OFFSET <= as_integer(word) < 1 << 32 or word[:1] == b"#" and abs(as_integer(word[1:])) >= HUGE_OFFSET >> 6:
                 command[at] = b"#7"
     return command
+
+
+def is_long_wait(word):
+    try:
+        seconds = float(word)
+    except ValueError:
+        return any(byte in b"xX" for byte in word) and word != b"x"  # may be hexadecimal
+    return seconds > 0.02 or -1 < seconds < 0.001  # Redis rounds upwards, and 0 is for ever
 
 
 def as_integer(word):

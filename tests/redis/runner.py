@@ -140,6 +140,10 @@ class Runner:
             time.sleep(EXPIRED_AFTER_S)
         elif command[0] == b"@state":
             self.compare_state(command)
+        elif command[0] == b"@block":
+            got, expected = blocked(self.subject, command), blocked(self.reference, command)
+            if not EXACT.same(command, got, expected):
+                raise Difference(self.at, command, got, expected)
         else:
             got, expected = self.answers_beside(command[0], command[1:])
             self.compared += 1
@@ -177,6 +181,14 @@ def states_of(side, keys):
     contents = side.ask_beside([[words[0], key, *words[1:]] for words, key in zip(asked, keys)])
     return [(kind, CONTENT[kind][1](content) if kind in CONTENT else content, time_left)
             for kind, content, time_left in zip(types, contents, left)]
+
+
+def blocked(side, command):
+    """What the one that waits is answered, and the one that lets it go on."""
+    size = int(command[1])
+    side.begin([command[2:2 + size]])
+    beside = ask_other(side, command[2 + size:])
+    return [side.main.receive(1)[0], beside]
 
 
 def walk(side, command):

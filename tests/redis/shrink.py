@@ -14,8 +14,9 @@ def keys_of(command):
 
 
 def name_of(command):
-    """With that of the runner's command (@scan), if it is in one."""
-    return [word.upper() for word in command[:2 if command[0].startswith(b"@") and command[0] != b"@state" else 1]]
+    """With that of the runner's command (@scan), if it is in one. All of @block, which is nothing without the rest."""
+    size = {b"@other": 2, b"@scan": 2, b"@block": len(command)}.get(command[0], 1)
+    return [word.upper() for word in command[:size]]
 
 
 def related(commands, last):

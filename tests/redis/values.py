@@ -238,6 +238,8 @@ def key_pattern(dice):
 
 VALUES = {
     "key": any_source, "target": any_key, "anykey": key_anywhere, "level": level_key, "levelstore": level_store,
+    "soon": lambda dice: b"0.01" if dice.random() < 0.9 else dice.pick([b"-1", b"x", b"", b"nan", b"0.001", b"-2.5"]),
+    "qkey": lambda dice: dice.tag + b"q0",
     "ckey": lambda dice: dice.tag + b"c%d" % dice.below(3),
     "nkey": lambda dice: dice.tag + b"n%d" % dice.below(4), "digit": lambda dice: dice.pick(SMALL_INTEGERS),
     "wkey": lambda dice: dice.tag + b"w%d" % dice.below(3),
@@ -251,7 +253,7 @@ VALUES = {
 }
 
 # Every key that a command may name.
-KEYS = STRAYS + [b"%b%c%d" % (tag, letter, n) for tag in TAGS for letter in LETTERS + b"xwnc" for n in range(4)]
+KEYS = STRAYS + [b"%b%c%d" % (tag, letter, n) for tag in TAGS for letter in LETTERS + b"xwncq" for n in range(4)]
 
 
 def slot_of(key):

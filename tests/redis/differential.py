@@ -16,7 +16,7 @@ from canonical import uncached
 from families import FAMILIES
 from generate import Generator
 from resp import Closed, Connection, is_error
-from runner import Difference, Runner, Side
+from runner import Difference, Runner, Side, states_of
 from servers import Redis, Skerry
 from shrink import Shrinker, keys_of
 
@@ -44,12 +44,12 @@ def show_word(word):
     return text if text and all(c.isalnum() or c in "-_.:{}*+@" for c in text) else '"' + text.replace('"', '\\"') + '"'
 
 
-def has_commands(port):
-    """A function that tells whether a server has a command of that name."""
+def has_commands(port, without):
+    """A function that tells whether a server has a command of that name, and it is not to be left out."""
     connection = Connection(port)
     names = {(entry[0][1] if isinstance(entry[0], tuple) else entry[0]).upper() for entry in connection.ask(b"COMMAND")}
     connection.close()
-    return lambda name: name.encode() in names
+    return lambda name: name.encode() in names and name not in without
 
 
 class Report:
@@ -62,11 +62,12 @@ class Report:
         self.found[difference.signature()] += 1
         return self.found[difference.signature()] > 1
 
-    def add(self, difference, episode, commands, known_again):
+    def add(self, difference, episode, commands, known_again, beside=()):
+        """`beside`: more lines about it."""
         lines = [f"{len(commands)} commands of episode {episode}" + ("" if known_again else ", which does not come again alone")]
         lines += ["    …"] * (len(commands) > SHOWN_COMMANDS)
         lines += [f"    {show_command(command)}" for command in commands[-SHOWN_COMMANDS:]]
-        lines += [f"  expected: {show(difference.expected)}", f"  answered: {show(difference.got)}"]
+        lines += [f"  expected: {show(difference.expected)}", f"  answered: {show(difference.got)}", *beside]
         self.examples[difference.signature()] = family_of(difference.command), "\n".join(lines)
         print(f"\ndifference ({family_of(difference.command)}): " + "\n".join(lines), flush=True)
 
@@ -132,12 +133,23 @@ class Episodes:
         if self.report.is_known(difference):
             return
         compared = self.runner.compared
+        contents = self.contents_of(keys_of(difference.command))  # before they are gone
         shrunk = Shrinker(self.runner).shrink(commands, difference)
         self.runner.compared = compared
         if shrunk is None:
-            self.report.add(difference, number, recent(commands, difference), known_again=False)
+            self.report.add(difference, number, recent(commands, difference), known_again=False, beside=contents)
         else:
             self.report.add(shrunk[1], number, shrunk[0], known_again=True)
+
+
+    def contents_of(self, keys):
+        """Of some keys, as both servers have them now."""
+        try:
+            both = [states_of(side, sorted(keys)) for side in self.sides]
+        except Closed:
+            return []
+        return [f"  {show_word(key)} there: {show(expected)}\n  {show_word(key)} here:  {show(got)}"
+                for key, got, expected in zip(sorted(keys), *both)]
 
 
 def parse_options(words):
@@ -148,6 +160,7 @@ def parse_options(words):
     parser.add_argument("--episode", type=int, default=0, help="begin with that one")
     parser.add_argument("--batch", type=int, default=400, help="commands a pipeline (400)")
     parser.add_argument("--family", action="append", choices=FAMILIES, help="only that one; may be given several times")
+    parser.add_argument("--without", action="append", default=[], help="leave out the command of that name")
     parser.add_argument("--differences", type=int, default=20, help="stop after so many kinds of them (20)")
     parser.add_argument("--redis", action="store_true", help="compare redis-server with itself: a test of the test")
     parser.add_argument("--port", type=int, help="a server that runs, in place of a new Skerry")
@@ -175,7 +188,7 @@ def main(words):
             subject = skerry = Skerry(directory / "skerry")
             stack.callback(subject.stop)
         port = options.port or subject.port
-        episodes = Episodes((Side(port, change=uncached if options.redis else None), Side(reference.port)), has_commands(port), options, report)
+        episodes = Episodes((Side(port, change=uncached if options.redis else None), Side(reference.port)), has_commands(port, options.without), options, report)
         failure = ""
         try:
             episodes.run()

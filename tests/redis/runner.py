@@ -8,7 +8,7 @@ import re
 import time
 
 import values
-from canonical import EXACT, RULES, refused_rightly, sorted_pairs, unordered
+from canonical import EXACT, RULES, refused_rightly, sorted_pairs, unordered, without_minus_zero
 from resp import Connection, is_error
 
 BATCH = 400
@@ -18,7 +18,7 @@ CONTENT = {  # of a key by its type: what tells it, and how it is compared
     b"list": ([b"LRANGE", b"0", b"-1"], lambda reply: reply),
     b"hash": ([b"HGETALL"], sorted_pairs),
     b"set": ([b"SMEMBERS"], unordered),
-    b"zset": ([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], lambda reply: reply),
+    b"zset": ([b"ZRANGE", b"0", b"-1", b"WITHSCORES"], without_minus_zero),
 }
 
 
@@ -304,7 +304,7 @@ class Crossing:
             plan.add([[b"COMMAND", b"GETKEYS", *command]], Step(1, self.take_keys))
 
     def take_keys(self, command, got, expected):
-        self.keys += expected[0] if isinstance(expected[0], list) else []
+        self.keys += expected[0] if isinstance(expected[0], list) else command[1:]  # where Redis sees no keys, Skerry may
         return True
 
     def is_refused(self, command, got, expected):

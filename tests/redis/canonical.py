@@ -37,12 +37,14 @@ class UnorderedPairs(Rule):
 
 class Sorted(Unordered):
     """SORT: what BY makes alike, or leaves unsorted, has no order; of that, LIMIT may show any. To ALPHA, words are alike that differ
-    behind a byte 0."""
+    behind a byte 0; without it, Redis reads a number up to such a byte."""
 
     def same(self, command, got, expected):
         words = {word.upper() for word in command}
+        if got == NO_NUMBERS and isinstance(expected, list):
+            return words & {b"BY", b"GET", b"LIMIT"} or any(b"\0" in item for item in expected if item)
         if b"BY" not in words or not isinstance(got, list):
-            return got == expected or (b"ALPHA" in words and c_strings(got) == c_strings(expected))
+            return Rule.same(self, command, got, expected) or (b"ALPHA" in words and c_strings(got) == c_strings(expected))
         if b"LIMIT" in words:
             return isinstance(expected, list) and len(got) == len(expected)
         return super().same(command, got, expected)
@@ -217,6 +219,7 @@ def c_strings(reply):
 
 CITED_BYTES = 63  # of a word that an error cites
 ONLY_REDIS_HAS = [(b" (proto-max-bulk-len)", b""), (b"INVALIDOBJ ", b"ERR ")]
+NO_NUMBERS = ("-", b"ERR One or more scores can't be converted into double")
 CORRUPTED = ("-", b"ERR Corrupted HLL object detected")
 COUNT_MAX = 10000  # of SCAN and its like
 CURSOR_END = 16384 << 48  # a slot and 48 bits of a hash

@@ -73,7 +73,7 @@ class Generator:
         chance -= WALKS
         if 0 <= chance < WAITS and self.waits:
             return self.wait()
-        return [self.command()]
+        return whole(self.command())
 
     def command(self):
         dice = self.dice
@@ -117,7 +117,7 @@ class Generator:
         dice = self.dice
         dice.begin()
         dice.tag_stays = True
-        body = [self.plain() for _ in range(dice.below(6))]
+        body = [command for _ in range(dice.below(6)) for command in whole(self.plain())]
         if dice.random() < 0.03:
             body.insert(dice.below(len(body) + 1), [dice.pick([b"MULTI", b"WATCH", b"EXEC"]), b"{a}s1"])
         dice.tag_stays = False
@@ -131,7 +131,8 @@ class Generator:
         dice.tag_stays = True
         story = [[b"WATCH", *(values.any_key(dice) for _ in range(1 + dice.below(3)))]]
         for _ in range(dice.below(3)):
-            story.append(([b"@other"] if dice.random() < 0.7 else []) + self.plain())
+            before = [b"@other"] if dice.random() < 0.7 else []
+            story += [before + command for command in whole(self.plain())]
         if dice.random() < 0.1:
             story.append([b"UNWATCH"])
         dice.tag_stays = False
@@ -167,6 +168,11 @@ class Generator:
         if dice.random() < 0.5:
             command += [b"COUNT", b"%d" % (1 + dice.below(50))]
         return command
+
+
+def whole(command):
+    """SORT of numbers fails in Redis where an earlier command has left an error behind in errno; SCAN clears that."""
+    return [[b"SCAN", b"0"], command] if command[0].upper() in (b"SORT", b"SORT_RO") else [command]
 
 
 def is_malformed_object(command):

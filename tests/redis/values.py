@@ -229,7 +229,7 @@ def sort_pattern(dice):
 
 
 def cursor(dice):
-    return dice.pick([b"0", b"0", b"x", b"-1", b"", b"99999999999999999999999", b"1.5"])
+    return dice.pick([b"0", b"0", b"x", b"-1", b"", b"1.5"])
 
 
 def key_pattern(dice):

@@ -91,7 +91,8 @@ static void check_message(struct slice bytes) {
     arena_clear(&arena);
 }
 
-static void answer(struct resp_session *session, struct resp_batch *batch, struct slice result) {
+/* Whether the connection goes on. */
+static bool answer(struct resp_session *session, struct resp_batch *batch, struct slice result) {
     struct buffer out, reply;
     buffer_init(&out);
     buffer_init(&reply);
@@ -113,6 +114,7 @@ static void answer(struct resp_session *session, struct resp_batch *batch, struc
     buffer_deinit(&out);
     buffer_deinit(&reply);
     resp_batch_clear(batch);
+    return err != SK_EPROTO;
 }
 
 /* A connection's way, every shard answering with what stands at the input's end. */
@@ -126,7 +128,8 @@ static void check_session(struct slice input, struct slice result) {
     resp_session_init(&session, &host, 1);
     resp_reader_init(&reader, COMMAND_BYTES_MAX);
     resp_batch_init(&batch);
-    while (event == RESP_COMMAND && !session.closing) {
+    bool goes_on = true;
+    while (goes_on && event == RESP_COMMAND && !session.closing) {
         while (!batch.full && !session.closing) {
             size_t taken;
             event = resp_reader_next(&reader, input, false, command, &taken);
@@ -135,7 +138,7 @@ static void check_session(struct slice input, struct slice result) {
             if (event == RESP_BROKEN) resp_session_break(&session, command->error, &batch);
             if (event != RESP_COMMAND) break;
         }
-        answer(&session, &batch, result);
+        goes_on = answer(&session, &batch, result);
     }
     resp_batch_deinit(&batch);
     resp_reader_deinit(&reader);

@@ -11,6 +11,7 @@ import pytest
 
 from harness import Background, Client, ReplyError, wait_for
 from replicas import Replicas, shard_of
+from test_resp import Raw, connect, words
 
 SLICE_S = 1  # WAIT_SLICE_MS: what a client that has gone may leave behind
 LATE_S = 0.1  # what waiting may take beyond its time on a machine that is not busy
@@ -30,7 +31,7 @@ def cluster(tmp_path_factory):
     made.stop()
 
 
-def waiting(client):
+def waiting_clients(client):
     """How many do."""
     lines = client("INFO", "clients").decode().splitlines()
     return next(int(line.split(":")[1]) for line in lines if line.startswith("blocked_clients:"))
@@ -72,15 +73,15 @@ def test_takes_what_is_there(cluster):
         client("DEL", "{q}2")
 
 
-@pytest.mark.parametrize("words,code", [
+@pytest.mark.parametrize("command,code", [
     (["BLPOP", "q", "x"], "BADREQUEST"), (["BLPOP", "q", -1], "BADREQUEST"), (["BLPOP", "q"], "BADREQUEST"),
     (["BLPOP", "a", "b", 0], "CROSSSLOT"), (["BLMOVE", "a", "b", "LEFT", "LEFT", 0], "CROSSSLOT"),
     (["BLMPOP", 0, 0, "q", "LEFT"], "BADREQUEST"), (["BLPOP", "text", 0], "WRONGTYPE")])
-def test_refusals_come_at_once(cluster, words, code):
+def test_refusals_come_at_once(cluster, command, code):
     with cluster.client() as client:
         client("SET", "text", "v")
         with pytest.raises(ReplyError) as refused:
-            client(*words)
+            client(*command)
         assert refused.value.code == code
 
 
@@ -135,7 +136,7 @@ def test_first_come_first_served_over_many_slices(cluster):
         for number in range(40):
             everybody.append(Waiting(number))
             everybody[-1].start()
-            wait_for(lambda: waiting(client) == number + 1, "it waits")
+            wait_for(lambda: waiting_clients(client) == number + 1, "it waits")
         time.sleep(2.5 * SLICE_S)  # what is to be seen is that time does not change their order
         for value in range(40):
             client("RPUSH", "{q}order", value)
@@ -182,7 +183,7 @@ def test_thousands_wait(cluster):
     """Others are served meanwhile, and each of those who wait gets an element of its own."""
     with cluster.client() as client:
         many = ManyWaiting(cluster, "{q}many", WAITING)
-        wait_for(lambda: waiting(client) >= WAITING or many.check(), "all of them wait")
+        wait_for(lambda: waiting_clients(client) >= WAITING or many.check(), "all of them wait")
         time.sleep(2 * SLICE_S)  # they are asked for again
         begin = time.monotonic()
         client("SET", "other", "v")
@@ -197,7 +198,7 @@ def test_too_many_are_told(cluster):
     """A quarter of what may be in flight is kept for those who do not wait."""
     with cluster.client() as client:
         many = ManyWaiting(cluster, "{q}full", 3072)
-        wait_for(lambda: waiting(client) >= 3072 or many.check(), "all of them wait")
+        wait_for(lambda: waiting_clients(client) >= 3072 or many.check(), "all of them wait")
         with pytest.raises(ReplyError) as refused:
             client("BLPOP", "{q}full", 0)
         assert refused.value.code == "OVERLOADED"
@@ -211,12 +212,56 @@ def test_who_has_gone_takes_nothing_after_its_slice(cluster):
         gone = [Client(cluster.address) for _ in range(50)]
         for one in gone:
             one.socket.send(msgpack.packb([0, 1, "BLPOP", ["{q}gone", 0]]))
-        wait_for(lambda: waiting(client) == 50, "they wait")
+        wait_for(lambda: waiting_clients(client) == 50, "they wait")
         for one in gone:
             one.close()
-        wait_for(lambda: waiting(client) == 0, "their last slices have ended", patience_s=10 * SLICE_S)
+        wait_for(lambda: waiting_clients(client) == 0, "their last slices have ended", patience_s=10 * SLICE_S)
         assert client("RPUSH", "{q}gone", *range(100)) == 100
         assert client("LLEN", "{q}gone") == 100
+
+
+# ---- by the Redis protocol ----
+
+def test_redis_clients_wait(cluster):
+    with connect(cluster) as waiting, connect(cluster) as pushing:
+        assert waiting.blpop("{r}none", 1) is None
+        answer = []
+        thread = threading.Thread(target=lambda: answer.append(waiting.blpop(["{r}0", "{r}1"], 0)))
+        thread.start()
+        with cluster.client() as client:
+            wait_for(lambda: waiting_clients(client) == 1, "it waits")
+        pushing.rpush("{r}1", "a")
+        thread.join()
+        assert answer == [(b"{r}1", b"a")]
+        assert pushing.blmove("{r}1", "{r}2", 1, "LEFT", "RIGHT") is None
+        pipe = pushing.pipeline(transaction=True)
+        assert pipe.blpop("{r}none", 0).rpush("{r}2", "x").brpop("{r}2", 0).execute() == [None, 1, (b"{r}2", b"x")]
+
+
+def test_what_follows_in_a_pipeline_comes_after_it(cluster):
+    with Raw(cluster) as raw, cluster.client() as client:
+        raw.send(words("SET", "{p}s", "1") + words("BLPOP", "{p}q", 0) + words("SET", "{p}s", "2") + words("GET", "{p}s"))
+        assert raw.reply() == b"OK"
+        wait_for(lambda: waiting_clients(client) == 1, "it waits")
+        assert client("GET", "{p}s") == b"1"
+        client("RPUSH", "{p}q", "x")
+        assert [raw.reply() for _ in range(3)] == [[b"{p}q", b"x"], b"OK", b"2"]
+        raw.send(words("BLPOP", "{p}q", "0.05") + words("BLPOP", "{p}q", "x"))
+        assert raw.reply() is None
+        assert raw.reply() == b"-ERR timeout is not a float or out of range\r\n"
+
+
+def test_a_closed_connection_takes_nothing_after_its_slice(cluster):
+    with cluster.client() as client:
+        gone = [Raw(cluster) for _ in range(50)]
+        for one in gone:
+            one.send(words("BLPOP", "{r}gone", 0))
+        wait_for(lambda: waiting_clients(client) == 50, "they wait")
+        for one in gone:
+            one.close()
+        wait_for(lambda: waiting_clients(client) == 0, "their last slices have ended", patience_s=10 * SLICE_S)
+        assert client("RPUSH", "{r}gone", *range(100)) == 100
+        assert client("LLEN", "{r}gone") == 100
 
 
 # ---- faults ----
@@ -288,7 +333,7 @@ def test_waiting_survives_the_leader(make_cluster):
     replicas.wait_in_sync()
     with cluster.client() as client:
         many = ManyWaiting(cluster, "q", 1000)
-        wait_for(lambda: waiting(client) >= 1000 or many.check(), "all of them wait")
+        wait_for(lambda: waiting_clients(client) >= 1000 or many.check(), "all of them wait")
         leader = leader_of(replicas, shard_of("q", SHARDS))
         leader.kill()
         time.sleep(0.1)
@@ -308,7 +353,7 @@ def test_a_long_wait_outlives_a_shard_that_is_away(make_cluster):
         client("SET", "s", "v")
         forever = Asking(cluster.address, "BLPOP", "q", 0, timeout_ms=500)
         short = Asking(cluster.address, "BLPOP", "q", 0.2, timeout_ms=500)
-        wait_for(lambda: waiting(client) >= 1, "it waits")
+        wait_for(lambda: waiting_clients(client) >= 1, "it waits")
         for node in cluster.nodes:
             node.kill()
         short.join()

@@ -446,8 +446,10 @@ static int run_exec(struct exec *exec, struct mp_reader *reader, const struct ex
     }
     if (err == SK_OK) err = read_commands_head(reader, &count, refusal);
     if (err == SK_OK) mp_write_array(answer, count);
+    struct chance chance = {.state = moment->chance};
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
-        err = run_queued(exec, reader, moment, refusal->start, answer);
+        struct exec_moment own = {.time_us = moment->time_us, .chance = chance_next(&chance)};
+        err = run_queued(exec, reader, &own, refusal->start, answer);
     }
     return err;
 }

@@ -77,6 +77,25 @@ static void each_command_is_whole(void **state) {
     fixture_expect(fixture, "MGET {t}a {t}b", "[nil \"23\"]");
 }
 
+/* Commands that draw do so each for itself. */
+static void each_command_draws(void **state) {
+    struct fixture *fixture = *state;
+    char line[16];
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(line, sizeof line, "SADD s %d", i);
+        (void)fixture_run(fixture, line);
+    }
+    unsigned differ = 0;
+    for (int i = 0; i < 10; i++) {
+        unsigned first, second, popped;
+        int drawn = sscanf(EXEC(fixture, "SRANDMEMBER s", "SRANDMEMBER s", "SPOP s"),
+                           "[[nil \"%u\"] [nil \"%u\"] [nil \"%u\"]]", &first, &second, &popped);
+        assert_int_equal(drawn, 3);
+        differ += first != second && second != popped && first != popped;
+    }
+    assert_true(differ >= 8);
+}
+
 static void every_change_changes_the_version(void **state) {
     struct fixture *fixture = *state;
     uint64_t versions[6];
@@ -180,6 +199,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(what_fails_does_not_undo_the_others),
         TEST(each_command_is_whole),
+        TEST(each_command_draws),
         TEST(every_change_changes_the_version),
         TEST(watched_keys_decide),
         TEST(its_form_is_checked),

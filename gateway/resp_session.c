@@ -256,7 +256,16 @@ static void forward(struct taking *taking) {
     write_command(next_command(taking->batch, taking->count), taking->words, taking->count);
     add_told(&taking->batch->told, told);
     if ((taking->entry->flags & COMMAND_WRITE) != 0) taking->batch->only_reads = false;
-    if ((taking->entry->flags & COMMAND_BLOCKING) != 0) taking->batch->full = true; /* alone: it may wait */
+}
+
+/* Alone, since it may wait. Nil says that it has waited, whatever it tells otherwise. */
+static void forward_blocking(struct taking *taking) {
+    struct told told = told_of(taking, TOLD_COMMAND, 1);
+    told.flags = resp_reply_flags(taking->entry, taking->count) | COMMAND_REPLY_NIL_ARRAY;
+    write_command(next_command(taking->batch, taking->count), taking->words, taking->count);
+    add_told(&taking->batch->told, told);
+    taking->batch->only_reads = false;
+    taking->batch->full = true;
 }
 
 /* --- transactions -------------------------------------------------------------------------------------------- */
@@ -858,6 +867,8 @@ static void take(struct taking *taking) {
         on_ping(taking);
     } else if (entry->id == COMMAND_ID_ECHO) {
         on_echo(taking);
+    } else if ((entry->flags & COMMAND_BLOCKING) != 0) {
+        forward_blocking(taking);
     } else {
         forward(taking);
     }

@@ -447,9 +447,13 @@ static void blocking_commands_are_alone(void **state) {
     assert_int_equal(take(fixture, lines + strlen("GET a\n")), strlen("BLPOP q 0\n"));
     assert_string_equal(message(fixture), "[0 0 BLPOP [q 0]]");
     assert_string_equal(REPLIES(fixture, "\xc0"), "*-1\r\n");
-    (void)take(fixture, "MULTI\nGET a\nBLPOP q 0\nGET b\nEXEC\n");
-    assert_string_equal(message(fixture), "[0 0 EXEC [[] [[GET [a]] [BLPOP [q 0]] [GET [b]]]]]");
-    (void)REPLIES(fixture, "\x93\x92\xc0\xc0\x92\xc0\xc0\x92\xc0\xc0");
+    (void)take(fixture, "BRPOPLPUSH q q 0\n");
+    assert_string_equal(REPLIES(fixture, "\xc0"), "*-1\r\n");
+    /* in a transaction they do not wait */
+    (void)take(fixture, "MULTI\nGET a\nBLPOP q 0\nBRPOPLPUSH q q 0\nEXEC\n");
+    assert_string_equal(message(fixture), "[0 0 EXEC [[] [[GET [a]] [BLPOP [q 0]] [BRPOPLPUSH [q q 0]]]]]");
+    assert_string_equal(REPLIES(fixture, "\x93\x92\xc0\xc0\x92\xc0\xc0\x92\xc0\xc0"),
+                        "+OK\r\n+QUEUED\r\n+QUEUED\r\n+QUEUED\r\n*3\r\n$-1\r\n*-1\r\n$-1\r\n");
 }
 
 static void a_watch_that_fails_watches_nothing(void **state) {

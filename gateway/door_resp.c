@@ -60,6 +60,7 @@ struct connection {
     bool is_unfinished; /* the batch is to be sent again */
     bool ended;         /* the client sends nothing more */
     bool closing, closed;
+    bool is_counted;        /* among those in flight */
     uint64_t overloaded_ms; /* since when it is not read from for want of room; 0: it is not */
     size_t stalled_bytes;   /* of what is written, at the last look, */
     uint64_t stalled_ms;    /* and since when */
@@ -134,6 +135,22 @@ static bool is_with_loop(const struct connection *connection) {
     return connection->under_way && !link_in_list(&connection->waiting_link);
 }
 
+/* Of replies, not written yet. */
+static size_t pending_bytes(const struct connection *connection) {
+    return connection->output.size + connection->cipher.size +
+           (connection->is_writing ? connection->writing.size : 0);
+}
+
+/* In flight is a connection with a message under way, or with replies that are not written. */
+static void count_in_flight(struct connection *connection) {
+    bool owed = !connection->closing && (connection->is_unfinished || pending_bytes(connection) > 0);
+    bool counted = connection->under_way || owed;
+    if (counted == connection->is_counted) return;
+    connection->is_counted = counted;
+    if (counted) atomic_fetch_add(&connection->door->in_flight, 1);
+    else atomic_fetch_sub(&connection->door->in_flight, 1);
+}
+
 static void closed_cb(uv_handle_t *handle) {
     struct connection *connection = handle->data;
     connection->closed = true;
@@ -150,8 +167,8 @@ static void connection_close(struct connection *connection) {
     if (link_in_list(&connection->waiting_link)) {
         list_remove(&connection->waiting_link);
         connection->under_way = false;
-        atomic_fetch_sub(&connection->door->in_flight, 1);
     }
+    count_in_flight(connection);
     uv_close((uv_handle_t *)&connection->tcp, closed_cb);
 }
 
@@ -213,11 +230,6 @@ static void on_request(struct post *post) {
 
 /* --- output -------------------------------------------------------------------------------------------------- */
 
-static size_t pending_bytes(const struct connection *connection) {
-    return connection->output.size + connection->cipher.size +
-           (connection->is_writing ? connection->writing.size : 0);
-}
-
 static void written_cb(uv_write_t *write, int status) {
     struct connection *connection = write->data;
     connection->is_writing = false;
@@ -259,7 +271,6 @@ static void flush(struct connection *connection) {
 static void post_message(struct connection *connection) {
     struct door_resp *door = connection->door;
     door->under_way++;
-    connection->client.proven = connection->session.proven;
     post_to(door->options.mailbox, &connection->post);
 }
 
@@ -272,7 +283,7 @@ static void send_batch(struct connection *connection) {
         return;
     }
     connection->under_way = true;
-    atomic_fetch_add(&door->in_flight, 1);
+    count_in_flight(connection);
     if (door->under_way < door->options.requests_max) post_message(connection);
     else list_add_last(&door->waiting, &connection->waiting_link);
 }
@@ -418,6 +429,7 @@ static void advance(struct connection *connection) {
         return;
     }
     adjust_reading(connection);
+    count_in_flight(connection);
     recount(connection);
 }
 
@@ -427,8 +439,8 @@ static void on_reply(struct connection *connection) {
     door->under_way--;
     connection->under_way = false;
     load_sub(door->options.load, atomic_exchange(&connection->charged_bytes, 0));
-    atomic_fetch_sub(&door->in_flight, 1);
     if (connection->closing) {
+        count_in_flight(connection);
         if (connection->closed) connection_free(connection);
         return;
     }
@@ -475,7 +487,8 @@ static struct connection *connection_new(struct door_resp *door) {
     struct connection *connection = calloc(1, sizeof *connection);
     if (connection == NULL) return NULL;
     connection->door = door;
-    connection->client.ops = &resp_client;
+    /* The session takes no command for shards from a stranger; a RESET behind one changes nothing for it. */
+    connection->client = (struct client){.ops = &resp_client, .proven = true};
     connection->post.handle = on_request;
     connection->came_ms = connection->active_ms = connection->stranger_ms = door->now_ms;
     resp_session_init(&connection->session, &door->host, ++door->last_id);
@@ -574,6 +587,13 @@ static uint32_t kill_cb(void *arg, struct resp_session *self, const struct resp_
         else connection_close(connection);
     }
     return count;
+}
+
+/* EXEC makes a message of it all, and its connection must have room for that, too. */
+static bool has_room_cb(void *arg, const struct resp_session *self, uint64_t bytes) {
+    const struct door_resp *door = arg;
+    return resp_session_bytes(self) + bytes <= door->options.connection_bytes_max / 2 &&
+           load_has_room(door->options.load, bytes);
 }
 
 static void unauthorized_cb(void *arg) {
@@ -738,6 +758,7 @@ int door_resp_open(struct door_resp **out, const struct door_resp_options *optio
                                     .arg = door,
                                     .list_cb = list_cb,
                                     .kill_cb = kill_cb,
+                                    .has_room_cb = has_room_cb,
                                     .unauthorized_cb = unauthorized_cb};
     door->command_bytes_max = most_of_a_command(options);
     list_init(&door->all);

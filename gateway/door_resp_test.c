@@ -6,6 +6,7 @@
 #include "gateway/tally.h"
 #include "libcommon/clock.h"
 #include "libcommon/mp.h"
+#include "libcommon/secret.h"
 #include "libcommon/testing.h"
 
 #include <arpa/inet.h>
@@ -22,6 +23,7 @@ struct fixture {
     struct mailbox *mailbox;
     struct load load;
     struct tally tally;
+    struct tokens *tokens; /* NULL: none are needed */
     struct door_resp *door;
     struct { /* that came and are not answered */
         struct client *client;
@@ -39,10 +41,13 @@ static void request_cb(void *arg, struct client *client, struct slice bytes, int
     fixture->messages[fixture->message_count++].bytes = bytes;
 }
 
-static struct fixture *fixture_new(uint32_t requests_max, uint64_t bytes_max, uint32_t connections_max) {
+/* Takes the tokens. */
+static struct fixture *fixture_new_guarded(uint32_t requests_max, uint64_t bytes_max, uint32_t connections_max,
+                                           struct tokens *tokens) {
     struct fixture *fixture = calloc(1, sizeof *fixture);
     char text[200];
     assert_non_null(fixture);
+    fixture->tokens = tokens;
     load_init(&fixture->load, bytes_max, connections_max);
     assert_int_equal(mailbox_new(&fixture->mailbox, 64), 0);
     struct door_resp_options options = {
@@ -50,6 +55,7 @@ static struct fixture *fixture_new(uint32_t requests_max, uint64_t bytes_max, ui
         .address = "tcp://127.0.0.1:0",
         .load = &fixture->load,
         .tally = &fixture->tally,
+        .tokens = tokens,
         .requests_max = requests_max,
         .message_bytes_max = 1u << 20,
         .connection_bytes_max = 4u << 20,
@@ -58,6 +64,22 @@ static struct fixture *fixture_new(uint32_t requests_max, uint64_t bytes_max, ui
     };
     if (door_resp_open(&fixture->door, &options, text, sizeof text) != 0) fail_msg("%s", text);
     return fixture;
+}
+
+static struct fixture *fixture_new(uint32_t requests_max, uint64_t bytes_max, uint32_t connections_max) {
+    return fixture_new_guarded(requests_max, bytes_max, connections_max, NULL);
+}
+
+static struct tokens *tokens_of(const char *token) {
+    char path[] = "/tmp/door_resp_XXXXXX", text[256];
+    struct tokens *tokens;
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, token, strlen(token)), (ssize_t)strlen(token));
+    (void)close(fd);
+    assert_int_equal(tokens_read(&tokens, "--token-file", path, text, sizeof text), 0);
+    (void)unlink(path);
+    return tokens;
 }
 
 static void handle_mail(struct fixture *fixture, uint64_t until_us) {
@@ -74,6 +96,7 @@ static void fixture_free(struct fixture *fixture) {
     assert_int_equal(atomic_load(&fixture->load.bytes), 0); /* nothing is counted that is not there */
     assert_int_equal(atomic_load(&fixture->load.connections), 0);
     mailbox_free(fixture->mailbox);
+    tokens_free(fixture->tokens);
     free(fixture);
 }
 
@@ -116,6 +139,21 @@ static void wait_for_messages(struct fixture *fixture, uint32_t count) {
     uint64_t until_us = clock_boottime_us() + WAIT_MS * 1000u;
     while (fixture->message_count < count && clock_boottime_us() < until_us) handle_mail(fixture, until_us);
     assert_int_equal(fixture->message_count, count);
+}
+
+/* Answers the only message, of one command, with so many bytes. */
+static void answer_bytes(struct fixture *fixture, size_t bytes) {
+    struct client *client = fixture->messages[0].client;
+    struct buffer reply;
+    buffer_init(&reply);
+    buffer_append(&reply, "\x94\x01\x00\xc0", 4);
+    uint8_t *value = calloc(1, bytes);
+    assert_non_null(value);
+    mp_write_bin(&reply, slice_of(value, bytes));
+    free(value);
+    fixture->message_count = 0;
+    client->ops->reply(client, buffer_slice(&reply));
+    buffer_deinit(&reply);
 }
 
 /* Answers message `index` with "OK" for each of its commands, and forgets it. */
@@ -257,6 +295,88 @@ static void who_goes_is_gone(void **state) {
     (void)close(fd);
 }
 
+/* Who drains waits for what is in flight, and then closes. */
+static void replies_are_in_flight_until_they_are_written(void **state) {
+    enum { REPLY_BYTES = 16u << 20 }; /* more than sockets take */
+    static const char head[] = "$16777216\r\n";
+    struct fixture *fixture = fixture_new(8, 1u << 26, 10);
+    (void)state;
+    int fd = dial(fixture);
+    say(fd, "GET a\r\n");
+    wait_for_messages(fixture, 1);
+    answer_bytes(fixture, REPLY_BYTES);
+    while (atomic_load(&fixture->load.bytes) < REPLY_BYTES) usleep(1000); /* the door has it */
+    assert_int_equal(door_resp_in_flight(fixture->door), 1);
+    expect(fd, head);
+    char *room = malloc(REPLY_BYTES);
+    assert_non_null(room);
+    assert_int_equal(recv(fd, room, REPLY_BYTES, MSG_WAITALL), REPLY_BYTES);
+    free(room);
+    expect(fd, "\r\n");
+    while (door_resp_in_flight(fixture->door) > 0) usleep(1000);
+    (void)close(fd);
+    fixture_free(fixture);
+}
+
+/* What was taken while the token counted goes on its way as such. */
+static void a_reset_is_not_for_what_stands_before_it(void **state) {
+    struct fixture *fixture = fixture_new_guarded(8, 1u << 26, 10, tokens_of("sixteen bytes ok\n"));
+    (void)state;
+    int fd = dial(fixture);
+    say(fd, "GET a\r\nAUTH \"sixteen bytes ok\"\r\nGET a\r\nRESET\r\nGET a\r\n");
+    wait_for_messages(fixture, 1);
+    assert_true(fixture->messages[0].client->proven);
+    answer(fixture, 0, 1);
+    expect(fd, "-NOAUTH Authentication required.\r\n+OK\r\n+OK\r\n+RESET\r\n-NOAUTH Authentication required.\r\n");
+    assert_int_equal(metrics_get(&fixture->tally.unauthorized[DOOR_RESP]), 2);
+    (void)close(fd);
+    fixture_free(fixture);
+}
+
+/* What waits for EXEC is counted, and no more of it is taken where there is no room. */
+static void transactions_need_room(void **state) {
+    struct fixture *fixture = fixture_new(8, 1u << 20, 10);
+    (void)state;
+    int fd = dial(fixture);
+    say(fd, "MULTI\r\nSET a 1\r\n");
+    expect(fd, "+OK\r\n+QUEUED\r\n");
+    load_add(&fixture->load, 1u << 20);
+    say(fd, "SET a 2\r\nEXEC\r\n");
+    expect(fd, "-OVERLOADED too many bytes in flight\r\n"
+               "-EXECABORT Transaction discarded because of previous errors.\r\n");
+    load_sub(&fixture->load, 1u << 20);
+    (void)close(fd);
+    fixture_free(fixture);
+}
+
+/* A connection's share is for the message of its EXEC, too. */
+static void transactions_have_half_a_share(void **state) {
+    enum { VALUE_BYTES = 1000000 };
+    struct fixture *fixture = fixture_new(8, 1u << 26, 10);
+    (void)state;
+    int fd = dial(fixture);
+    say(fd, "MULTI\r\n");
+    expect(fd, "+OK\r\n");
+    char *value = malloc(VALUE_BYTES + 1);
+    assert_non_null(value);
+    memset(value, 'x', VALUE_BYTES);
+    value[VALUE_BYTES] = '\0';
+    char line[64] = "+QUEUED\r\n";
+    for (int i = 0; i < 3 && strcmp(line, "+QUEUED\r\n") == 0; i++) { /* the third does not fit beside the first */
+        say(fd, "*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1000000\r\n");
+        say(fd, value);
+        say(fd, "\r\n");
+        size_t size = 0;
+        do assert_int_equal(recv(fd, line + size, 1, 0), 1);
+        while (line[size++] != '\n' && size < sizeof line - 1);
+        line[size] = '\0';
+    }
+    free(value);
+    assert_string_equal(line, "-OVERLOADED too many bytes in flight\r\n");
+    (void)close(fd);
+    fixture_free(fixture);
+}
+
 static void charges_are_counted_until_the_reply(void **state) {
     struct fixture *fixture = fixture_new(8, 6u << 20, 10);
     (void)state;
@@ -360,6 +480,10 @@ int main(void) {
         cmocka_unit_test(more_messages_wait_for_others),
         cmocka_unit_test(what_had_no_room_is_asked_again),
         cmocka_unit_test(who_goes_is_gone),
+        cmocka_unit_test(replies_are_in_flight_until_they_are_written),
+        cmocka_unit_test(a_reset_is_not_for_what_stands_before_it),
+        cmocka_unit_test(transactions_need_room),
+        cmocka_unit_test(transactions_have_half_a_share),
         cmocka_unit_test(charges_are_counted_until_the_reply),
         cmocka_unit_test(an_overload_ends),
         cmocka_unit_test(there_is_an_end_to_places),

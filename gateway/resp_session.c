@@ -13,9 +13,9 @@
 #define BATCH_BYTES_MAX       (1u * 1024 * 1024) /* a batch is full beyond; one command may be larger */
 #define KEPT_BYTES            4096u              /* of buffers between batches */
 #define ERROR_TEXT_BYTES      320u
-#define TRANSACTION_BYTES_MAX (MESSAGE_BYTES_MAX / 2)
-#define SHOWN_MAX             128 /* bytes of what was sent, in an error */
-#define HEAD_BYTES            14u /* of a message, see write_head */
+#define TRANSACTION_BYTES_MAX (MESSAGE_BYTES_MAX / 2) /* so that EXEC fits a message */
+#define SHOWN_MAX             128                     /* bytes of what was sent, in an error */
+#define HEAD_BYTES            14u                     /* of a message, see write_head */
 
 enum told_kind {
     TOLD_TEXT,    /* `count` bytes of text */
@@ -100,11 +100,15 @@ size_t resp_batch_bytes(const struct resp_batch *batch) {
     return batch->message.capacity + batch->told.capacity + batch->inner.capacity + batch->text.capacity;
 }
 
-static void end_transaction(struct resp_session *session) {
-    struct resp_transaction *transaction = &session->transaction;
+static void forget_queued(struct resp_transaction *transaction) {
     buffer_clear(&transaction->commands, KEPT_BYTES);
     buffer_clear(&transaction->told, KEPT_BYTES);
     buffer_clear(&transaction->text, KEPT_BYTES);
+}
+
+static void end_transaction(struct resp_session *session) {
+    struct resp_transaction *transaction = &session->transaction;
+    forget_queued(transaction);
     transaction->open = transaction->aborted = false;
     transaction->count = transaction->command_count = transaction->words = 0;
 }
@@ -132,6 +136,12 @@ static bool parse_int(struct slice word, int64_t *number) {
     }
     *number = negative ? -(int64_t)sum : (int64_t)sum;
     return true;
+}
+
+static uint64_t words_bytes(const struct slice *words, uint32_t count) {
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < count; i++) bytes += words[i].size;
+    return bytes;
 }
 
 static int shown_size(struct slice word) { return word.size > SHOWN_MAX ? SHOWN_MAX : (int)word.size; }
@@ -391,21 +401,23 @@ static bool queue_answer(struct taking *taking) {
 
 static void queue(struct taking *taking) {
     struct resp_transaction *transaction = &taking->session->transaction;
+    const struct resp_host *host = taking->session->host;
     bool has_keys = taking->entry->first_key > 0;
-    if (transaction->count >= MESSAGE_COMMANDS_MAX ||
-        transaction->commands.size + transaction->text.size > TRANSACTION_BYTES_MAX) {
+    uint64_t bytes = words_bytes(taking->words, taking->count);
+    uint64_t kept = transaction->commands.size + transaction->text.size + taking->session->watched.size;
+    if (transaction->count >= MESSAGE_COMMANDS_MAX || kept + bytes > TRANSACTION_BYTES_MAX) {
         refuse(taking, "TOOLARGE the transaction is too large");
+    } else if (!host->has_room_cb(host->arg, taking->session, bytes)) { /* it may wait for its EXEC for ever */
+        refuse(taking, "OVERLOADED too many bytes in flight");
     } else if (has_keys && command_groups_whole(taking->entry, taking->count)) {
         queue_command(taking);
     } else if (!queue_answer(taking)) {
         refuse(taking, "ERR Command not allowed inside a transaction");
     }
-    if (taking->out->size > taking->start) {
-        transaction->aborted = true;
-        return;
-    }
-    transaction->count++;
-    resp_write_status(taking->out, "QUEUED");
+    if (taking->out->size > taking->start) transaction->aborted = true;
+    else resp_write_status(taking->out, "QUEUED");
+    if (transaction->aborted) forget_queued(transaction); /* EXEC will not want it */
+    else transaction->count++;
 }
 
 /* --- the connection ------------------------------------------------------------------------------------------ */
@@ -880,8 +892,7 @@ static bool must_wait(const struct resp_session *session, const struct command *
     if (batch->commands == 0 || entry == NULL) return false;
     if (entry->id == COMMAND_ID_READONLY || entry->id == COMMAND_ID_READWRITE) return true;
     if ((entry->flags & COMMAND_BLOCKING) != 0 && !session->transaction.open) return true;
-    uint64_t words = command->count, bytes = 0;
-    for (uint32_t i = 0; i < command->count; i++) bytes += command->words[i].size;
+    uint64_t words = command->count, bytes = words_bytes(command->words, command->count);
     if (entry->id == COMMAND_ID_EXEC) {
         words += session->transaction.words + session->watched_count;
         bytes += session->transaction.commands.size + session->watched.size;

@@ -29,6 +29,8 @@ struct resp_host {
                     struct buffer *out);
     /* Closes them, `self` after its reply. How many they were. */
     uint32_t (*kill_cb)(void *arg, struct resp_session *self, const struct resp_choice *choice);
+    /* Whether `self` may keep a command of so many bytes until EXEC. */
+    bool (*has_room_cb)(void *arg, const struct resp_session *self, uint64_t bytes);
     /* Somebody has shown a wrong token, or none. */
     void (*unauthorized_cb)(void *arg);
 };

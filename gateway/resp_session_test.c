@@ -24,6 +24,7 @@ struct fixture {
     struct buffer out;
     struct resp_choice killed; /* the last choice of CLIENT KILL */
     uint32_t unauthorized;
+    uint64_t room; /* for what waits for EXEC */
     char told[8192];
 };
 
@@ -43,6 +44,12 @@ static uint32_t kill_cb(void *arg, struct resp_session *self, const struct resp_
     (void)self;
     fixture->killed = *choice;
     return choice->id == 9 || slice_equal(choice->address, slice_of_text("1.2.3.4:5")) ? 1 : 0;
+}
+
+static bool has_room_cb(void *arg, const struct resp_session *self, uint64_t bytes) {
+    (void)self;
+    const struct fixture *fixture = arg;
+    return bytes <= fixture->room;
 }
 
 static void unauthorized_cb(void *arg) {
@@ -66,7 +73,9 @@ static struct fixture *fixture_new(bool guarded) {
                                        .arg = fixture,
                                        .list_cb = list_cb,
                                        .kill_cb = kill_cb,
+                                       .has_room_cb = has_room_cb,
                                        .unauthorized_cb = unauthorized_cb};
+    fixture->room = UINT64_MAX;
     fixture->command = malloc(sizeof *fixture->command);
     assert_non_null(fixture->command);
     resp_session_init(&fixture->session, &fixture->host, 5);
@@ -393,6 +402,44 @@ static void a_transaction_is_one_command(void **state) {
                         "$-1\r\n+OK\r\n+QUEUED\r\n+QUEUED\r\n-CROSSSLOT why\r\n+PONG\r\n");
 }
 
+static void transactions_without_room(void **state) {
+    struct fixture *fixture = *state;
+    fixture->room = 10;
+    assert_string_equal(say(fixture, "MULTI\nSET k v\nSET k longer-than-that\nSET k v\nEXEC\n"),
+                        "+OK\r\n+QUEUED\r\n-OVERLOADED too many bytes in flight\r\n+QUEUED\r\n"
+                        "-EXECABORT Transaction discarded because of previous errors.\r\n");
+}
+
+/* What will not be executed is not kept. */
+static void aborted_transactions_keep_nothing(void **state) {
+    struct fixture *fixture = *state;
+    char line[40000] = "ECHO ";
+    memset(line + 5, 'x', sizeof line - 7);
+    line[sizeof line - 2] = '\n';
+    (void)say(fixture, "MULTI\nNOSUCH\n");
+    size_t before = resp_session_bytes(&fixture->session);
+    for (int i = 0; i < 4; i++) assert_string_equal(say(fixture, line), "+QUEUED\r\n");
+    assert_true(resp_session_bytes(&fixture->session) < before + 20000);
+    assert_string_equal(say(fixture, "EXEC\nPING\n"),
+                        "-EXECABORT Transaction discarded because of previous errors.\r\n+PONG\r\n");
+}
+
+/* With the command at hand, not without it: EXEC has to fit a message. */
+static void transactions_have_an_end(void **state) {
+    struct fixture *fixture = *state;
+    struct slice words[] = {slice_of_text("SET"), slice_of_text("k"), {0}};
+    uint8_t *value = calloc(1, VALUE_BYTES_MAX);
+    assert_non_null(value);
+    (void)say(fixture, "MULTI\n");
+    words[2] = slice_of(value, VALUE_BYTES_MAX);
+    for (uint32_t i = 0; i < 3; i++) memcpy(&fixture->command->words[i], &words[i], sizeof *words);
+    fixture->command->count = 3;
+    assert_true(resp_session_take(&fixture->session, fixture->command, &fixture->batch));
+    assert_true(resp_session_take(&fixture->session, fixture->command, &fixture->batch));
+    free(value);
+    assert_string_equal(REPLIES(fixture, ""), "+QUEUED\r\n-TOOLARGE the transaction is too large\r\n");
+}
+
 static void transactions_without_shards(void **state) {
     struct fixture *fixture = *state;
     assert_string_equal(
@@ -517,6 +564,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(strangers_prove_themselves, set_up_guarded, tear_down),
         TEST(nobody_has_to),
         TEST(a_transaction_is_one_command),
+        TEST(transactions_without_room),
+        TEST(aborted_transactions_keep_nothing),
+        TEST(transactions_have_an_end),
         TEST(transactions_without_shards),
         TEST(blocking_commands_are_alone),
         TEST(watched_keys_go_with_exec),

@@ -71,6 +71,12 @@ static void list_cb(void *arg, const struct resp_session *self, const struct res
     buffer_append(out, "x\n", 2);
 }
 
+/* Now and then there is none. */
+static bool has_room_cb(void *arg, const struct resp_session *self, uint64_t bytes) {
+    (void)arg, (void)self;
+    return bytes % 16 != 15;
+}
+
 static uint32_t kill_cb(void *arg, struct resp_session *self, const struct resp_choice *choice) {
     (void)arg, (void)self, (void)choice;
     return 0;
@@ -120,7 +126,7 @@ static bool answer(struct resp_session *session, struct resp_batch *batch, struc
 /* A connection's way, every shard answering with what stands at the input's end. */
 static void check_session(struct slice input, struct slice result) {
     static const struct resp_host host = {
-        .list_cb = list_cb, .kill_cb = kill_cb, .unauthorized_cb = unauthorized_cb};
+        .list_cb = list_cb, .kill_cb = kill_cb, .has_room_cb = has_room_cb, .unauthorized_cb = unauthorized_cb};
     struct resp_session session;
     struct resp_reader reader;
     struct resp_batch batch;

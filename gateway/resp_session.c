@@ -889,9 +889,11 @@ static void take(struct taking *taking) {
 /* Whether the command must begin a message of its own: the limits of a message are on all of its commands. */
 static bool must_wait(const struct resp_session *session, const struct command *entry,
                       const struct resp_command *command, const struct resp_batch *batch) {
-    if (batch->commands == 0 || entry == NULL) return false;
+    if (entry == NULL) return false;
+    bool blocks = (entry->flags & COMMAND_BLOCKING) != 0 && !session->transaction.open;
+    if (blocks) return batch->count > 0; /* nobody's reply waits with it, not even one that is known */
+    if (batch->commands == 0) return false;
     if (entry->id == COMMAND_ID_READONLY || entry->id == COMMAND_ID_READWRITE) return true;
-    if ((entry->flags & COMMAND_BLOCKING) != 0 && !session->transaction.open) return true;
     uint64_t words = command->count, bytes = words_bytes(command->words, command->count);
     if (entry->id == COMMAND_ID_EXEC) {
         words += session->transaction.words + session->watched_count;

@@ -494,6 +494,9 @@ static void blocking_commands_are_alone(void **state) {
     assert_int_equal(take(fixture, lines + strlen("GET a\n")), strlen("BLPOP q 0\n"));
     assert_string_equal(message(fixture), "[0 0 BLPOP [q 0]]");
     assert_string_equal(REPLIES(fixture, "\xc0"), "*-1\r\n");
+    /* also behind what is answered without a shard, which would not come before it has waited */
+    assert_int_equal(take(fixture, "PING\nBLPOP q 0\n"), strlen("PING\n"));
+    assert_string_equal(REPLIES(fixture, ""), "+PONG\r\n");
     (void)take(fixture, "BRPOPLPUSH q q 0\n");
     assert_string_equal(REPLIES(fixture, "\xc0"), "*-1\r\n");
     /* in a transaction they do not wait */

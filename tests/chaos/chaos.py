@@ -57,7 +57,7 @@ class ChaosTrial(Trial):
             self.probers.finish()
 
     def loads_beside(self):
-        self.types = TypesLoad(self.cluster.addresses, self.shards, self.chance.randrange(1 << 32))
+        self.types = TypesLoad(self.cluster, self.shards, self.chance.randrange(1 << 32))
         return [self.types]
 
     def count(self, workload):
@@ -230,8 +230,8 @@ class Chaos:
             print(f"  every shard writable: {quantiles(self.recoveries)}")
         if self.removals:
             seconds = sorted(seconds for _, _, seconds in self.removals)
-            print(f"  {len(seconds)} collections of {ELEMENTS:,} elements removed: answered within {statistics.median(seconds) * 1000:.0f} ms "
-                  f"(p50), {seconds[-1] * 1000:.0f} ms (max), faults among them")
+            print(f"  {len(seconds)} collections of {ELEMENTS:,} elements removed: answered within p50 "
+                  f"{statistics.median(seconds) * 1000:.0f} ms, max {seconds[-1] * 1000:.0f} ms, faults among them")
         for name, why in self.failures:
             print(f"  FAILED {name}: {why.splitlines()[0]}")
         if self.failures:

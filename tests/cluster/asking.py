@@ -1,6 +1,7 @@
 """Clients that ask until they are answered, however often what they ask gets lost."""
 
 import collections
+import http.client
 import time
 
 import pynng
@@ -10,6 +11,7 @@ from harness import PATIENCE_S, Background
 NOT_DONE = {"UNAVAILABLE", "OVERLOADED", "DISKFULL"}  # surely not; the same may succeed later
 REFUSED = {"BADVALUE", "WRONGTYPE", "TOOLARGE"}  # surely not, and never will
 RENAMED_NOTHING = ["BADREQUEST", "no such key"]  # all others are mistakes of the test
+BROKEN = (pynng.exceptions.NNGException, OSError, http.client.HTTPException)  # connections, of any door
 PAUSE_S = 0.005  # before the same is asked again
 
 
@@ -54,7 +56,7 @@ class Asker(Background):
         """The error's code and the result. "LOST": no answer came, as when the gateway has died."""
         try:
             error, result = self.client.ask(*command, **options)
-        except pynng.exceptions.NNGException:
+        except BROKEN:
             self.client.close()
             self.client = self.make_client()
             return "LOST", None

@@ -93,11 +93,11 @@ class Answer:
 class Http:
     """One connection, which is kept; calls answer an Answer."""
 
-    def __init__(self, address, context=None, headers=None):
+    def __init__(self, address, context=None, headers=None, timeout_s=PATIENCE_S):
         place = urllib.parse.urlsplit(address)
         kind = http.client.HTTPSConnection if place.scheme == "https" else http.client.HTTPConnection
         more = {"context": context} if place.scheme == "https" else {}
-        self.connection = kind(place.hostname, place.port, timeout=PATIENCE_S, **more)
+        self.connection = kind(place.hostname, place.port, timeout=timeout_s, **more)
         self.headers = headers or {}
 
     def __call__(self, method, target, body=None, **headers):

@@ -11,6 +11,7 @@ import time
 import typing
 
 READ_EVERY = 4  # of what all players see at any moment, one step in so many is a look
+WAITING = {"BLPOP", "BRPOP", "BLMPOP", "BLMOVE", "BRPOPLPUSH"}  # commands that wait; that it was in vain is not remembered
 TAKEN_MAX = 3  # by one command
 STEPS_MAX = 300  # on collections that are read as a whole at every look
 
@@ -160,6 +161,9 @@ class Bag(Invariant):
         self.put = set()  # acknowledged
         self.perhaps = set()
         self.takes = []
+        # (when it began, command, id) of who waited in vain, and was not answered at first: what was asked first may have taken
+        # something later, which the same id gets (docs/protocol.md, "Commands that wait")
+        self.doubtful = []
 
     def new_items(self, player):
         return [player.unique() for _ in range(player.chance.randint(1, TAKEN_MAX))]
@@ -180,7 +184,10 @@ class Bag(Invariant):
     def take(self, player):
         count = player.chance.choice((None, 1, TAKEN_MAX))
         begin_s = time.monotonic()
-        outcome, result = player.write([self.TAKE, self.key, *([] if count is None else [count])], insists=True)
+        command, name, doubts = self.take_command(player, count), player.new_name(), player.doubts()
+        outcome, result = player.write(command, name, insists=True)
+        if command[0] in WAITING and result is None and player.doubts() > doubts:
+            self.doubtful.append((begin_s, command, name))
         if outcome != "done":
             self.fail("not taken", outcome, result)
         items = self.items_of(result, count)
@@ -188,12 +195,19 @@ class Bag(Invariant):
             self.fail(f"{count} were asked for", items)
         self.takes.append(Take(begin_s, time.monotonic(), items))
 
+    def take_command(self, player, count):
+        return [self.TAKE, self.key, *([] if count is None else [count])]
+
     def items_of(self, result, count):
         if count is None:
             return [] if result is None else [result]
         return result or []
 
     def check(self, read):
+        while self.doubtful:
+            begin_s, command, name = self.doubtful.pop()
+            items = self.items_of(read(command, id=name), None)
+            self.takes.append(Take(begin_s, time.monotonic(), items))
         taken = [item for take in self.takes for item in take.items]
         left = read(self.all_command())
         twice = [item for item, count in collections.Counter(taken + left).items() if count > 1]
@@ -211,9 +225,19 @@ class Bag(Invariant):
 
 
 class Queue(Bag):
-    """A list; each player's items come out in the order in which they were put."""
+    """A list; each player's items come out in the order in which they were put. Some wait for one."""
 
     TAKE = "LPOP"
+    WAIT_S = "0.1"
+
+    def take_command(self, player, count):
+        waits = count is None and player.chance.random() < 0.5
+        return ["BLPOP", self.key, self.WAIT_S] if waits else super().take_command(player, count)
+
+    def items_of(self, result, count):
+        if count is None and isinstance(result, list):  # of BLPOP: the key, too
+            return result[1:]
+        return super().items_of(result, count)
 
     def put_command(self, items):
         return ["RPUSH", self.key, *items]
@@ -384,11 +408,13 @@ class SetMoves(Moves):
 
 
 class Together(Invariant):
-    """An atomic batch puts an item into several collections; or into none, where one of its commands is refused. At every
-    moment all of them have the same items."""
+    """An atomic batch or an EXEC puts an item into several collections; or into none, where a command of the batch is refused, or
+    the EXEC watches a version that is not there. At every moment all of them have the same items."""
 
     KINDS = {"list": ("RPUSH", ("LRANGE", 0, -1)), "set": ("SADD", ("SMEMBERS",)), "hash": ("HSET", ("HKEYS",)),
              "zset": ("ZADD", ("ZRANGE", 0, -1))}
+    NO_VERSION = 1 << 60  # which no key has
+
     def __init__(self, key):
         super().__init__(key)
         self.done, self.perhaps = set(), set()
@@ -401,20 +427,31 @@ class Together(Invariant):
             self.see(player)
             return
         item = player.unique()
-        spoiled = player.chance.randrange(3) == 0
-        outcome, result = player.write(["batch", *self.batch(item, spoiled)], atomic=True)
-        if spoiled:
-            if outcome not in ("refused", "failed", "unknown"):
-                self.fail("a batch of which a command is refused has happened", item, outcome, result)
-        elif outcome == "done":
+        commands = self.puts(item)
+        way = player.chance.choice(("batch", "spoiled batch", "EXEC", "late EXEC"))
+        if way == "batch":
+            outcome, result = player.write(["batch", *commands], atomic=True)
+        elif way == "spoiled batch":
+            outcome, result = player.write(["batch", *commands, ["INCR", [f"{self.key}:list"]]], atomic=True)
+        else:
+            watched = [[f"{self.key}:list", self.NO_VERSION]] if way == "late EXEC" else []
+            outcome, result = player.write(["EXEC", watched, commands])
+        if way in ("batch", "EXEC"):
+            self.note(item, outcome, result)
+        elif outcome == "done" and result is not None:
+            self.fail(f"a {way} has happened", item, result)
+
+    def puts(self, item):
+        words = {"list": [item], "set": [item], "hash": [item, 1], "zset": [1, item]}
+        return [[put, [f"{self.key}:{kind}", *words[kind]]] for kind, (put, _) in self.KINDS.items()]
+
+    def note(self, item, outcome, result):
+        if outcome == "done":
             self.done.add(item)
+            if [error for error, _ in result] != [None] * len(self.KINDS):
+                self.fail("a part of it was refused", item, result)
         elif outcome == "unknown":
             self.perhaps.add(item)
-
-    def batch(self, item, spoiled):
-        words = {"list": [item], "set": [item], "hash": [item, 1], "zset": [1, item]}
-        commands = [[put, [f"{self.key}:{kind}", *words[kind]]] for kind, (put, _) in self.KINDS.items()]
-        return commands + ([["INCR", [f"{self.key}:list"]]] if spoiled else [])
 
     def commands(self):
         return [[all_of[0], [f"{self.key}:{kind}", *all_of[1:]]] for kind, (_, all_of) in self.KINDS.items()]
@@ -452,9 +489,11 @@ class Mayflies(Invariant):
     KINDS = (("RPUSH", lambda names: names, "LLEN"), ("SADD", lambda names: names, "SCARD"),
              ("HSET", lambda names: [word for name in names for word in (name, "v")], "HLEN"),
              ("ZADD", lambda names: [word for i, name in enumerate(names) for word in (i, name)], "ZCARD"))
+
     def __init__(self, key):
         super().__init__(key)
-        self.made = collections.defaultdict(list)  # by each player, [key, command that counts, when it is due, whether it was seen gone]
+        # by each player: [key, command that counts, when it is due, whether it was seen gone]
+        self.made = collections.defaultdict(list)
         self.names = [f"element{i}" for i in range(self.ELEMENTS)]
 
     def step(self, player):

@@ -9,7 +9,8 @@ from asking import Asker
 from fodder import Fodder
 from giants import ELEMENTS, Giant
 from harness import PATIENCE_S, Client
-from invariants import INVARIANTS
+from http_client import HttpClient
+from invariants import INVARIANTS, WAITING
 from replicas import tag_of
 
 OLD_WRITES = 100  # of each player; one of them is asked for again
@@ -47,10 +48,18 @@ class Player(Asker):
         """Unlike all else in this run; the player's later ones have larger numbers."""
         return f"{self.number}-{next(self.numbers)}".encode()
 
-    def write(self, command, insists=False, **options):
-        name = f"{self.run_name}-{self.unique().decode()}"
+    def new_name(self):
+        """An id."""
+        return f"{self.run_name}-{self.unique().decode()}"
+
+    def doubts(self):
+        """How often it has not been answered so far."""
+        return self.errors["LOST"] + self.errors["TIMEOUT"]
+
+    def write(self, command, name=None, insists=False, **options):
+        name = name or self.new_name()
         outcome, result = self.ask(command, name, insists=insists, **options)
-        if outcome == "done" and self.resolves:
+        if outcome == "done" and self.resolves and not (command[0] in WAITING and result is None):
             self.old_writes.append((command, name, result, options))
         return outcome, result
 
@@ -61,8 +70,9 @@ class Player(Asker):
 class TypesLoad:
     """`start`, `operations`, `rest`, `read_back` and `give_up` as a Workload has them (history.py)."""
 
-    def __init__(self, addresses, shards, seed, players=6, giants=3, giant_elements=ELEMENTS, timeout_ms=1500):
-        self.addresses = addresses
+    def __init__(self, cluster, shards, seed, players=6, giants=3, giant_elements=ELEMENTS, timeout_ms=1500):
+        self.nng = [gateway.flag("--listen") for gateway in cluster.gateways]
+        self.http = [gateway.flag("--http-listen") for gateway in cluster.gateways]
         self.timeout_ms = timeout_ms
         print("types seed", seed)
         chance = random.Random(seed)
@@ -70,16 +80,18 @@ class TypesLoad:
         tags = (f"{run}:{{{tag_of(shard, shards)}}}" for shard in itertools.cycle(chance.sample(range(shards), shards)))
         self.invariants = [kind(f"{next(tags)}:{kind.__name__}") for kind in INVARIANTS]
         self.fodder = [Fodder(f"{next(tags)}:fodder{i}") for i in range(FODDERS)]
-        self.players = [Player(number, self.clients_from(number), run, f"{seed}-{number}", timeout_ms, resolves=number % 3 != 2)
-                        for number in range(players)]
+        self.players = [Player(number, self.clients_from(number, HttpClient if number % 3 == 1 else Client), run, f"{seed}-{number}",
+                               timeout_ms, resolves=number % 3 != 2) for number in range(players)]
         for player in self.players:
             player.invariants, player.fodder = self.invariants, self.fodder
         self.giant = Giant(self.clients_from(players), [f"{next(tags)}:giant{i}" for i in range(giants)],
                            random.Random(f"{seed}-giants"), timeout_ms, giant_elements)
 
-    def clients_from(self, number):
-        turns = itertools.islice(itertools.cycle(self.addresses), number % len(self.addresses), None)
-        return lambda: Client(next(turns), timeout_ms=self.timeout_ms + 3000)
+    def clients_from(self, number, kind=Client):
+        """What makes connections to one gateway after the other, by one of their doors."""
+        addresses = self.http if kind is HttpClient else self.nng
+        turns = itertools.islice(itertools.cycle(addresses), number % len(addresses), None)
+        return lambda: kind(next(turns), timeout_ms=self.timeout_ms + 3000)
 
     def start(self):
         for invariant in self.invariants:
@@ -106,9 +118,9 @@ class TypesLoad:
 
     def read_back(self):
         """Nobody writes any more: what is there is what was acknowledged."""
-        with Client(self.addresses[0]) as client:
-            def read(command):
-                return client(*command, timeout_ms=PATIENCE_S * 1000)
+        with Client(self.nng[0]) as client:
+            def read(command, **options):
+                return client(*command, timeout_ms=PATIENCE_S * 1000, **options)
             for invariant in self.invariants:
                 invariant.check(read)
 

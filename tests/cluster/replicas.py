@@ -199,7 +199,7 @@ class Replicas:
 
     def wait_swept(self):
         """On no replica is anything left of collections that are gone."""
-        wait_for(lambda: not any(self.garbage(node) for node in self.cluster.nodes), "everything is swept", SWEEPING_S_MAX, pause_s=0.2)
+        wait_for(lambda: not any(map(self.garbage, self.cluster.nodes)), "everything is swept", SWEEPING_S_MAX, pause_s=0.2)
 
     def wait_level(self):
         """Nobody writes any more: every replica has executed everything that its leader has, and holds the same. By what

@@ -16,7 +16,7 @@ def test_a_snapshot_while_collections_are_swept(make_cluster):
     cluster = make_cluster(shards=SHARDS, shardd_flags=SHORT_LOG, lanes=(1, 2, 3)).start()
     replicas = Replicas(cluster)
     replicas.wait_in_sync()
-    load = TypesLoad(cluster.addresses, SHARDS, seed=random.randrange(1 << 32), giants=8, giant_elements=ELEMENTS, timeout_ms=5000).start()
+    load = TypesLoad(cluster, SHARDS, random.randrange(1 << 32), giants=8, giant_elements=ELEMENTS, timeout_ms=5000).start()
     victim = random.choice(cluster.nodes)
     victim.kill()
     others = [node for node in cluster.nodes if node is not victim]

@@ -2,10 +2,8 @@
 
 #include "libcommon/error.h"
 
-#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define ALL_REPLY_FLAGS (COMMAND_REPLY_SET | COMMAND_REPLY_PAIRS | COMMAND_REPLY_NIL_ARRAY | COMMAND_REPLY_TEXT)
 
@@ -92,15 +90,7 @@ void resp_write_verbatim(struct buffer *out, enum resp_protocol protocol, struct
 struct slice resp_print_double(double real, char room[RESP_DOUBLE_BYTES]) {
     if (isnan(real)) return slice_of_text("nan");
     if (isinf(real)) return slice_of_text(real > 0 ? "inf" : "-inf");
-    int size;
-    if (real > -1e17 && real < 1e17 && real == (double)(int64_t)real && !(real == 0 && signbit(real))) {
-        size = snprintf(room, RESP_DOUBLE_BYTES, "%" PRId64, (int64_t)real);
-        return slice_of(room, (size_t)size);
-    }
-    int digits = 15;
-    do {
-        size = snprintf(room, RESP_DOUBLE_BYTES, "%.*g", digits, real);
-    } while (strtod(room, NULL) != real && digits++ < 17);
+    int size = snprintf(room, RESP_DOUBLE_BYTES, "%.17g", real);
     return slice_of(room, (size_t)size);
 }
 

@@ -21,7 +21,7 @@ void resp_write_map(struct buffer *out, enum resp_protocol protocol, uint32_t pa
 /* Text for people: verbatim in RESP3. */
 void resp_write_verbatim(struct buffer *out, enum resp_protocol protocol, struct slice text);
 
-/* As Redis prints it: the fewest digits that tell it from others. */
+/* As Redis 7.0 prints it: with 17 digits, where it takes so many. */
 #define RESP_DOUBLE_BYTES 40u
 struct slice resp_print_double(double real, char room[RESP_DOUBLE_BYTES]);
 

@@ -128,13 +128,14 @@ static bool parse_int(struct slice word, int64_t *number) {
     bool negative = word.size > 0 && word.data[0] == '-';
     uint64_t sum = 0;
     size_t at = negative ? 1 : 0;
-    if (at == word.size || word.size - at > 18) return false; /* no caller needs more digits */
+    if (at == word.size || word.size - at > 19) return false; /* more do not fit */
     if (word.data[at] == '0' && word.size > 1) return false;  /* as Redis */
     for (; at < word.size; at++) {
         if (word.data[at] < '0' || word.data[at] > '9') return false;
         sum = sum * 10 + (uint64_t)(word.data[at] - '0');
     }
-    *number = negative ? -(int64_t)sum : (int64_t)sum;
+    if (sum > (uint64_t)INT64_MAX + negative) return false;
+    *number = negative ? (int64_t)(0 - sum) : (int64_t)sum;
     return true;
 }
 

@@ -246,6 +246,11 @@ def without_minus_zero(reply):
     return b"0" if reply == b"-0" else reply
 
 
+def score_walked(score):
+    """Of ZSCAN: Redis tells it as text of 17 decimals, Skerry as elsewhere."""
+    return b"%.17f" % (float(score[1] if isinstance(score, tuple) else score) + 0.0)
+
+
 def refused_rightly(command, got):
     """An error that Redis does not answer: it takes later deadlines, and does not see a byte 0 in a bound."""
     if not is_error(got):
@@ -260,6 +265,8 @@ def is_beyond_deadlines(word):
 
 
 def may_be_refused_rightly(command):
+    if command[0].upper() in (b"SORT", b"SORT_RO") and {word.upper() for word in command} & {b"BY", b"GET"}:
+        return True  # the keys of its patterns may lie in other slots
     return any(map(is_beyond_deadlines, command)) or command[0].upper().startswith(b"Z") and any(b"\0" in word for word in command)
 
 

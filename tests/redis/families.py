@@ -224,7 +224,7 @@ FAMILIES = {
 WAITS = [
     ("BLPOP qkey+ 20", "RPUSH qkey member+"),
     ("BRPOP qkey 20", "LPUSH qkey member+"),
-    ("BLMOVE qkey lkey ( LEFT | RIGHT ) ( LEFT | RIGHT ) 20", "RPUSH qkey member+"),
+    ("BLMOVE qkey qtarget ( LEFT | RIGHT ) ( LEFT | RIGHT ) 20", "RPUSH qkey member+"),
     ("BRPOPLPUSH qkey qkey 20", "RPUSH qkey member+"),
     ("BLMPOP 20 #qkey ( LEFT | RIGHT ) [ COUNT count ]", "RPUSH qkey member+"),
     ("BZPOPMIN qkey+ 20", "ZADD qkey (digit member)+"),

@@ -18,6 +18,7 @@ TRANSACTIONS, WATCHES, EXPIRIES, WALKS, WAITS = 0.008, 0.002, 0.00015, 0.003, 0.
 FEWEST = -1000  # negative counts of random members: as many as asked for come back
 HUGE_OFFSET = 1 << 27  # of bits: where the other server's limit lies (servers.VALUE_BYTES_MAX)
 WITH_BIT_OFFSETS = (b"SETBIT", b"GETBIT", b"BITFIELD", b"BITFIELD_RO")
+OF_ALL_SHARDS = (b"SCAN", b"KEYS", b"RANDOMKEY")  # not within transactions
 WITH_TIMEOUT = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP")
 RANDOM_WITH_COUNT = (b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER")
 
@@ -110,7 +111,8 @@ class Generator:
         while True:
             command = self.command()
             rule = RULES.get(command[0].upper())
-            if (rule is None or not rule.follows) and not may_be_refused_rightly(command) and not is_malformed_object(command):
+            if (rule is None or not rule.follows) and not may_be_refused_rightly(command) and \
+                    not is_malformed_object(command) and command[0].upper() not in OF_ALL_SHARDS:
                 return command
 
     def transaction(self):
@@ -171,8 +173,8 @@ class Generator:
 
 
 def whole(command):
-    """SORT of numbers fails in Redis where an earlier command has left an error behind in errno; SCAN clears that."""
-    return [[b"SCAN", b"0"], command] if command[0].upper() in (b"SORT", b"SORT_RO") else [command]
+    """SORT of numbers fails in Redis where an earlier command has left an error behind in errno; HSCAN clears that."""
+    return [[b"HSCAN", command[1] if len(command) > 1 else b"", b"0"], command] if command[0].upper() in (b"SORT", b"SORT_RO") else [command]
 
 
 def is_malformed_object(command):

@@ -8,7 +8,7 @@ import re
 import time
 
 import values
-from canonical import EXACT, RULES, refused_rightly, sorted_pairs, unordered, without_minus_zero
+from canonical import EXACT, RULES, refused_rightly, score_walked, sorted_pairs, unordered, without_minus_zero
 from resp import Connection, is_error
 
 BATCH = 400
@@ -200,6 +200,8 @@ def walk(side, command):
         if is_error(reply):
             return reply
         cursor, items = reply
+        if command[0] == b"ZSCAN":
+            items[1::2] = map(score_walked, items[1::2])
         found |= set(items if command[0] in (b"SCAN", b"SSCAN") else zip(items[::2], items[1::2]))
         if cursor == b"0":
             return sorted(found)

@@ -239,6 +239,7 @@ def key_pattern(dice):
 VALUES = {
     "key": any_source, "target": any_key, "anykey": key_anywhere, "level": level_key, "levelstore": level_store,
     "soon": lambda dice: b"0.01" if dice.random() < 0.9 else dice.pick([b"-1", b"x", b"", b"nan", b"0.001", b"-2.5"]),
+    "qtarget": lambda dice: dice.tag + dice.pick([b"q1", b"q1", b"w0"]),
     "qkey": lambda dice: dice.tag + b"q0",
     "ckey": lambda dice: dice.tag + b"c%d" % dice.below(3),
     "nkey": lambda dice: dice.tag + b"n%d" % dice.below(4), "digit": lambda dice: dice.pick(SMALL_INTEGERS),

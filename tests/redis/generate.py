@@ -17,6 +17,7 @@ SPOILT = 0.06  # of commands
 TRANSACTIONS, WATCHES, EXPIRIES, WALKS, WAITS = 0.008, 0.002, 0.00015, 0.003, 0.001
 FEWEST = -1000  # negative counts of random members: as many as asked for come back
 HUGE_OFFSET = 1 << 27  # of bits: where the other server's limit lies (servers.VALUE_BYTES_MAX)
+LEAST_FIELD = -(1 << 62)  # below, Redis takes an overflow downwards for one upwards
 WITH_BIT_OFFSETS = (b"SETBIT", b"GETBIT", b"BITFIELD", b"BITFIELD_RO")
 OF_ALL_SHARDS = (b"SCAN", b"KEYS", b"RANDOMKEY")  # not within transactions
 WITH_TIMEOUT = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP")
@@ -203,6 +204,8 @@ def tame(command):
             word = command[at]
             if HUGE_OFFSET <= as_integer(word) < 1 << 32 or word[:1] == b"#" and abs(as_integer(word[1:])) >= HUGE_OFFSET >> 6:
                 command[at] = b"#7"
+            elif as_integer(word) < LEAST_FIELD:
+                command[at] = b"-5"
     return command
 
 

@@ -174,8 +174,10 @@ class Generator:
 
 
 def whole(command):
-    """SORT of numbers fails in Redis where an earlier command has left an error behind in errno; HSCAN clears that."""
-    return [[b"HSCAN", command[1] if len(command) > 1 else b"", b"0"], command] if command[0].upper() in (b"SORT", b"SORT_RO") else [command]
+    """SORT of numbers fails in Redis where an earlier command has left an error behind in errno; one that reads a number clears it."""
+    if command[0].upper() not in (b"SORT", b"SORT_RO"):
+        return [command]
+    return [[b"HINCRBYFLOAT", command[1] if len(command) > 1 else b"", b"a", b"x"], command]
 
 
 def is_malformed_object(command):

@@ -7,6 +7,7 @@
 
 #include <stdlib.h>
 
+#define BITOP_READ_MAX   32768u /* chunks that are read, of all sources together: some 0.2 s */
 #define BITOP_CHUNKS_MAX 16384u /* of a result that are not all zero: 64 MiB */
 
 bool bits_parse_offset(struct slice text, uint64_t *offset) {
@@ -263,7 +264,8 @@ static int make_result(struct call *call, struct operation *operation) {
     uint64_t number = 0;
     int err;
     for (; (err = next_chunk(call, operation, &number)) == SK_OK; number++) {
-        if (operation->chunk_count == BITOP_CHUNKS_MAX) {
+        bool is_much = (operation->chunk_count + 1) * operation->source_count > BITOP_READ_MAX;
+        if (operation->chunk_count == BITOP_CHUNKS_MAX || is_much) {
             return call_refuse(call, SK_TOOLARGE, "the result of BITOP would be too large");
         }
         err = make_chunk(call, operation, number);

@@ -209,6 +209,31 @@ static void a_target_that_has_expired(void **state) {
                   {"PTTL {t}d", "-1"});
 }
 
+/* Each chunk of the result is read from every source. */
+static void much_work_is_refused(void **state) {
+    (void)state;
+    enum { SOURCES = 9999 };
+    static const char refusal[] = "-TOOLARGE the result of BITOP would be too large";
+    struct fixture fixture;
+    fixture_init(&fixture);
+    for (uint32_t chunks = 3; chunks <= 4; chunks++) {
+        char line[64];
+        struct buffer *body = &fixture.body;
+        for (uint32_t chunk = 0; chunk < chunks; chunk++) {
+            snprintf(line, sizeof line, "SETBIT {t}b %u 1", (chunk + 1) * BITMAP_CHUNK_BYTES * 8 - 1);
+            fixture_run(&fixture, line);
+        }
+        buffer_clear(body, 65536);
+        mp_write_text(body, "BITOP");
+        mp_write_array(body, SOURCES + 2);
+        mp_write_text(body, "OR");
+        for (uint32_t i = 0; i <= SOURCES; i++) mp_write_text(body, i == 0 ? "{t}d" : "{t}b");
+        const char *told = fixture_run_body(&fixture, false, true);
+        assert_string_equal(told, chunks == 3 ? "12288" : refusal);
+    }
+    fixture_deinit(&fixture);
+}
+
 /* What lies behind its chunks, of another collection, is nothing to a string; nor to its copy. */
 static void what_was_removed_behind_is_not_passed(void **state) {
     (void)state;
@@ -377,6 +402,7 @@ int main(void) {
         cmocka_unit_test(chunks_are_a_string),
         cmocka_unit_test(a_target_that_has_expired),
         cmocka_unit_test(what_was_removed_behind_is_not_passed),
+        cmocka_unit_test(much_work_is_refused),
         cmocka_unit_test(random_against_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

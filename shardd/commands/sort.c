@@ -32,7 +32,8 @@ struct sort {
     bool descending, alphabetic, unsorted;
     bool has_by;
     struct slice by;
-    size_t get_count; /* patterns, found again among the arguments */
+    struct slice *gets; /* owned: patterns */
+    size_t get_count;
     int64_t offset, limit;
     bool stores;
     struct slice target;
@@ -78,7 +79,9 @@ static int read_by(struct sort *sort, struct slice pattern) {
 }
 
 static int read_get(struct sort *sort, struct slice pattern) {
-    sort->get_count++;
+    if (sort->gets == NULL) sort->gets = calloc(sort->call->count, sizeof *sort->gets);
+    if (sort->gets == NULL) return SK_ENOMEM;
+    sort->gets[sort->get_count++] = pattern;
     bool needs_key = !is_self(pattern) && memchr(pattern.data, '*', pattern.size) != NULL;
     return needs_key ? check_pattern(sort->call, pattern) : SK_OK;
 }
@@ -310,20 +313,12 @@ static void cut(const struct sort *sort, uint64_t *first, uint64_t *end) {
 }
 
 static int output_item(struct sort *sort, const struct item *item) {
-    struct call *call = sort->call;
     if (sort->get_count == 0) sort->outputs[sort->output_count++] = item->name;
-    for (size_t i = 1; i < call->count && sort->get_count > 0; i++) {
-        if (args_is_word(call->args[i], "LIMIT")) i += 2;
-        if (args_is_word(call->args[i], "BY") || args_is_word(call->args[i], "STORE")) {
-            i++; /* what follows is no option, whatever it says */
-            continue;
-        }
-        if (!args_is_word(call->args[i], "GET") || i + 1 == call->count) continue;
-        struct slice pattern = call->args[++i];
+    for (size_t i = 0; i < sort->get_count; i++) {
         struct run *output = &sort->outputs[sort->output_count++];
         int err = SK_OK;
-        if (is_self(pattern)) *output = item->name;
-        else err = look_up(sort, pattern, &item->name, output);
+        if (is_self(sort->gets[i])) *output = item->name;
+        else err = look_up(sort, sort->gets[i], &item->name, output);
         if (err != SK_OK) return err;
     }
     return SK_OK;
@@ -385,6 +380,7 @@ static int execute(struct call *call, bool may_store) {
     buffer_init(&sort.text);
     int err = run(&sort, may_store);
     buffer_deinit(&sort.text);
+    free(sort.gets);
     free(sort.items);
     free(sort.outputs);
     return err;

@@ -7,7 +7,7 @@
 #define MESSAGE_COMMANDS_MAX  10000u              /* commands or keys in one message */
 #define SCAN_COUNT_MAX        10000u
 #define ELEMENTS_CHANGED_MAX  50000u  /* of sorted sets, by one command: well within a lease */
-#define ELEMENTS_MET_MAX      250000u /* by one command that combines sorted sets */
+#define ELEMENTS_MET_MAX      250000u /* by one command that combines sorted sets, or copies a collection */
 #define ID_BYTES_MAX          64u     /* the option `id` */
 #define RESULT_KEPT_BYTES_MAX 4096u   /* a larger result of a named write is not kept: DONE */
 #define TIMEOUT_MS_DEFAULT    5000u

@@ -4,7 +4,7 @@
 #include "libcommon/error.h"
 
 #define COPY_BYTES_MAX    (64u * 1024 * 1024) /* elements and keys of one that is copied, */
-#define COPY_ELEMENTS_MAX 1000000u            /* and their count: all of it is one entry's step */
+#define COPY_ELEMENTS_MAX ELEMENTS_MET_MAX    /* and their count: all of it is one entry's step */
 #define PORTION_BYTES     (1u << 20)
 #define PORTION_KEPT      65536u
 

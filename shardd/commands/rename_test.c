@@ -90,6 +90,8 @@ static void copies_are_bounded(void **state) {
     fixture_init(&fixture);
     make(&fixture, "{t}big", 5, VALUE_BYTES_MAX);
     fixture_expect(&fixture, "COPY {t}big {t}c", "-TOOLARGE the value is too large to be copied");
+    make(&fixture, "{t}many", ELEMENTS_MET_MAX + 1, 0);
+    fixture_expect(&fixture, "COPY {t}many {t}c", "-TOOLARGE the value is too large to be copied");
     fixture_expect(&fixture, "EXISTS {t}c", "0");
     fixture_expect(&fixture, "SETBIT {t}far 100000000 1", "0");
     fixture_expect(&fixture, "COPY {t}far {t}c", "1");

@@ -301,6 +301,10 @@ static int run_batched(struct exec *exec, struct mp_reader *reader, const struct
     return err;
 }
 
+/* What the commands of a batch may cost together (kv_work): about half a second. The lane does nothing else meanwhile, and what
+ * is to be undone is kept. A command by itself has its own limits. */
+#define BATCH_WORK_MAX 3000000u
+
 static int run_commands(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
                         const struct refusal *refusal) {
     uint32_t count;
@@ -308,7 +312,11 @@ static int run_commands(struct exec *exec, struct mp_reader *reader, const struc
     if (err != SK_OK) return err;
     mp_write_array(refusal->answer, count);
     struct chance chance = {.state = moment->chance};
+    uint64_t work = kv_work(exec->kv);
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
+        if (kv_work(exec->kv) - work > BATCH_WORK_MAX) {
+            return refuse(refusal, SK_TOOLARGE, "the batch does too much at once");
+        }
         size_t start = refusal->answer->size;
         struct exec_moment own = {.time_us = moment->time_us, .chance = chance_next(&chance)};
         err = run_batched(exec, reader, &own, refusal->start, refusal->answer);

@@ -603,6 +603,24 @@ static void replicas_agree(void **state) {
     }
 }
 
+/* A few bytes of a batch may ask for a lot. */
+static void a_batch_has_a_limit_of_work(void **state) {
+    (void)state;
+    enum { MANY = 500, FEW = 50 };
+    const char *lines[MANY];
+    struct fixture fixture;
+    fixture_init(&fixture);
+    fixture_expect(&fixture, "SETRANGE k 1048575 x", "1048576");
+    for (uint32_t i = 0; i < MANY; i++) lines[i] = "SETRANGE k 0 y";
+    assert_string_equal(fixture_run_atomic(&fixture, lines, MANY), "-TOOLARGE the batch does too much at once");
+    fixture_expect(&fixture, "GETRANGE k 0 0", "\"\\x00\"");
+    fixture_run_atomic(&fixture, lines, FEW);
+    assert_int_equal(fixture.err, SK_OK);
+    fixture_expect(&fixture, "GETRANGE k 0 0", "\"y\"");
+    fixture_audit(&fixture);
+    fixture_deinit(&fixture);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(malformed_bodies_are_refused),
@@ -614,6 +632,7 @@ int main(void) {
         cmocka_unit_test(answers_are_appended),
         cmocka_unit_test(a_batch_is_one),
         cmocka_unit_test(a_batch_has_one_slot),
+        cmocka_unit_test(a_batch_has_a_limit_of_work),
         cmocka_unit_test(a_failed_batch_leaves_nothing),
         cmocka_unit_test(the_next_deadline_is_known),
         cmocka_unit_test(sweeps_in_order_and_portions),

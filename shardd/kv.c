@@ -11,9 +11,11 @@ struct kv_undo {
     struct kv_undo *older;
     bool was_there;
     size_t key_size;
-    size_t value_size;
-    uint8_t bytes[]; /* key, value */
+    struct slice value; /* in `bytes`, or where no change of this step comes: in the frozen layer or on the disk */
+    uint8_t bytes[];    /* key, value */
 };
+
+#define BYTES_PER_WORK 128u /* handling so many costs about as much as finding a record */
 
 void kv_init(struct kv *kv, struct kv_layers *layers, uint32_t shard) {
     *kv = (struct kv){.layers = layers, .shard = shard};
@@ -35,11 +37,17 @@ void kv_deinit(struct kv *kv) {
 
 static void check_key(struct slice key) { sk_assert(key.size > 0 && key.size <= KV_KEY_BYTES_MAX); }
 
-int kv_get(struct kv *kv, struct slice key, struct slice *value) {
-    sk_assert(!kv->locked);
-    check_key(key);
+static void count_work(struct kv *kv, const struct slice *value) {
+    kv->work += 1 + (value != NULL ? value->size / BYTES_PER_WORK : 0);
+}
+
+uint64_t kv_work(const struct kv *kv) { return kv->work; }
+
+/* `moves`: the value lies where changes are made. */
+static int find(struct kv *kv, struct slice key, struct slice *value, bool *moves) {
     const struct kv_layers *layers = kv->layers;
     enum memtable_found found = memtable_get(layers->active, kv->shard, key, value);
+    *moves = found == MEMTABLE_VALUE;
     if (found == MEMTABLE_ABSENT && layers->frozen != NULL) {
         found = memtable_get(layers->frozen, kv->shard, key, value);
     }
@@ -48,20 +56,31 @@ int kv_get(struct kv *kv, struct slice key, struct slice *value) {
     return disk_get(layers->disk, kv->shard, key, value);
 }
 
+int kv_get(struct kv *kv, struct slice key, struct slice *value) {
+    bool moves;
+    sk_assert(!kv->locked);
+    check_key(key);
+    int err = find(kv, key, value, &moves);
+    count_work(kv, err == SK_OK ? value : NULL);
+    return err;
+}
+
 /* ---- changes ---- */
 
 /* Notes what `key` holds before it is changed. */
 static int journal_add(struct kv *kv, struct slice key) {
     struct slice value = slice_of(NULL, 0);
-    int err = kv_get(kv, key, &value);
+    bool moves;
+    int err = find(kv, key, &value, &moves);
     if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    struct kv_undo *undo = malloc(sizeof *undo + key.size + value.size);
+    if (err == SK_OK) count_work(kv, &value);
+    struct kv_undo *undo = malloc(sizeof *undo + key.size + (moves ? value.size : 0));
     if (undo == NULL) return SK_ENOMEM;
     undo->was_there = err == SK_OK;
     undo->key_size = key.size;
-    undo->value_size = value.size;
+    undo->value = moves ? slice_of(undo->bytes + key.size, value.size) : value;
     memcpy(undo->bytes, key.data, key.size);
-    if (value.size > 0) memcpy(undo->bytes + key.size, value.data, value.size);
+    if (moves && value.size > 0) memcpy(undo->bytes + key.size, value.data, value.size);
     undo->older = kv->journal;
     kv->journal = undo;
     return SK_OK;
@@ -81,6 +100,7 @@ void kv_set_watch(struct kv *kv, struct kv_watch *watch) {
 
 /* `value` NULL: the key is deleted. */
 static int change(struct kv *kv, struct slice key, const struct slice *value) {
+    count_work(kv, value);
     if (kv->watch != NULL) kv->watch->changing_cb(kv->watch, key, value);
     struct memtable *active = kv->layers->active;
     return value != NULL ? memtable_put(active, kv->shard, key, *value) : memtable_delete(active, kv->shard, key);
@@ -113,8 +133,7 @@ int kv_rollback(struct kv *kv) {
     int err = SK_OK;
     for (struct kv_undo *undo = kv->journal; undo != NULL && err == SK_OK; undo = undo->older) {
         struct slice key = slice_of(undo->bytes, undo->key_size);
-        struct slice value = slice_of(undo->bytes + undo->key_size, undo->value_size);
-        err = change(kv, key, undo->was_there ? &value : NULL);
+        err = change(kv, key, undo->was_there ? &undo->value : NULL);
     }
     journal_clear(kv);
     return err;
@@ -276,6 +295,7 @@ int kv_iter_next(struct kv_iter *iter, struct slice *key, struct slice *value) {
             continue;
         }
         iter->kv->met++;
+        count_work(iter->kv, NULL);
         *key = next->key;
         *value = next->value;
         return SK_OK;

@@ -41,7 +41,12 @@ struct kv_watch {
 };
 void kv_set_watch(struct kv *kv, struct kv_watch *watch);
 
-/* All or nothing for several commands: changes after begin are undone by rollback, in reverse. Not nested. */
+/* What gets, changes and walks have cost so far, large values more than small ones. How it grows by a command is the same on every
+ * replica: it does not know in which layer something lies, nor what deleted records a walk passes. */
+uint64_t kv_work(const struct kv *kv);
+
+/* All or nothing for several commands: changes after begin are undone by rollback, in reverse. Not nested; begun and ended in
+ * one step of the lane. */
 int kv_begin(struct kv *kv);
 void kv_commit(struct kv *kv);
 int kv_rollback(struct kv *kv);

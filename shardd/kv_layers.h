@@ -22,6 +22,7 @@ struct kv {
     uint32_t open_iterators;
     uint64_t passed;        /* deleted records that iterators have met: what deletions cost those who walk */
     uint64_t met;           /* records that iterators have given: what walks cost */
+    uint64_t work;          /* kv_work */
     struct kv_watch *watch; /* borrowed; NULL: none */
     bool journaling;
     struct kv_undo *journal; /* owned; newest first */

@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "libcommon/wait_time.h"
 #include "shardd/bitmap.h"
 
 #include <stdio.h>
@@ -76,6 +77,13 @@ size_t call_begin_array(struct call *call) {
     size_t start = call->answer->size;
     mp_write_array(call->answer, UINT32_MAX); /* in the form with four bytes of count */
     return start;
+}
+
+int call_check_wait_time(struct call *call, struct slice word) {
+    uint64_t wait_ms; /* which the gateway counts */
+    const char *text;
+    int err = wait_time_read(word, &wait_ms, &text);
+    return err == SK_OK ? SK_OK : call_refuse(call, err, "%s", text);
 }
 
 void call_end_array(struct call *call, size_t start, uint32_t count) {

@@ -60,6 +60,8 @@ int call_load_string(struct call *call, struct object *object);
 
 /* What a blocking command returns that finds nothing to take: nil, or that it has to wait. */
 int call_answer_nothing(struct call *call);
+/* Refuses what says no time to wait. SK_OK or SK_BADREQUEST. */
+int call_check_wait_time(struct call *call, struct slice word);
 
 /* SK_OK while what is answered so far fits in a reply, else SK_TOOLARGE (told). */
 int call_limit_answer(struct call *call);

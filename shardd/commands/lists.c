@@ -2,7 +2,6 @@
 #include "shardd/list.h"
 
 #include "libcommon/error.h"
-#include "libcommon/wait_time.h"
 
 /* ---- arguments ---- */
 
@@ -190,16 +189,9 @@ int execute_lmpop(struct call *call) {
 
 /* ---- popping or waiting ---- */
 
-static int check_wait_time(struct call *call, struct slice word) {
-    uint64_t wait_ms; /* which the gateway counts */
-    const char *text;
-    int err = wait_time_read(word, &wait_ms, &text);
-    return err == SK_OK ? SK_OK : call_refuse(call, err, "%s", text);
-}
-
 static int pop_blocking(struct call *call, enum list_end end) {
     struct list list;
-    int err = check_wait_time(call, call->args[call->count - 1]);
+    int err = call_check_wait_time(call, call->args[call->count - 1]);
     if (err == SK_OK) err = find_first(call, call->args, call->count - 1, &list);
     if (err == SK_NOT_FOUND) return call_answer_nothing(call);
     if (err != SK_OK || call->looks) return err;
@@ -213,7 +205,7 @@ int execute_brpop(struct call *call) { return pop_blocking(call, LIST_TAIL); }
 int execute_blmpop(struct call *call) {
     struct multiple_pop wanted;
     int err = read_multiple_pop(call, 1, &wanted);
-    if (err == SK_OK) err = check_wait_time(call, call->args[0]);
+    if (err == SK_OK) err = call_check_wait_time(call, call->args[0]);
     return err == SK_OK ? pop_multiple(call, &wanted) : err;
 }
 
@@ -258,13 +250,13 @@ static int move(struct call *call, enum list_end from, enum list_end to) {
 static int move_by_words(struct call *call) {
     enum list_end from, to;
     if (!read_end(call->args[2], &from) || !read_end(call->args[3], &to)) return call_refuse_syntax(call);
-    int err = call->count > 4 ? check_wait_time(call, call->args[4]) : SK_OK;
+    int err = call->count > 4 ? call_check_wait_time(call, call->args[4]) : SK_OK;
     return err == SK_OK ? move(call, from, to) : err;
 }
 
 /* RPOPLPUSH, and with one word more BRPOPLPUSH. */
 static int move_right_to_left(struct call *call) {
-    int err = call->count > 2 ? check_wait_time(call, call->args[2]) : SK_OK;
+    int err = call->count > 2 ? call_check_wait_time(call, call->args[2]) : SK_OK;
     return err == SK_OK ? move(call, LIST_TAIL, LIST_HEAD) : err;
 }
 

@@ -260,8 +260,9 @@ static int look_up(struct sort *sort, struct slice pattern, const struct run *na
 
 /* ---- order ---- */
 
-/* As strtod takes a number, and nothing as 0. */
+/* As strtod takes a number, and nothing as 0: a text ends at a zero. */
 static bool parse_score(struct slice text, double *score) {
+    text.size = strnlen((const char *)text.data, text.size);
     *score = 0;
     return text.size == 0 || (args_parse_bound(text, score) && errno != ERANGE);
 }

@@ -74,6 +74,12 @@ static void what_is_stored_replaces(void **state) {
                   {"SORT {t}l STORE {t}set", "2"}, {"TYPE {t}set", "+list"});
 }
 
+/* A text ends at a zero, for strtod. */
+static void numbers_end_at_a_zero(void **state) {
+    (void)state;
+    FIXTURE_TABLE({"RPUSH {t}l \"2\\x00x\" \"\\x00\" 1", "3"}, {"SORT {t}l", "[\"\\x00\" \"1\" \"2\\x00x\"]"});
+}
+
 static void too_much_is_refused(void **state) {
     (void)state;
     struct fixture fixture;
@@ -94,6 +100,7 @@ int main(void) {
         cmocka_unit_test(sorts),
         cmocka_unit_test(patterns_need_the_slot),
         cmocka_unit_test(what_is_stored_replaces),
+        cmocka_unit_test(numbers_end_at_a_zero),
         cmocka_unit_test(too_much_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Sorted sets from their ends and at random: ZPOPMIN, ZMPOP, ZRANDMEMBER. Semantics, order of checks and texts are Redis 7's. */
+/* Sorted sets from their ends and at random: ZPOPMIN, ZMPOP, their blocking forms, ZRANDMEMBER. Semantics, order of checks and texts are Redis 7's. */
 #include "shardd/commands/zset_members.h"
 
 #include "libcommon/error.h"
@@ -7,8 +7,11 @@
 
 /* ---- popping ---- */
 
-/* The first or last `limit` members, answered as pairs, or the one alone. */
-static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t limit, bool alone) {
+/* How popped members are answered: as pairs; in a row, which ZPOPMIN does with one; in a row behind their key. */
+enum pop_form { POP_PAIRS, POP_ROW, POP_ROW_WITH_KEY };
+
+/* The first or last `limit` members. */
+static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t limit, enum pop_form form) {
     uint64_t count = limit < zset->collection.count ? limit : zset->collection.count;
     struct zset_range all;
     struct zset_members members;
@@ -19,8 +22,9 @@ static int pop(struct call *call, struct zset *zset, bool from_end, uint64_t lim
     zset_range_all(&all);
     err = zset_members_gather(call, zset, &all, from_end, 0, count, &members);
     if (err == SK_OK) err = zset_members_settle(&members, &items);
-    if (err == SK_OK && alone) {
-        mp_write_array(call->answer, 2 * members.count);
+    if (err == SK_OK && form != POP_PAIRS) {
+        mp_write_array(call->answer, 2 * members.count + (form == POP_ROW_WITH_KEY));
+        if (form == POP_ROW_WITH_KEY) mp_write_bin(call->answer, zset->collection.object.key);
         for (uint32_t i = 0; i < members.count; i++) {
             mp_write_bin(call->answer, items[i].name);
             mp_write_float(call->answer, items[i].score);
@@ -42,28 +46,52 @@ static int pop_one_key(struct call *call, bool from_end) {
         return call_refuse(call, SK_BADREQUEST, "value is out of range, must be positive");
     }
     int err = zset_find_for_write(call, call->args[0], &zset);
-    return err == SK_OK ? pop(call, &zset, from_end, (uint64_t)limit, !counted) : err;
+    return err == SK_OK ? pop(call, &zset, from_end, (uint64_t)limit, counted ? POP_PAIRS : POP_ROW) : err;
 }
 
 int execute_zpopmin(struct call *call) { return pop_one_key(call, false); }
 
 int execute_zpopmax(struct call *call) { return pop_one_key(call, true); }
 
+/* The first of the keys that has members, to be changed unless only what there is is asked; SK_NOT_FOUND: none of them. */
+static int find_first(struct call *call, const struct slice *keys, size_t count, struct zset *zset) {
+    for (size_t i = 0; i < count; i++) {
+        int err = call->looks ? zset_find(call, keys[i], zset) : zset_find_for_write(call, keys[i], zset);
+        if (err != SK_OK || zset->collection.count > 0) return err;
+    }
+    return SK_NOT_FOUND;
+}
+
+static int pop_blocking(struct call *call, bool from_end) {
+    struct zset zset;
+    int err = call_check_wait_time(call, call->args[call->count - 1]);
+    if (err == SK_OK) err = find_first(call, call->args, call->count - 1, &zset);
+    if (err == SK_NOT_FOUND) return call_answer_nothing(call);
+    if (err != SK_OK || call->looks) return err;
+    return pop(call, &zset, from_end, 1, POP_ROW_WITH_KEY);
+}
+
+int execute_bzpopmin(struct call *call) { return pop_blocking(call, false); }
+
+int execute_bzpopmax(struct call *call) { return pop_blocking(call, true); }
+
 struct mpop {
-    size_t key_count; /* from argument 1 on */
+    const struct slice *keys;
+    size_t key_count;
     bool from_end;
     int64_t limit;
 };
 
-static int read_mpop(struct call *call, struct mpop *mpop) {
+/* ZMPOP's arguments from numkeys on. */
+static int read_mpop(struct call *call, size_t at, struct mpop *mpop) {
     int64_t numkeys;
-    *mpop = (struct mpop){.limit = 1};
-    if (!args_parse_int(call->args[0], &numkeys) || numkeys < 1) {
+    *mpop = (struct mpop){.keys = call->args + at + 1, .limit = 1};
+    if (!args_parse_int(call->args[at], &numkeys) || numkeys < 1) {
         return call_refuse(call, SK_BADREQUEST, "numkeys should be greater than 0");
     }
-    if (numkeys > (int64_t)call->count - 2) return call_refuse_syntax(call);
+    if (numkeys > (int64_t)(call->count - at) - 2) return call_refuse_syntax(call);
     mpop->key_count = (size_t)numkeys;
-    size_t at = mpop->key_count + 1;
+    at += mpop->key_count + 1;
     mpop->from_end = args_is_word(call->args[at], "MAX");
     if (!mpop->from_end && !args_is_word(call->args[at], "MIN")) return call_refuse_syntax(call);
     at++;
@@ -75,18 +103,27 @@ static int read_mpop(struct call *call, struct mpop *mpop) {
     return at + 2 == call->count ? SK_OK : call_refuse_syntax(call);
 }
 
+static int pop_of_many(struct call *call, const struct mpop *mpop) {
+    struct zset zset;
+    int err = find_first(call, mpop->keys, mpop->key_count, &zset);
+    if (err == SK_NOT_FOUND) return call_answer_nothing(call);
+    if (err != SK_OK || call->looks) return err;
+    mp_write_array(call->answer, 2);
+    mp_write_bin(call->answer, zset.collection.object.key);
+    return pop(call, &zset, mpop->from_end, (uint64_t)mpop->limit, POP_PAIRS);
+}
+
 int execute_zmpop(struct call *call) {
     struct mpop mpop;
-    int err = read_mpop(call, &mpop);
-    for (size_t i = 1; err == SK_OK && i <= mpop.key_count; i++) {
-        struct zset zset;
-        err = zset_find_for_write(call, call->args[i], &zset);
-        if (err != SK_OK || zset.collection.count == 0) continue;
-        mp_write_array(call->answer, 2);
-        mp_write_bin(call->answer, call->args[i]);
-        return pop(call, &zset, mpop.from_end, (uint64_t)mpop.limit, false);
-    }
-    return err == SK_OK ? call_answer_nil(call) : err;
+    int err = read_mpop(call, 0, &mpop);
+    return err == SK_OK ? pop_of_many(call, &mpop) : err;
+}
+
+int execute_bzmpop(struct call *call) {
+    struct mpop mpop;
+    int err = read_mpop(call, 1, &mpop);
+    if (err == SK_OK) err = call_check_wait_time(call, call->args[0]);
+    return err == SK_OK ? pop_of_many(call, &mpop) : err;
 }
 
 /* ---- at random ---- */

@@ -32,6 +32,31 @@ static void pops_of_several(void **state) {
                   {"ZMPOP 2 {z}s z MIN", WRONGTYPE}, {"ZMPOP 2 z {z}s MIN", "[\"z\" [[\"a\" #1]]]"});
 }
 
+/* Here nobody waits; where they do is lane_blocking_test's. */
+static void blocking_forms(void **state) {
+    (void)state;
+    FIXTURE_TABLE(
+        {"BZPOPMIN {t}z 0x", "-BADREQUEST timeout is not a float or out of range"},
+        {"BZPOPMIN {t}z -1", "-BADREQUEST timeout is negative"},
+        {"BZPOPMIN {t}z x", "-BADREQUEST timeout is not a float or out of range"}, {"ZADD {t}z 1 a 2 b 3 c", "3"},
+        {"BZPOPMIN {t}none {t}z 0", "[\"{t}z\" \"a\" #1]"}, {"BZPOPMAX {t}z {t}none 0", "[\"{t}z\" \"c\" #3]"},
+        {"BZPOPMAX {t}z x", "-BADREQUEST timeout is not a float or out of range"}, {"SET {t}s 1", "+OK"},
+        {"BZPOPMIN {t}s {t}z 0", "-WRONGTYPE Operation against a key holding the wrong kind of value"},
+        {"BZPOPMIN {t}none {t}s 0.01", "-WRONGTYPE Operation against a key holding the wrong kind of value"},
+        {"BZPOPMIN {t}none 0.01", "nil"}, {"ZADD {t}z 5 e", "1"},
+        {"BZMPOP 0 1 {t}z MIN", "[\"{t}z\" [[\"b\" #2]]]"},
+        {"BZMPOP 0 2 {t}none {t}z MAX COUNT 5", "[\"{t}z\" [[\"e\" #5]]]"},
+        {"BZMPOP x 1 {t}z MIN", "-BADREQUEST timeout is not a float or out of range"},
+        {"BZMPOP -1 1 {t}z MIN", "-BADREQUEST timeout is negative"},
+        {"BZMPOP 0 0 {t}z MIN", "-BADREQUEST numkeys should be greater than 0"},
+        {"BZMPOP 0 1 {t}z FOO", "-BADREQUEST syntax error"},
+        {"BZMPOP 0 1 {t}z MIN COUNT 0", "-BADREQUEST count should be greater than 0"},
+        {"BZMPOP 0 1 {t}z MIN COUNT", "-BADREQUEST syntax error"},
+        {"BZMPOP 0 9 {t}z MIN", "-BADREQUEST syntax error"},
+        {"BZMPOP x 0 {t}z MIN", "-BADREQUEST numkeys should be greater than 0"},
+        {"BZMPOP x 1 {t}z FOO", "-BADREQUEST syntax error"}, {"BZMPOP 0.01 1 {t}none MIN", "nil"});
+}
+
 static void random_forms(void **state) {
     (void)state;
     FIXTURE_TABLE(
@@ -138,11 +163,9 @@ static void a_queue_costs_what_it_moves(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pops),
-        cmocka_unit_test(pops_of_several),
-        cmocka_unit_test(random_forms),
-        cmocka_unit_test(draws_are_even),
-        cmocka_unit_test(a_queue_costs_what_it_moves),
+        cmocka_unit_test(pops),           cmocka_unit_test(pops_of_several),
+        cmocka_unit_test(blocking_forms), cmocka_unit_test(random_forms),
+        cmocka_unit_test(draws_are_even), cmocka_unit_test(a_queue_costs_what_it_moves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -73,6 +73,25 @@ def test_takes_what_is_there(cluster):
         client("DEL", "{q}2")
 
 
+@pytest.mark.parametrize("waits, taken", [
+    (("BZPOPMIN", "{z}0", "{z}1", 0), [b"{z}1", b"a", 1.5]),
+    (("BZPOPMAX", "{z}1", "{z}0", 0), [b"{z}1", b"b", 2.0]),
+    (("BZMPOP", 0, 2, "{z}0", "{z}1", "MIN", "COUNT", 9), [b"{z}1", [[b"a", 1.5], [b"b", 2.0]]])])
+def test_sorted_sets_are_waited_for(cluster, waits, taken):
+    """A list at one of their keys wakes nobody."""
+    with cluster.client() as client:
+        asking = Asking(cluster.address, *waits)
+        wait_for(lambda: waiting_clients(client) == 1, "it waits")
+        client("RPUSH", "{z}0", "no sorted set")
+        client("DEL", "{z}0")
+        assert asking.answer is None
+        client("ZADD", "{z}1", 1.5, "a", 2, "b")
+        asking.finish()
+        assert asking.answer == (None, taken)
+        client("DEL", "{z}1")
+
+
+
 @pytest.mark.parametrize("command,code", [
     (["BLPOP", "q", "x"], "BADREQUEST"), (["BLPOP", "q", -1], "BADREQUEST"), (["BLPOP", "q"], "BADREQUEST"),
     (["BLPOP", "a", "b", 0], "CROSSSLOT"), (["BLMOVE", "a", "b", "LEFT", "LEFT", 0], "CROSSSLOT"),

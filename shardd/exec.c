@@ -301,9 +301,13 @@ static int run_batched(struct exec *exec, struct mp_reader *reader, const struct
     return err;
 }
 
-/* What the commands of a batch may cost together (kv_work): about half a second. The lane does nothing else meanwhile, and what
- * is to be undone is kept. A command by itself has its own limits. */
-#define BATCH_WORK_MAX 3000000u
+/* What the commands of a batch, or of EXEC, may cost together (kv_work): about half a second. The lane does nothing else
+ * meanwhile, and what is to be undone is kept. A command by itself has its own limits. */
+#define TOGETHER_WORK_MAX 3000000u
+
+static int refuse_work(const struct refusal *refusal) {
+    return refuse(refusal, SK_TOOLARGE, "the batch does too much at once");
+}
 
 static int run_commands(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
                         const struct refusal *refusal) {
@@ -314,9 +318,7 @@ static int run_commands(struct exec *exec, struct mp_reader *reader, const struc
     struct chance chance = {.state = moment->chance};
     uint64_t work = kv_work(exec->kv);
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
-        if (kv_work(exec->kv) - work > BATCH_WORK_MAX) {
-            return refuse(refusal, SK_TOOLARGE, "the batch does too much at once");
-        }
+        if (kv_work(exec->kv) - work > TOGETHER_WORK_MAX) return refuse_work(refusal);
         size_t start = refusal->answer->size;
         struct exec_moment own = {.time_us = moment->time_us, .chance = chance_next(&chance)};
         err = run_batched(exec, reader, &own, refusal->start, refusal->answer);
@@ -421,7 +423,7 @@ static void answer_refusal(struct buffer *answer, size_t start, size_t text_star
 
 /* One command of EXEC: its [error, result]. One that is refused has changed nothing, and the others stay as they are. */
 static int run_queued(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
-                      size_t exec_start, struct buffer *answer) {
+                      size_t exec_start, bool too_much, struct buffer *answer) {
     struct refusal refusal = {.answer = answer, .start = answer->size};
     const struct command *command;
     int err = read_pair_head(reader, &refusal);
@@ -431,6 +433,7 @@ static int run_queued(struct exec *exec, struct mp_reader *reader, const struct 
     size_t result_start = answer->size;
     struct refusal of_result = {.answer = answer, .start = result_start};
     err = decode_command(exec, reader, &command, &of_result);
+    if (err == SK_OK && too_much) err = refuse_work(&of_result);
     if (err == SK_OK) err = run_decoded(exec, command, false, moment, answer);
     if (err > 0) {
         answer_refusal(answer, refusal.start, result_start, err);
@@ -455,9 +458,11 @@ static int run_exec(struct exec *exec, struct mp_reader *reader, const struct ex
     if (err == SK_OK) err = read_commands_head(reader, &count, refusal);
     if (err == SK_OK) mp_write_array(answer, count);
     struct chance chance = {.state = moment->chance};
+    uint64_t work = kv_work(exec->kv);
     for (uint32_t i = 0; err == SK_OK && i < count; i++) {
         struct exec_moment own = {.time_us = moment->time_us, .chance = chance_next(&chance)};
-        err = run_queued(exec, reader, &own, refusal->start, answer);
+        bool too_much = kv_work(exec->kv) - work > TOGETHER_WORK_MAX;
+        err = run_queued(exec, reader, &own, refusal->start, too_much, answer);
     }
     return err;
 }

@@ -614,6 +614,18 @@ static void a_batch_has_a_limit_of_work(void **state) {
     for (uint32_t i = 0; i < MANY; i++) lines[i] = "SETRANGE k 0 y";
     assert_string_equal(fixture_run_atomic(&fixture, lines, MANY), "-TOOLARGE the batch does too much at once");
     fixture_expect(&fixture, "GETRANGE k 0 0", "\"\\x00\"");
+    buffer_clear(&fixture.body, 65536);
+    mp_write_text(&fixture.body, "EXEC");
+    mp_write_array(&fixture.body, 2);
+    mp_write_array(&fixture.body, 0);
+    mp_write_array(&fixture.body, MANY);
+    for (uint32_t i = 0; i < MANY; i++) {
+        mp_write_array(&fixture.body, 2);
+        fixture_encode(&fixture.body, lines[i]);
+    }
+    const char *told = fixture_run_body(&fixture, true, true);
+    assert_non_null(strstr(told, "[[nil 1048576] [nil 1048576]"));
+    assert_non_null(strstr(told, "[[+TOOLARGE +the batch does too much at once] nil]]"));
     fixture_run_atomic(&fixture, lines, FEW);
     assert_int_equal(fixture.err, SK_OK);
     fixture_expect(&fixture, "GETRANGE k 0 0", "\"y\"");

@@ -157,7 +157,7 @@ static int execute(struct replica *replica, const struct logged *entry) {
         err = exec_sweep(exec, entry->moment.time_us, entry->limit, &removed);
         mp_write_int(&replica->answer, removed);
     } else {
-        bool atomic = entry->kind == ENTRY_BATCH;
+        bool atomic = entry->kind != ENTRY_WRITE;
         err = exec_check(exec, body, atomic, true, &replica->answer);
         if (err == SK_OK) err = exec_run(exec, body, atomic, &entry->moment, &replica->answer);
     }

@@ -30,7 +30,7 @@ static int execute(struct trial *trial, const struct logged *entry) {
     if (entry->kind == ENTRY_SWEEP) {
         return exec_sweep(&trial->exec, entry->moment.time_us, entry->limit, &removed);
     }
-    bool atomic = entry->kind == ENTRY_BATCH;
+    bool atomic = entry->kind != ENTRY_WRITE;
     int err = exec_check(&trial->exec, body, atomic, true, &trial->answer);
     return err == SK_OK ? exec_run(&trial->exec, body, atomic, &entry->moment, &trial->answer) : err;
 }

@@ -21,7 +21,7 @@ static inline void draw_seed(void) {
 
 static inline uint32_t draw(uint32_t limit) { return (uint32_t)rand_r(&seed) % limit; }
 
-enum entry_kind { ENTRY_WRITE, ENTRY_BATCH, ENTRY_SWEEP, ENTRY_READ };
+enum entry_kind { ENTRY_WRITE, ENTRY_BATCH, ENTRY_EXEC, ENTRY_SWEEP, ENTRY_READ };
 
 struct logged {
     enum entry_kind kind;
@@ -86,6 +86,8 @@ static const char *const writes[] = {
     "l LMOVE K K LEFT RIGHT",
     "l RPOPLPUSH K K",
     "l LSET K I V",
+    "l BLPOP K K 0",
+    "l BLMOVE K K RIGHT LEFT 1",
     "l LINSERT K BEFORE M V",
     "l LINSERT K AFTER M V",
     "l LREM K I M",
@@ -149,6 +151,7 @@ static const char *const reads[] = {
     "z ZRANGEBYSCORE K S S LIMIT U 5",
     "z ZREVRANGEBYLEX K B B",
     "z ZRANK K M",
+    "z ZSCAN K 0 COUNT 7",
     "z ZCOUNT K S S",
     "z ZRANDMEMBER K I WITHSCORES",
     "z ZINTER 2 K K WITHSCORES",
@@ -297,15 +300,20 @@ static inline void make_entry(struct logged *entry, uint64_t *time_us) {
     uint32_t what = draw(20);
     *time_us += draw(3) == 0 ? draw(60000) : 0;
     *entry = (struct logged){.kind = what == 0   ? ENTRY_SWEEP
-                                     : what < 4  ? ENTRY_BATCH
+                                     : what < 3  ? ENTRY_BATCH
+                                     : what < 5  ? ENTRY_EXEC
                                      : what < 10 ? ENTRY_READ
                                                  : ENTRY_WRITE,
                              .moment = {.time_us = *time_us, .chance = draw(1u << 30)},
                              .limit = 1 + draw(100)};
     buffer_init(&entry->body);
-    if (entry->kind == ENTRY_BATCH) {
+    if (entry->kind == ENTRY_BATCH || entry->kind == ENTRY_EXEC) {
         uint32_t count = 1 + draw(5);
-        mp_write_text(&entry->body, "BATCH");
+        mp_write_text(&entry->body, entry->kind == ENTRY_EXEC ? "EXEC" : "BATCH");
+        if (entry->kind == ENTRY_EXEC) {
+            mp_write_array(&entry->body, 2);
+            mp_write_array(&entry->body, 0); /* no key is watched */
+        }
         mp_write_array(&entry->body, count);
         for (uint32_t i = 0; i < count; i++) {
             mp_write_array(&entry->body, 2);

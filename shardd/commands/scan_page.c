@@ -102,7 +102,12 @@ static int walk(struct call *call, uint64_t id, uint64_t from, const struct scan
     struct slice name, value;
     while ((err = element_walk_next(&walk, &position, &name, &value)) == SK_OK) {
         if (scan_page_ends(page, options, position)) break;
-        if (scan_page_wants(page, options, position, name)) page->item_count += add(page->items, name, value);
+        if (!scan_page_wants(page, options, position, name)) continue;
+        uint32_t added = add(page->items, name, value);
+        page->item_count += added;
+        if (added > 0) continue;
+        err = SK_ECORRUPT;
+        break;
     }
     element_walk_close(&walk);
     return err == SK_NOT_FOUND ? SK_OK : err;

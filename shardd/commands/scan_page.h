@@ -37,6 +37,6 @@ bool scan_page_wants(struct scan_page *page, const struct scan_options *options,
 int scan_page_answer(struct call *call, const struct scan_page *page);
 
 /* HSCAN and its like, whole: the named elements of the collection at the first argument, the cursor being the second. Of each
- * that is wanted `add_cb` adds the items; it answers how many. */
+ * that is wanted `add_cb` adds the items; it answers how many, 0 of what is damaged. */
 int scan_elements(struct call *call, uint8_t type,
                   uint32_t (*add_cb)(struct buffer *items, struct slice name, struct slice value));

@@ -210,8 +210,8 @@ int execute_zrevrank(struct call *call) { return answer_rank(call, true); }
 /* ---- ZSCAN ---- */
 
 static uint32_t add_to_page(struct buffer *items, struct slice name, struct slice value) {
-    double score = 0;
-    if (zset_read_score(value, &score) != SK_OK) items->failed = true; /* a fault, as damage is */
+    double score;
+    if (zset_read_score(value, &score) != SK_OK) return 0;
     mp_write_bin(items, name);
     mp_write_float(items, score);
     return 2;

@@ -12,7 +12,7 @@
 #include "libcommon/error.h"
 #include "shardd/random_entries.h"
 
-enum { TRIALS = 3000, BEFORE = 40, AFTER = 60, RECORDS_MAX = 4096 };
+enum { TRIALS = 1500, BEFORE = 40, AFTER = 60, RECORDS_MAX = 4096 };
 
 struct trial {
     struct kv *kv;

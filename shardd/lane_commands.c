@@ -236,8 +236,13 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
 static void take_read_after(struct lane *lane, struct shard *shard, struct frame *frame,
                             const struct request_item *item) {
     struct pending *last = shard_last_pending(shard);
-    if (last == NULL || !replica_leads(&shard->replica)) {
+    bool full = !lane_has_room(lane, shard);
+    if ((last == NULL && !full) || !replica_leads(&shard->replica)) {
         take_read(lane, shard, frame, item);
+        return;
+    }
+    if (full) { /* as the write before it, which it would overtake */
+        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
         return;
     }
     struct after_read *read = lane->after_reads < WAITING_MAX ? malloc(sizeof *read) : NULL;

@@ -262,6 +262,9 @@ static void test_writes_that_are_not_committed_are_bounded(void **state) {
         ask_node(cluster, 1, next_number(cluster), shard_of("a"), REQUEST_WRITE, "SET a", 1 << 20);
     }
     assert_int_equal(await(cluster, first + WRITES - 1, NULL), SK_BUSY);
+    uint64_t read = next_number(cluster); /* behind a write that was refused it would tell of the time before */
+    ask_node(cluster, 1, read, shard_of("a"), REQUEST_AFTER, "GET a", 0);
+    assert_int_equal(await(cluster, read, NULL), SK_BUSY);
     for (uint32_t id = 2; id <= NODES; id++) lose(cluster, id, 1, 0);
     unsigned taken = 0;
     for (int i = 0; i < WRITES; i++) {

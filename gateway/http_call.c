@@ -18,6 +18,7 @@ const char *const http_head_names[FIELD_COUNT] = {
     [FIELD_ACCEPT] = "Accept",
     [FIELD_CONTENT_TYPE] = "Content-Type",
     [FIELD_CONTENT_ENCODING] = "Content-Encoding",
+    [FIELD_CONTENT_RANGE] = "Content-Range",
     [FIELD_CONTENT_LENGTH] = "Content-Length",
     [FIELD_AUTHORIZATION] = "Authorization",
     [FIELD_IF_MATCH] = "If-Match",
@@ -154,6 +155,9 @@ static bool check_content(struct http_call *call, const struct http_head *head) 
     if (call->verb != HTTP_PUT && call->verb != HTTP_POST) return true;
     if (encoding.size > 0 && !http_type_is(encoding, "identity")) {
         return problem(call, PROBLEM_MEDIA_TYPE, "bodies with a Content-Encoding are not taken");
+    }
+    if (head->counts[FIELD_CONTENT_RANGE] > 0) { /* or a part would take the place of the whole (RFC 9110, 14.5) */
+        return bad(call, "parts of values, with a Content-Range, are not taken");
     }
     if (call->verb == HTTP_PUT || http_type_is(field_of(head, FIELD_CONTENT_TYPE), JSON_TYPE)) return true;
     call->types = JSON_TYPE; /* which a browser's form cannot send without asking first */

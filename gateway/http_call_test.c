@@ -444,6 +444,9 @@ static void what_does_not_fit_is_refused(void **state) {
     put("/v1/keys/k");
     field(FIELD_CONTENT_ENCODING, "gzip");
     refused(415, "UNSUPPORTED_MEDIA_TYPE");
+    put("/v1/keys/k");
+    field(FIELD_CONTENT_RANGE, "bytes 0-2/10");
+    refused(400, "BADREQUEST");
     static const char *const ids[] = {"", "\"\"",
                                       "65 bytes, which is one more than the contract allows for an id...."};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {

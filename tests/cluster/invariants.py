@@ -11,7 +11,8 @@ import time
 import typing
 
 READ_EVERY = 4  # of what all players see at any moment, one step in so many is a look
-WAITING = {"BLPOP", "BRPOP", "BLMPOP", "BLMOVE", "BRPOPLPUSH"}  # commands that wait; that it was in vain is not remembered
+# Commands that wait; that it was in vain is not remembered.
+WAITING = {"BLPOP", "BRPOP", "BLMPOP", "BLMOVE", "BRPOPLPUSH", "BZPOPMIN", "BZPOPMAX", "BZMPOP"}
 TAKEN_MAX = 3  # by one command
 STEPS_MAX = 300  # on collections that are read as a whole at every look
 

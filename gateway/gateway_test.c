@@ -774,15 +774,29 @@ static void take_stale_of(struct cluster *cluster, uint32_t node, struct taken *
         drop(taken);
         take(cluster, node, taken);
     }
-    assert_int_equal(taken->count, 1);
 }
 
-/* Two reads that may be stale: one goes to each node. */
+/* Two reads that may be stale: one goes to each node. Where the follower was slow (on a machine that is), the leader has both, and
+ * they are asked anew. */
 static void take_stale(struct cluster *cluster, struct taken *by_leader, struct taken *by_follower) {
-    send_options(cluster->client, 1, 0, "follower", "GET a");
-    send_options(cluster->client, 2, 0, "follower", "GET a");
-    take_stale_of(cluster, 1, by_leader);
-    take_stale_of(cluster, 2, by_follower);
+    for (;;) {
+        send_options(cluster->client, 1, 0, "follower", "GET a");
+        send_options(cluster->client, 2, 0, "follower", "GET a");
+        take_stale_of(cluster, 1, by_leader);
+        bool has_both = by_leader->count == 2 && by_leader->items[1].flags == REQUEST_STALE;
+        if (!has_both) take_stale_of(cluster, 2, by_follower);
+        if (by_leader->count == 1) {
+            assert_int_equal(by_follower->count, 1);
+            return;
+        }
+        for (uint32_t i = 0; i < by_leader->count; i++) {
+            struct reply reply;
+            answer(cluster, 1, by_leader, i, SK_OK, "\x01", 1);
+            read_reply(cluster->client, &reply);
+        }
+        drop(by_leader);
+        if (!has_both) drop(by_follower);
+    }
 }
 
 /* Answers what the leader has, and then what it is asked instead of the follower: as a read like any other. */

@@ -195,6 +195,7 @@ def main(words):
         except Closed as closed:
             failure = f"a server went away: {closed}"
         same, said = skerry.verify() if skerry and not failure else (True, "")
+        print(said)
     return summary(options, report, episodes, time.monotonic() - began, failure or ("" if same else said))
 
 

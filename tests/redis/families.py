@@ -27,7 +27,7 @@ FAMILIES = {
         3 INCRBY skey integer
         2 DECR skey
         2 DECRBY skey integer
-        3 INCRBYFLOAT skey number
+        3 INCRBYFLOAT skey anynumber
         1 SET ckey member
         1 LCS ckey ckey { LEN | IDX | MINMATCHLEN integer | WITHMATCHLEN }
         1 DEL skey
@@ -75,7 +75,7 @@ FAMILIES = {
         1 HKEYS hkey
         1 HVALS hkey
         3 HINCRBY hkey member integer
-        3 HINCRBYFLOAT hkey member number
+        3 HINCRBYFLOAT hkey member anynumber
         2 HRANDFIELD hkey [ count [ WITHVALUES ] ]
         2 HSCAN hkey cursor { MATCH pattern | COUNT count }
         1 DEL hkey

@@ -20,6 +20,7 @@ HUGE_OFFSET = 1 << 27  # of bits: where the other server's limit lies (servers.V
 LEAST_FIELD = -(1 << 62)  # below, Redis takes an overflow downwards for one upwards
 WITH_BIT_OFFSETS = (b"SETBIT", b"GETBIT", b"BITFIELD", b"BITFIELD_RO")
 OF_ALL_SHARDS = (b"SCAN", b"KEYS", b"RANDOMKEY")  # not within transactions
+CLEARS_ERRNO = [b"CONFIG", b"SET", b"dir", b"/nonexistent"]
 WITH_TIMEOUT = (b"BLPOP", b"BRPOP", b"BLMOVE", b"BRPOPLPUSH", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP")
 RANDOM_WITH_COUNT = (b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER")
 
@@ -90,7 +91,10 @@ class Generator:
     def spoil(self, command):
         """Another form than it should have."""
         dice = self.dice
-        at = 1 + dice.below(len(command))  # not its name
+        first = 2 if b"x" in (word[-2:-1] for word in command[1:2]) else 1  # not its name, nor a key that only words are asked of
+        if first > len(command):
+            return
+        at = first + dice.below(len(command) + 1 - first)
         kind = dice.below(6)
         if kind == 0:
             del command[at:]
@@ -104,7 +108,7 @@ class Generator:
             elif kind == 4:
                 command[at] = dice.pick(values.EDGE_FLOATS + values.STRAYS)
             else:
-                other = 1 + dice.below(len(command) - 1)
+                other = first + dice.below(len(command) - first)
                 command[at], command[other] = command[other], command[at]
 
     def plain(self):
@@ -174,11 +178,11 @@ class Generator:
 
 def whole(command):
     """With what clears errno before SORT."""
-    return [[b"SCAN", b"0"], command] if sorts_numbers(command) else [command]
+    return [CLEARS_ERRNO, command] if sorts_numbers(command) else [command]
 
 
 def sorts_numbers(command):
-    """It fails in Redis where an earlier command has left an error behind in errno, until a SCAN clears that."""
+    """It fails in Redis where an earlier command has left ERANGE behind in errno."""
     return command[0].upper() in (b"SORT", b"SORT_RO") and b"ALPHA" not in (word.upper() for word in command)
 
 
@@ -188,9 +192,9 @@ def is_malformed_object(command):
 
 
 def writes_level(command):
-    """Spoilt, it could give the members of values.level_key other scores."""
+    """Spoilt, it could give the members of values.level_key other scores, or put what is no number where SORT stores from."""
     return command[0].upper() not in (b"ZRANGE", b"ZRANGEBYLEX", b"ZREVRANGEBYLEX", b"ZLEXCOUNT", b"ZREMRANGEBYLEX") and \
-        any(word[-2:-1] == b"x" for word in command[1:3])
+        any(word[-2:-1] in (b"x", b"n") for word in command[1:3])
 
 
 def tame(command):

@@ -22,7 +22,8 @@ class Redis:
         self.log = pathlib.Path(directory) / f"redis-{self.port}.log"
         self.process = subprocess.Popen([
             "redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", *kept, "--dir", str(directory),
-            "--databases", "1", "--proto-max-bulk-len", str(VALUE_BYTES_MAX), "--logfile", str(self.log), *flags],
+            "--databases", "1", "--enable-protected-configs", "yes", "--proto-max-bulk-len", str(VALUE_BYTES_MAX),
+            "--logfile", str(self.log), *flags],
             env={**os.environ, "LC_ALL": "C"})  # SORT ALPHA follows the locale
         wait_for(self.answers, "redis-server answers")
 

@@ -37,7 +37,7 @@ class Shrinker:
     def shrink(self, commands, difference):
         """`commands` end with the one that was answered unlike. The shortest found, and its difference; None if it does not
         come again."""
-        self.name = name_of(difference.command)
+        self.name, self.signature = name_of(difference.command), difference.signature()
         self.deadline = time.monotonic() + self.patience_s
         self.best = None
         if not self.try_it([*related(commands[:-1], difference.command), commands[-1]]) and not self.try_it(commands):
@@ -54,7 +54,7 @@ class Shrinker:
         try:
             self.runner.run(commands)
         except Difference as difference:
-            if name_of(difference.command) != self.name:
+            if name_of(difference.command) != self.name or difference.signature() != self.signature:
                 return False
             self.best = list(commands[:difference.at + 1]), difference
             return True

@@ -374,6 +374,7 @@ int lane_open(struct lane **made, const struct lane_options *options, char *text
     lane->shards = (struct shard_table){.lane = options->number, .lane_count = options->lane_count};
     lane->peer_outbox.peers = options->peers;
     lane->now_us = lane->start_us = lane->checkpoint_us = clock_boottime_us();
+    lane->frame_turn = 1; /* no shard has refused anything of it yet */
     int err = lane->directory == NULL ? SK_ENOMEM : blocking_new(&lane->blocking, lane->now_us);
     if (err == SK_OK) err = mailbox_new(&lane->mailbox, MAILBOX_CAPACITY);
     if (err == SK_OK && getrandom(&lane->chance, sizeof lane->chance, 0) != (ssize_t)sizeof lane->chance) {

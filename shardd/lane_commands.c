@@ -48,8 +48,8 @@ void lane_answer_write(struct lane *lane, const struct shard *shard, uint64_t ep
     }
 }
 
-static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
-                      const struct request_item *item);
+static void take_read_behind(struct lane *lane, struct shard *shard, const struct pending *pending,
+                             const struct after_read *read);
 
 void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pending, int err, struct slice body) {
     struct lane *lane = arg;
@@ -61,7 +61,7 @@ void lane_executed_cb(void *arg, struct shard *shard, const struct pending *pend
         lane_observe_write(lane, pending);
     }
     for (const struct after_read *read = pending->reads; read != NULL; read = read->next) {
-        take_read(lane, shard, read->frame, &read->item);
+        take_read_behind(lane, shard, pending, read);
         lane->after_reads--;
     }
 }
@@ -138,6 +138,17 @@ int lane_answer_repeat(struct lane *lane, struct shard *shard, struct frame *fra
     return err;
 }
 
+/* Something is to be sent again. What comes behind it in its frame is refused as well, or it would overtake it: the commands of
+ * a pipeline keep their order. */
+static void refuse(struct lane *lane, struct shard *shard, struct frame *frame, uint64_t number, int err) {
+    bool is_being_taken = lane->frames_head != NULL && lane->frames_head->frame == frame;
+    if (is_being_taken) {
+        shard->refused_turn = lane->frame_turn;
+        shard->refused_err = err;
+    }
+    lane_answer(lane, frame, number, err, slice_of(NULL, 0));
+}
+
 bool lane_has_room(const struct lane *lane, const struct shard *shard) {
     return shard->payload_bytes <= SHARD_BYTES_MAX && shard->pending.count < SHARD_ENTRIES_MAX &&
            lane->pending_bytes <= LANE_BYTES_MAX;
@@ -148,7 +159,7 @@ enum lane_taken lane_take_write(struct lane *lane, struct shard *shard, struct f
     struct replica_event event = {.type = REPLICA_WRITE};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
-        lane_answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, effects->refused);
         return LANE_ANSWERED;
     }
     uint64_t epoch = effects->epoch, index = effects->index, time_us = effects->time_us;
@@ -173,7 +184,7 @@ enum lane_taken lane_take_write(struct lane *lane, struct shard *shard, struct f
         return LANE_ANSWERED;
     }
     if (!lane_has_room(lane, shard)) { /* not in the order of the others: these may wait for long */
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, SK_BUSY);
         return LANE_ANSWERED;
     }
     if (err == SK_OK) {
@@ -201,21 +212,14 @@ enum lane_taken lane_take_write(struct lane *lane, struct shard *shard, struct f
     }
 }
 
-static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
-                      const struct request_item *item) {
-    bool stale = (item->flags & REQUEST_STALE) != 0;
-    struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ};
-    const struct replica_effects *effects = lane_drive(lane, shard, &event);
-    if (effects->refused != SK_OK) {
-        lane_answer(lane, frame, item->number, effects->refused, slice_of(NULL, 0));
-        return;
-    }
+static void execute_read(struct lane *lane, struct shard *shard, struct frame *frame,
+                         const struct request_item *item, uint64_t time_us) {
     if (!frontend_has_room(frame->link)) {
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, SK_BUSY);
         return;
     }
     buffer_clear(&lane->result, 1u << 20);
-    struct exec_moment moment = {.time_us = effects->time_us, .chance = draw(lane)};
+    struct exec_moment moment = {.time_us = time_us, .chance = draw(lane)};
     int err = exec_read(&shard->exec, item->body, &moment, &lane->result);
     lane_observe_read(lane, frame);
     lane->reads++;
@@ -227,7 +231,33 @@ static void take_read(struct lane *lane, struct shard *shard, struct frame *fram
     } else if (lane->result.size > RESULT_BYTES_MAX) {
         answer_text(lane, frame, item->number, SK_TOOLARGE, "the answer is larger than a message may be");
     } else if (!try_answer(lane, frame, item->number, err, buffer_slice(&lane->result))) {
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0)); /* what has been read is forgotten */
+        refuse(lane, shard, frame, item->number, SK_BUSY); /* what has been read is forgotten */
+    }
+}
+
+static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
+                      const struct request_item *item) {
+    bool stale = (item->flags & REQUEST_STALE) != 0;
+    struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ};
+    const struct replica_effects *effects = lane_drive(lane, shard, &event);
+    if (effects->refused != SK_OK) {
+        refuse(lane, shard, frame, item->number, effects->refused);
+    } else {
+        execute_read(lane, shard, frame, item, effects->time_us);
+    }
+}
+
+/* A read whose entry has been executed, and nothing behind that. Where the entry was appended for the read's own frame, it was
+ * committed after the read had come, in an epoch in which nobody else led at that moment: the read takes place then, and
+ * needs no lease to be linearizable. So it is not refused for the want of one, and sent again, when what comes behind it is in the
+ * log already. The time is the highest that this leader has shown: an older one could bring back what has expired (R26). */
+static void take_read_behind(struct lane *lane, struct shard *shard, const struct pending *pending,
+                             const struct after_read *read) {
+    bool at_commit = read->of_its_frame && replica_may_answer(&shard->replica, pending->epoch); /* R8 */
+    if (at_commit) {
+        execute_read(lane, shard, read->frame, &read->item, shard->replica.last_time_us);
+    } else {
+        take_read(lane, shard, read->frame, &read->item);
     }
 }
 
@@ -242,15 +272,15 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
         return;
     }
     if (full) { /* as the write before it, which it would overtake */
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, SK_BUSY);
         return;
     }
     struct after_read *read = lane->after_reads < WAITING_MAX ? malloc(sizeof *read) : NULL;
     if (read == NULL) {
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, SK_BUSY);
         return;
     }
-    *read = (struct after_read){.frame = frame_ref(frame), .item = *item};
+    *read = (struct after_read){.frame = frame_ref(frame), .item = *item, .of_its_frame = last->frame == frame};
     if (last->reads == NULL) {
         last->reads = read;
     } else {
@@ -260,10 +290,11 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
     lane->after_reads++;
 }
 
-static void put_waiting(struct lane *lane, struct frame *frame, const struct request_item *item) {
+static void put_waiting(struct lane *lane, struct shard *shard, struct frame *frame,
+                        const struct request_item *item) {
     struct waiting *waiting = lane->waiting_count < WAITING_MAX ? malloc(sizeof *waiting) : NULL;
     if (waiting == NULL) {
-        lane_answer(lane, frame, item->number, SK_BUSY, slice_of(NULL, 0));
+        refuse(lane, shard, frame, item->number, SK_BUSY);
         return;
     }
     *waiting = (struct waiting){
@@ -292,10 +323,12 @@ static void take_item(struct lane *lane, struct frame *frame, const struct reque
     struct shard *shard = shard_table_find(&lane->shards, item->shard);
     if (shard == NULL || lane->stopping) {
         lane_answer(lane, frame, item->number, SK_NOT_LEADER, slice_of(NULL, 0));
+    } else if (shard->refused_turn == lane->frame_turn) {
+        lane_answer(lane, frame, item->number, shard->refused_err, slice_of(NULL, 0));
     } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
         take_read(lane, shard, frame, item);
     } else if (lane->waiting_head != NULL || take_ordered(lane, shard, frame, item) == SK_BUSY) {
-        put_waiting(lane, frame, item);
+        put_waiting(lane, shard, frame, item);
     }
 }
 
@@ -334,6 +367,7 @@ void lane_on_frame(struct lane *lane, struct lane_mail *mail) {
 static void drop_frame(struct lane *lane) {
     struct lane_mail *mail = lane->frames_head;
     lane->frames_head = (struct lane_mail *)mail->mail.next;
+    lane->frame_turn++;
     if (lane->frames_head == NULL) {
         lane->frames_tail = NULL;
     } else {

@@ -122,6 +122,7 @@ struct lane {
         checkpoint_next; /* the store needs the log from here; will, when the checkpoint is done */
     struct lane_mail *frames_head, *frames_tail; /* owned: frames that are not taken whole */
     struct slice frame_rest;                     /* of the first */
+    uint64_t frame_turn;                         /* counts the frames that have come to be the first */
     struct waiting *waiting_head, *waiting_tail;
     uint32_t waiting_count;
     struct blocking *blocking; /* owned: who waits for something to take */

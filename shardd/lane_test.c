@@ -586,10 +586,11 @@ static void collect(struct fixture *fixture, uint32_t last, int *codes) {
 
 /* A gateway that takes nothing asks for far more than the link to it may hold. Each command has a definite answer in the
  * end: reads beyond the soft cap are busy, also those behind a write; writes happen, and only their large results are not
- * told. Another gateway is served meanwhile. */
+ * told. A write that follows a read in its frame is not taken where that is busy, or it would overtake it. Another gateway is
+ * served meanwhile. */
 static void test_no_answer_is_dropped(void **state) {
     struct fixture *fixture = *state;
-    enum { READS = 600, VALUE_BYTES = 512 * 1024, SMALL = READS + 1, LARGE, BEHIND, LAST = BEHIND };
+    enum { READS = 600, VALUE_BYTES = 512 * 1024, SMALL = READS + 1, LARGE, BEHIND, REFUSED, NEXT, LAST = NEXT };
     static char value[VALUE_BYTES];
     memset(value, 'v', sizeof value);
     char result[RESULT_BYTES], answers[sizeof fixture->answers];
@@ -626,6 +627,12 @@ static void test_no_answer_is_dropped(void **state) {
         read.number = i;
         send_items(fixture, &read, 1);
     }
+    struct request_item ordered[] = {read, read};
+    ordered[0].number = REFUSED;
+    ordered[1].number = NEXT;
+    ordered[1].flags = REQUEST_WRITE;
+    ordered[1].body = buffer_slice(&getset);
+    send_items(fixture, ordered, 2);
     struct request_item writes[] = {read, read, read};
     writes[0].number = SMALL;
     writes[0].flags = REQUEST_WRITE;
@@ -655,6 +662,8 @@ static void test_no_answer_is_dropped(void **state) {
     assert_int_equal(codes[SMALL], SK_OK);
     assert_int_equal(codes[LARGE], SK_DONE);
     assert_int_equal(codes[BEHIND], SK_BUSY);
+    assert_int_equal(codes[REFUSED], SK_BUSY);
+    assert_int_equal(codes[NEXT], SK_BUSY);
     for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) buffer_deinit(bodies[i]);
 }
 

@@ -16,6 +16,7 @@ struct after_read {
     struct after_read *next;
     struct frame *frame; /* owned reference */
     struct request_item item;
+    bool of_its_frame; /* the entry was appended for a command of the same frame, before it */
 };
 
 /* An entry of the log that waits for its commit, with whoever waits for its result. */
@@ -57,6 +58,8 @@ struct shard {
     struct verification verify;
     struct blocking_shard waiting;
     uint64_t committed_noted; /* of entries up to here it is noted when they were committed */
+    uint64_t refused_turn;    /* the frame (lane's frame_turn) of which something was refused, */
+    int refused_err;          /* and why */
     bool is_dirty;            /* in the list of shards that have something to do at the end of a step */
     struct shard *next_dirty;
     struct shard *next_ended; /* in the list of those whose stay is over, */

@@ -74,6 +74,8 @@ static void replica_init(struct replica *replica, bool in_memory) {
         assert_int_equal(kv_new_memory(&replica->kv), SK_OK);
     } else {
         assert_int_equal(setup((void **)&replica->files), 0);
+        replica->files->options.map_bytes =
+            1u << 30; /* the thread sanitizer has no room for several as large as usual */
         open_store(replica->files);
     }
     start(replica);

@@ -11,15 +11,11 @@ _Static_assert(BITMAP_BYTES_MAX / BITMAP_CHUNK_BYTES <= UINT32_MAX, "a chunk's n
 
 static struct slice chunk_key(uint64_t id, uint64_t number, uint8_t room[CHUNK_KEY_BYTES]) {
     (void)element_prefix(id, PART_CHUNKS, room);
-    for (unsigned i = 0; i < 4; i++) room[ELEMENT_PREFIX_BYTES + i] = (uint8_t)(number >> (24 - 8 * i));
+    put_u32(room + ELEMENT_PREFIX_BYTES, (uint32_t)number);
     return slice_of(room, CHUNK_KEY_BYTES);
 }
 
-static uint64_t chunk_number(struct slice key) {
-    uint64_t number = 0;
-    for (unsigned i = 0; i < 4; i++) number = number << 8 | key.data[ELEMENT_PREFIX_BYTES + i];
-    return number;
-}
+static uint64_t chunk_number(struct slice key) { return get_u32(key.data + ELEMENT_PREFIX_BYTES); }
 
 /* Empty where there is none. */
 static int read_chunk(struct call *call, uint64_t id, uint64_t number, struct slice *bytes) {

@@ -29,11 +29,11 @@ int collection_read(uint8_t type, struct slice payload, struct collection *colle
     uint32_t numbers = collection_number_count(type);
     if (payload.size != NUMBERS_AT + 8u * numbers) return SK_ECORRUPT;
     collection->type = type;
-    collection->id = element_get_id(payload.data);
-    collection->bytes = element_get_id(payload.data + 8);
-    collection->count = element_get_id(payload.data + COUNT_AT);
+    collection->id = get_u64(payload.data);
+    collection->bytes = get_u64(payload.data + 8);
+    collection->count = get_u64(payload.data + COUNT_AT);
     for (uint32_t i = 0; i < numbers; i++) {
-        collection->numbers[i] = element_get_id(payload.data + NUMBERS_AT + 8 * (size_t)i);
+        collection->numbers[i] = get_u64(payload.data + NUMBERS_AT + 8 * (size_t)i);
     }
     /* What nobody stores: what follows may rely on it. */
     bool sound = collection->id != 0 && collection->count > 0 && collection->count <= INT64_MAX;
@@ -121,7 +121,7 @@ static int gather_records(struct exec *exec, uint64_t id, struct buffer *gathere
 static int move_record(struct exec *exec, uint64_t id, struct slice key, struct slice value) {
     uint8_t moved[KV_KEY_BYTES_MAX];
     memcpy(moved, key.data, key.size);
-    element_put_id(moved + 1, id);
+    put_u64(moved + 1, id);
     int err = kv_del(exec->kv, key);
     return err == SK_OK ? kv_put(exec->kv, slice_of(moved, key.size), value) : err;
 }
@@ -157,11 +157,11 @@ int collection_save_until(struct call *call, struct collection *collection, uint
     }
     uint8_t head[NUMBERS_AT + 8 * COLLECTION_NUMBERS_MAX];
     uint32_t numbers = collection_number_count(collection->type);
-    element_put_id(head, collection->id);
-    element_put_id(head + 8, collection->bytes);
-    element_put_id(head + COUNT_AT, collection->count);
+    put_u64(head, collection->id);
+    put_u64(head + 8, collection->bytes);
+    put_u64(head + COUNT_AT, collection->count);
     for (uint32_t i = 0; i < numbers; i++) {
-        element_put_id(head + NUMBERS_AT + 8 * (size_t)i, collection->numbers[i]);
+        put_u64(head + NUMBERS_AT + 8 * (size_t)i, collection->numbers[i]);
     }
     struct buffer *value = keyspace_build(exec, object, collection->type, deadline_us);
     buffer_append(value, head, NUMBERS_AT + 8 * (size_t)numbers);

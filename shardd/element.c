@@ -8,25 +8,15 @@
 #define NAME_SIZE_BYTES    4u /* of a long name, in its value */
 #define SCRATCH_KEPT_BYTES 65536u
 
-void element_put_id(uint8_t at[8], uint64_t id) {
-    for (int i = 0; i < 8; i++) at[i] = (uint8_t)(id >> (56 - 8 * i));
-}
-
-uint64_t element_get_id(const uint8_t at[8]) {
-    uint64_t id = 0;
-    for (int i = 0; i < 8; i++) id = id << 8 | at[i];
-    return id;
-}
-
 struct slice element_prefix(uint64_t id, uint8_t part, uint8_t room[ELEMENT_PREFIX_BYTES]) {
     room[0] = RECORD_ELEMENT;
-    element_put_id(room + 1, id);
+    put_u64(room + 1, id);
     room[9] = part;
     return slice_of(room, ELEMENT_PREFIX_BYTES);
 }
 
 bool element_key_is_of(struct slice key, uint64_t id) {
-    return key.size >= ELEMENT_PREFIX_BYTES && key.data[0] == RECORD_ELEMENT && element_get_id(key.data + 1) == id;
+    return key.size >= ELEMENT_PREFIX_BYTES && key.data[0] == RECORD_ELEMENT && get_u64(key.data + 1) == id;
 }
 
 bool element_key_is_in(struct slice key, uint64_t id, uint8_t part) {
@@ -69,8 +59,7 @@ static int read_record(struct slice key, struct slice stored, struct slice *name
     *value = stored;
     if (key.size < ELEMENT_KEY_MAX) return is_long(*name) ? SK_ECORRUPT : SK_OK;
     if (stored.size < NAME_SIZE_BYTES) return SK_ECORRUPT;
-    size_t size =
-        (size_t)stored.data[0] << 24 | (size_t)stored.data[1] << 16 | (size_t)stored.data[2] << 8 | stored.data[3];
+    size_t size = get_u32(stored.data);
     if (stored.size - NAME_SIZE_BYTES < size || size <= ELEMENT_NAME_INLINE_MAX) return SK_ECORRUPT;
     *name = slice_of(stored.data + NAME_SIZE_BYTES, size);
     *value = slice_of(name->data + size, stored.size - NAME_SIZE_BYTES - size);
@@ -155,8 +144,8 @@ int element_put(struct exec *exec, struct element *element, struct slice value) 
     struct slice name = element->name;
     if (is_long(name)) {
         struct buffer *stored = &exec->scratch;
-        uint8_t size[NAME_SIZE_BYTES] = {(uint8_t)(name.size >> 24), (uint8_t)(name.size >> 16),
-                                         (uint8_t)(name.size >> 8), (uint8_t)name.size};
+        uint8_t size[NAME_SIZE_BYTES];
+        put_u32(size, (uint32_t)name.size);
         buffer_clear(stored, SCRATCH_KEPT_BYTES);
         buffer_append(stored, size, sizeof size);
         buffer_append(stored, name.data, name.size);

@@ -13,6 +13,7 @@
  * random finds one at random. */
 #pragma once
 
+#include "shardd/big_endian.h"
 #include "shardd/exec.h"
 
 #define ELEMENT_PREFIX_BYTES    10u /* 0x50, id, part */
@@ -30,10 +31,6 @@ struct slice element_prefix(uint64_t id, uint8_t part, uint8_t room[ELEMENT_PREF
 /* Whether a key of the store is one of an element of the collection; of that part of it. */
 bool element_key_is_of(struct slice key, uint64_t id);
 bool element_key_is_in(struct slice key, uint64_t id, uint8_t part);
-
-/* Numbers in keys and values: 8 bytes, big-endian. */
-void element_put_id(uint8_t at[8], uint64_t id);
-uint64_t element_get_id(const uint8_t at[8]);
 
 /* A named element as it was found. Lives on the stack of the command. */
 struct element {

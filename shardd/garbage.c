@@ -62,7 +62,7 @@ static int remove_portion(struct exec *exec, const struct portion *portion, stru
 
 static struct slice garbage_key(uint64_t id, uint8_t room[GARBAGE_KEY_BYTES]) {
     room[0] = RECORD_GARBAGE;
-    element_put_id(room + 1, id);
+    put_u64(room + 1, id);
     return slice_of(room, GARBAGE_KEY_BYTES);
 }
 
@@ -92,7 +92,7 @@ static int find_first(struct exec *exec, uint64_t *id, uint8_t from[KV_KEY_BYTES
     err = kv_iter_next(iter, &key, &value);
     bool whole = err == SK_OK && key.size == GARBAGE_KEY_BYTES && key.data[0] == RECORD_GARBAGE;
     if (whole) {
-        *id = element_get_id(key.data + 1);
+        *id = get_u64(key.data + 1);
         whole = element_key_is_of(value, *id) && value.size <= KV_KEY_BYTES_MAX;
     }
     if (whole) {

@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/big_endian.h"
 #include "shardd/garbage.h"
 
 #include <xxhash.h>
@@ -21,20 +22,6 @@ static void xxh3_hash128(struct slice key, uint8_t hash[16]) {
 }
 
 const struct keyspace_hasher keyspace_hasher_xxh3 = {.hash64 = xxh3_hash64, .hash128 = xxh3_hash128};
-
-static void put_u32(uint8_t *at, uint32_t number) {
-    for (int i = 0; i < 4; i++) at[i] = (uint8_t)(number >> (24 - 8 * i));
-}
-
-static void put_u64(uint8_t *at, uint64_t number) {
-    for (int i = 0; i < 8; i++) at[i] = (uint8_t)(number >> (56 - 8 * i));
-}
-
-static uint32_t get_u32(const uint8_t *at) {
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
-static uint64_t get_u64(const uint8_t *at) { return (uint64_t)get_u32(at) << 32 | get_u32(at + 4); }
 
 /* Records */
 

@@ -13,7 +13,7 @@ enum list_number { NUMBER_FIRST, NUMBER_LOW, NUMBER_HIGH };
 
 static struct slice key_of(uint64_t id, uint64_t sequence, uint8_t room[KEY_BYTES]) {
     (void)element_prefix(id, PART, room);
-    element_put_id(room + ELEMENT_PREFIX_BYTES, sequence);
+    put_u64(room + ELEMENT_PREFIX_BYTES, sequence);
     return slice_of(room, KEY_BYTES);
 }
 

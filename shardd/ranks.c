@@ -41,13 +41,13 @@ static struct slice record_key(const struct ranks *ranks, unsigned level, struct
 
 static int put_boundary(struct ranks *ranks, unsigned level, struct slice key, uint64_t count) {
     uint8_t room[KV_KEY_BYTES_MAX], value[COUNT_BYTES];
-    element_put_id(value, count);
+    put_u64(value, count);
     return kv_put(ranks->exec->kv, record_key(ranks, level, key, room), slice_of(value, sizeof value));
 }
 
 static int read_count(struct slice value, uint64_t *count) {
     if (value.size != COUNT_BYTES) return SK_ECORRUPT;
-    *count = element_get_id(value.data);
+    *count = get_u64(value.data);
     return SK_OK;
 }
 
@@ -80,7 +80,7 @@ static int read_root(struct ranks *ranks, struct slice value) {
     ranks->levels = at[0];
     for (unsigned level = 1; level <= ranks->levels; level++) {
         if (!take(&value, COUNT_BYTES, &at)) return SK_ECORRUPT;
-        ranks->ahead[level] = element_get_id(at);
+        ranks->ahead[level] = get_u64(at);
     }
     if (!take(&value, 2, &at)) return SK_ECORRUPT;
     size_t first_size = (size_t)at[0] << 8 | at[1];
@@ -117,7 +117,7 @@ static int store_root(struct ranks *ranks) {
     uint8_t *at = value;
     *at++ = ranks->levels;
     for (unsigned level = 1; level <= ranks->levels; level++, at += COUNT_BYTES) {
-        element_put_id(at, ranks->ahead[level]);
+        put_u64(at, ranks->ahead[level]);
     }
     *at++ = (uint8_t)(ranks->first.size >> 8);
     *at++ = (uint8_t)ranks->first.size;

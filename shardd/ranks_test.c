@@ -87,7 +87,7 @@ static void toggle(struct test *test, struct slice key) {
 static struct slice key_of_number(uint64_t number, uint8_t room[RANKS_KEY_MAX]) {
     size_t size = number % 7 == 0 ? RANKS_KEY_MAX : number % 7 == 1 ? 8 : 30;
     memset(room, 'x', size);
-    element_put_id(room + size - 8, number);
+    put_u64(room + size - 8, number);
     return slice_of(room, size);
 }
 

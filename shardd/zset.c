@@ -32,14 +32,14 @@ static double score_of(uint64_t order) { return score_of_bits(order & SIGN_BIT ?
 
 int zset_read_score(struct slice value, double *score) {
     if (value.size != SCORE_BYTES) return SK_ECORRUPT;
-    *score = score_of_bits(element_get_id(value.data));
+    *score = score_of_bits(get_u64(value.data));
     return isnan(*score) ? SK_ECORRUPT : SK_OK;
 }
 
 /* ---- the order's keys ---- */
 
 static struct slice order_key(const struct element *element, double score, struct ranks_key *key) {
-    element_put_id(key->bytes, order_of(score));
+    put_u64(key->bytes, order_of(score));
     key->size = SCORE_BYTES + element_place(element, key->bytes + SCORE_BYTES).size;
     return ranks_key_slice(key);
 }
@@ -51,7 +51,7 @@ static void end_key(struct ranks_key *key, bool behind) {
 
 /* All of a score come at or behind this, and before that of `past` true. */
 static void score_key(double score, bool past, struct ranks_key *key) {
-    element_put_id(key->bytes, order_of(score) + past);
+    put_u64(key->bytes, order_of(score) + past);
     key->size = SCORE_BYTES;
 }
 
@@ -107,7 +107,7 @@ int zset_put(struct call *call, struct zset *zset, struct element *element, doub
     int err = was_there ? zset_read_score(element->value, &old_score) : SK_OK;
     if (err != SK_OK || (was_there && old_score == score)) return err;
     uint8_t value[SCORE_BYTES];
-    element_put_id(value, bits_of(score + 0.0));
+    put_u64(value, bits_of(score + 0.0));
     err = collection_put(call, &zset->collection, element, slice_of(value, sizeof value));
     if (err != SK_OK) return err;
     zset->changed = true;
@@ -162,7 +162,7 @@ static int name_key(struct call *call, const struct zset *zset, const struct zse
     struct element element;
     int err = element_find(call->exec, zset->collection.id, bound->name, &element);
     if (err != SK_OK) return err;
-    (void)order_key(&element, score_of(element_get_id(end->bytes)), key);
+    (void)order_key(&element, score_of(get_u64(end->bytes)), key);
     end_key(key, behind);
     return SK_OK;
 }
@@ -198,7 +198,7 @@ int zset_walk_next(struct zset_walk *walk, struct slice *name, double *score) {
     int err = ranks_walk_next(&walk->ranks, &key);
     if (err != SK_OK) return err;
     if (key.size < SCORE_BYTES) return SK_ECORRUPT;
-    *score = score_of(element_get_id(key.data));
+    *score = score_of(get_u64(key.data));
     if (isnan(*score)) return SK_ECORRUPT;
     struct slice place = slice_of(key.data + SCORE_BYTES, key.size - SCORE_BYTES);
     return element_name_at(walk->exec, walk->id, place, name);

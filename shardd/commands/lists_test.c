@@ -21,7 +21,7 @@ static void audit_list(struct fixture *fixture, const char *key) {
     uint64_t bytes = 0, next = list.low;
     assert_int_equal(kv_iter_open(fixture->kv, element_prefix(id, 0, room), &iter), SK_OK);
     while (kv_iter_next(iter, &at, &value) == SK_OK && element_key_is_in(at, id, 0)) {
-        assert_int_equal(element_get_id(at.data + ELEMENT_PREFIX_BYTES), next++);
+        assert_int_equal(get_u64(at.data + ELEMENT_PREFIX_BYTES), next++);
         bytes += value.size;
     }
     kv_iter_close(iter);

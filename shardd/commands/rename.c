@@ -153,7 +153,7 @@ static int copy(struct call *call) {
         uint64_t id = ++call->exec->counters.changes;
         err = copy_elements(call, source.elements_id, id);
         if (err != SK_OK) return err;
-        element_put_id(call->exec->gathered.data, id); /* the head begins with it (keyspace.h) */
+        put_u64(call->exec->gathered.data, id); /* the head begins with it (keyspace.h) */
     }
     call_answer_int(call, 1);
     return store_as(call, &target, &source);

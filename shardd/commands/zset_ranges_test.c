@@ -148,7 +148,7 @@ static void large_names_have_a_limit(void **state) {
     fixture_init(&fixture);
     static uint8_t name[KEY_BYTES_MAX];
     for (uint64_t i = 0; i < COUNT; i++) {
-        element_put_id(name, i);
+        put_u64(name, i);
         buffer_clear(&fixture.body, 65536);
         mp_write_text(&fixture.body, "ZADD");
         mp_write_array(&fixture.body, 3);

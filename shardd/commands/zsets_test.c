@@ -248,14 +248,14 @@ static void all_or_nothing(void **state) {
     uint8_t name[500];
     memset(name, 'n', sizeof name);
     for (unsigned i = 0; i < ELEMENT_DISCRIMINATORS; i++) {
-        element_put_id(name + 492, i);
+        put_u64(name + 492, i);
         add_to_body(&fixture, i % 2 == 0 ? "7" : "8", slice_of(name, sizeof name));
         assert_string_equal(fixture_run_body(&fixture, false, true), i == 0 ? "2" : "1");
     }
     fixture_expect(&fixture, "ZCARD z", "257");
     fixture_expect(&fixture, "ZCOUNT z 8 8", "128");
     fixture_expect(&fixture, "ZREM z first", "1");
-    element_put_id(name + 492, 1000);
+    put_u64(name + 492, 1000);
     add_to_body(&fixture, "7", slice_of(name, sizeof name));
     assert_string_equal(fixture_run_body(&fixture, false, true),
                         "-TOOLARGE too many elements with the hash of this one");

@@ -68,71 +68,20 @@ static int read_record(struct slice key, struct slice stored, struct slice *name
 
 /* ---- finding ---- */
 
-/* Reads the record at the element's key: SK_OK if it is the element's own, SK_NOT_FOUND if there is none; `other` if it is
- * that of another name. */
-static int get_record(struct exec *exec, struct element *element, bool *other) {
-    struct slice stored, name;
-    *other = false;
-    int err = kv_get(exec->kv, key_of(element), &stored);
-    if (err == SK_OK) err = read_record(key_of(element), stored, &name, &element->value);
-    if (err != SK_OK) return err;
-    *other = !slice_equal(name, element->name);
-    return SK_OK;
-}
-
-/* Walks the records that share a long name's hashes: *discriminator gets the one of the name itself (SK_OK), else the first
- * free one (SK_NOT_FOUND), or ELEMENT_DISCRIMINATORS when none is free. */
-static int walk_chain(struct exec *exec, const struct element *element, unsigned *discriminator) {
-    struct slice prefix = slice_of(element->key, element->key_size - 1);
-    uint8_t end[ELEMENT_KEY_MAX + 1]; /* behind the last discriminator: what was removed there is not passed */
-    memcpy(end, prefix.data, prefix.size);
-    end[prefix.size] = ELEMENT_DISCRIMINATORS - 1;
-    end[prefix.size + 1] = 0;
-    struct kv_iter *iter;
-    int err = kv_iter_open(exec->kv, prefix, &iter);
-    if (err != SK_OK) return err;
-    kv_iter_end_at(iter, slice_of(end, prefix.size + 2));
-    unsigned unused = 0;
-    struct slice key, stored, name, value;
-    while ((err = kv_iter_next(iter, &key, &stored)) == SK_OK) {
-        if (key.size != ELEMENT_KEY_MAX || memcmp(key.data, prefix.data, prefix.size) != 0) {
-            err = SK_NOT_FOUND;
-            break;
-        }
-        err = read_record(key, stored, &name, &value);
-        if (err != SK_OK) break;
-        uint8_t here = key.data[prefix.size];
-        if (slice_equal(name, element->name)) {
-            *discriminator = here;
-            break;
-        }
-        if (here == unused) unused++;
-    }
-    kv_iter_close(iter);
-    if (err == SK_NOT_FOUND) *discriminator = unused;
-    return err;
-}
-
-/* The first discriminator has it nearly always; only where it has not, the chain is walked. */
-static int get_long_record(struct exec *exec, struct element *element) {
-    bool other;
-    int err = get_record(exec, element, &other);
-    if (err == SK_OK && !other) return SK_OK;
-    if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    unsigned discriminator = ELEMENT_DISCRIMINATORS;
-    err = walk_chain(exec, element, &discriminator);
-    if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    element->chain_full = discriminator == ELEMENT_DISCRIMINATORS;
-    element->key[element->key_size - 1] = (uint8_t)discriminator;
-    return err == SK_OK ? get_record(exec, element, &other) : err;
+static int read_name(struct slice key, struct slice stored, struct slice *name) {
+    struct slice value;
+    return read_record(key, stored, name, &value);
 }
 
 int element_find(struct exec *exec, uint64_t id, struct slice name, struct element *element) {
+    struct slice stored, own;
     element->name = name;
     element->chain_full = false;
     build_key(exec, id, element);
-    bool other;
-    int err = is_long(name) ? get_long_record(exec, element) : get_record(exec, element, &other);
+    int err = is_long(name) ? long_name_find(exec->kv, element->key, element->key_size, name, read_name, &stored,
+                                             &element->chain_full)
+                            : kv_get(exec->kv, key_of(element), &stored);
+    if (err == SK_OK) err = read_record(key_of(element), stored, &own, &element->value);
     element->found = err == SK_OK;
     return err == SK_NOT_FOUND ? SK_OK : err;
 }

@@ -15,12 +15,13 @@
 
 #include "shardd/big_endian.h"
 #include "shardd/exec.h"
+#include "shardd/long_name.h"
 
 #define ELEMENT_PREFIX_BYTES    10u /* 0x50, id, part */
 #define ELEMENT_POSITION_BYTES  6u
 #define ELEMENT_POSITION_MAX    ((1ull << 48) - 1)
 #define ELEMENT_NAME_INLINE_MAX 400u
-#define ELEMENT_DISCRIMINATORS  256u
+#define ELEMENT_DISCRIMINATORS  LONG_NAME_DISCRIMINATORS
 #define ELEMENT_NAMED           0u /* the part */
 #define ELEMENT_KEY_MAX         (ELEMENT_PREFIX_BYTES + ELEMENT_POSITION_BYTES + ELEMENT_NAME_INLINE_MAX + 16u + 1u)
 

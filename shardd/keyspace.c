@@ -122,53 +122,18 @@ static int get_record(struct exec *exec, const struct object *object, struct rec
     return err == SK_OK ? keyspace_read_record(record_key_of(object), value, record) : err;
 }
 
-/* Walks the records that share a long key's hashes: *discriminator gets the one of the key itself (SK_OK), else
- * the first free one (SK_NOT_FOUND), or KEYSPACE_DISCRIMINATORS when none is free. */
-static int walk_chain(struct exec *exec, const struct object *object, unsigned *discriminator) {
-    struct slice prefix = slice_of(object->record_key, object->record_key_size - 1);
-    uint8_t
-        end[KEYSPACE_RECORD_KEY_MAX + 1]; /* behind the last discriminator: what was removed there is not passed */
-    memcpy(end, prefix.data, prefix.size);
-    end[prefix.size] = KEYSPACE_DISCRIMINATORS - 1;
-    end[prefix.size + 1] = 0;
-    struct kv_iter *iter;
-    int err = kv_iter_open(exec->kv, prefix, &iter);
-    if (err != SK_OK) return err;
-    kv_iter_end_at(iter, slice_of(end, prefix.size + 2));
-    unsigned unused = 0;
-    struct slice key, value;
-    while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
-        if (key.size != KEYSPACE_RECORD_KEY_MAX || memcmp(key.data, prefix.data, prefix.size) != 0) {
-            err = SK_NOT_FOUND;
-            break;
-        }
-        struct record record;
-        err = keyspace_read_record(key, value, &record);
-        if (err != SK_OK) break;
-        uint8_t here = key.data[prefix.size];
-        if (slice_equal(record.key, object->key)) {
-            *discriminator = here;
-            break;
-        }
-        if (here == unused) unused++;
-    }
-    kv_iter_close(iter);
-    if (err == SK_NOT_FOUND) *discriminator = unused;
+static int read_key(struct slice record_key, struct slice value, struct slice *key) {
+    struct record record;
+    int err = keyspace_read_record(record_key, value, &record);
+    *key = record.key;
     return err;
 }
 
-/* A long key's record. The first discriminator has it nearly always; only where it has not, the chain is walked.
- */
 static int get_long_record(struct exec *exec, struct object *object, struct record *record) {
-    int err = get_record(exec, object, record);
-    if (err == SK_OK && slice_equal(record->key, object->key)) return SK_OK;
-    if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    unsigned discriminator = KEYSPACE_DISCRIMINATORS;
-    err = walk_chain(exec, object, &discriminator);
-    if (err != SK_OK && err != SK_NOT_FOUND) return err;
-    object->chain_full = discriminator == KEYSPACE_DISCRIMINATORS;
-    object->record_key[object->record_key_size - 1] = (uint8_t)discriminator;
-    return err == SK_OK ? get_record(exec, object, record) : err;
+    struct slice value;
+    int err = long_name_find(exec->kv, object->record_key, object->record_key_size, object->key, read_key, &value,
+                             &object->chain_full);
+    return err == SK_OK ? keyspace_read_record(record_key_of(object), value, record) : err;
 }
 
 /* Looks up without judging the deadline. */

@@ -24,11 +24,12 @@
 #include "libcommon/limits.h"
 #include "libcommon/slot.h"
 #include "shardd/exec.h"
+#include "shardd/long_name.h"
 #include "shardd/record_kind.h"
 
 #define KEYSPACE_POSITION_BYTES 8u /* slot and hash */
 #define KEYSPACE_KEY_INLINE_MAX 400u
-#define KEYSPACE_DISCRIMINATORS 256u
+#define KEYSPACE_DISCRIMINATORS LONG_NAME_DISCRIMINATORS
 #define KEYSPACE_RECORD_KEY_MAX (KEYSPACE_POSITION_BYTES + KEYSPACE_KEY_INLINE_MAX + 16u + 1u)
 #define KEYSPACE_INDEX_KEY_MAX  (1u + 8u + KEYSPACE_RECORD_KEY_MAX)
 

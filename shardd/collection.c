@@ -2,6 +2,7 @@
 
 #include "libcommon/check.h"
 #include "libcommon/error.h"
+#include "shardd/pieces.h"
 
 #define COUNT_AT   KEYSPACE_HEAD_BYTES
 #define NUMBERS_AT (COUNT_AT + 8u)
@@ -86,20 +87,6 @@ static bool should_move(const struct collection *collection) {
     return collection->numbers[COLLECTION_REMOVED] >= REMOVED_MIN + REMOVED_PER_LEFT * collection->count;
 }
 
-static void gather_piece(struct buffer *gathered, struct slice piece) {
-    uint8_t size[4] = {(uint8_t)(piece.size >> 24), (uint8_t)(piece.size >> 16), (uint8_t)(piece.size >> 8),
-                       (uint8_t)piece.size};
-    buffer_append(gathered, size, sizeof size);
-    buffer_append(gathered, piece.data, piece.size);
-}
-
-static struct slice take_piece(struct slice *rest) {
-    const uint8_t *at = rest->data;
-    size_t size = (size_t)at[0] << 24 | (size_t)at[1] << 16 | (size_t)at[2] << 8 | at[3];
-    *rest = slice_of(at + 4 + size, rest->size - 4 - size);
-    return slice_of(at + 4, size);
-}
-
 /* Keys and values of all the element records, in turn. */
 static int gather_records(struct exec *exec, uint64_t id, struct buffer *gathered) {
     uint8_t from[ELEMENT_PREFIX_BYTES], end[ELEMENT_PREFIX_BYTES];
@@ -110,8 +97,8 @@ static int gather_records(struct exec *exec, uint64_t id, struct buffer *gathere
     kv_iter_end_at(iter, element_prefix(id + 1, 0, end));
     struct slice key, value;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
-        gather_piece(gathered, key);
-        gather_piece(gathered, value);
+        pieces_add(gathered, key);
+        pieces_add(gathered, value);
     }
     kv_iter_close(iter);
     if (gathered->failed) return SK_ENOMEM;
@@ -132,7 +119,7 @@ static int move(struct exec *exec, struct collection *collection) {
     collection->numbers[COLLECTION_REMOVED] = 0;
     struct slice rest = buffer_slice(&exec->gathered);
     while (err == SK_OK && rest.size > 0) {
-        struct slice key = take_piece(&rest), value = take_piece(&rest);
+        struct slice key = pieces_take(&rest), value = pieces_take(&rest);
         err = move_record(exec, collection->id, key, value);
     }
     keyspace_elements_moved(&collection->object, collection->id);

@@ -2,6 +2,7 @@
 
 #include "libcommon/error.h"
 #include "shardd/element.h"
+#include "shardd/pieces.h"
 #include "shardd/record_kind.h"
 
 #define REMOVED_AT_ONCE_MAX 256u     /* elements, by one entry of the log, */
@@ -10,19 +11,12 @@
 #define KEPT_BYTES          65536u
 #define GARBAGE_KEY_BYTES   9u
 
-/* Element keys of a collection in their order, gathered before they are removed: each as its size (2 bytes) and bytes. */
+/* Element keys of a collection in their order, gathered before they are removed. */
 struct portion {
     struct buffer *keys; /* of the exec */
     uint32_t count;
     bool is_last; /* the collection has no more */
 };
-
-static struct slice take_key(struct slice *rest) {
-    size_t size = (size_t)rest->data[0] << 8 | rest->data[1];
-    struct slice key = slice_of(rest->data + 2, size);
-    *rest = slice_of(rest->data + 2 + size, rest->size - 2 - size);
-    return key;
-}
 
 /* The elements under `id` at or after `from`, at most `limit`. */
 static int gather(struct exec *exec, uint64_t id, struct slice from, uint32_t limit, struct portion *portion) {
@@ -37,9 +31,7 @@ static int gather(struct exec *exec, uint64_t id, struct slice from, uint32_t li
     struct slice key, value;
     while ((err = kv_iter_next(iter, &key, &value)) == SK_OK) {
         if (portion->count == limit || bytes > PORTION_BYTES) break;
-        uint8_t size[2] = {(uint8_t)(key.size >> 8), (uint8_t)key.size};
-        buffer_append(portion->keys, size, 2);
-        buffer_append(portion->keys, key.data, key.size);
+        pieces_add(portion->keys, key);
         portion->count++;
         bytes += key.size + value.size;
     }
@@ -54,7 +46,7 @@ static int remove_portion(struct exec *exec, const struct portion *portion, stru
     int err = SK_OK;
     struct slice rest = buffer_slice(portion->keys);
     while (err == SK_OK && rest.size > 0) {
-        *last = take_key(&rest);
+        *last = pieces_take(&rest);
         err = kv_del(exec->kv, *last);
     }
     return err;

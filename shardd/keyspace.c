@@ -4,6 +4,7 @@
 #include "libcommon/error.h"
 #include "shardd/big_endian.h"
 #include "shardd/garbage.h"
+#include "shardd/pieces.h"
 
 #include <xxhash.h>
 
@@ -340,7 +341,7 @@ int keyspace_first_deadline(struct exec *exec, uint64_t *deadline_us) {
     return err == SK_NOT_FOUND ? SK_OK : err;
 }
 
-/* Gathers the record keys of the first entries that are due: each as its size (2 bytes) and bytes. */
+/* Gathers the record keys of the first entries that are due. */
 static int gather_due(struct exec *exec, uint64_t now_us, uint32_t limit, struct buffer *due) {
     struct kv_iter *iter;
     int err = index_open(exec, &iter);
@@ -354,9 +355,7 @@ static int gather_due(struct exec *exec, uint64_t now_us, uint32_t limit, struct
         exec->first_deadline_us = deadline_us; /* what is before it has been gathered, and goes */
         exec->first_deadline_known = true;
         if (deadline_us > now_us) break;
-        uint8_t size[2] = {(uint8_t)(record_key.size >> 8), (uint8_t)record_key.size};
-        buffer_append(due, size, 2);
-        buffer_append(due, record_key.data, record_key.size);
+        pieces_add(due, record_key);
     }
     kv_iter_close(iter);
     if (due->failed) return SK_ENOMEM;
@@ -385,10 +384,8 @@ int keyspace_remove_expired(struct exec *exec, uint64_t now_us, uint32_t limit, 
     int err = gather_due(exec, now_us, limit, due);
     struct slice rest = buffer_slice(due);
     while (err == SK_OK && rest.size > 0) {
-        size_t size = (size_t)rest.data[0] << 8 | rest.data[1];
-        err = remove_due(exec, slice_of(rest.data + 2, size), now_us);
+        err = remove_due(exec, pieces_take(&rest), now_us);
         if (err == SK_OK) (*removed)++;
-        rest = slice_of(rest.data + 2 + size, rest.size - 2 - size);
     }
     return err;
 }

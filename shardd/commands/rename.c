@@ -1,5 +1,6 @@
 /* Keys that become others: RENAME RENAMENX COPY. Semantics, order of checks and texts are Redis 7's. */
 #include "shardd/collection.h"
+#include "shardd/pieces.h"
 
 #include "libcommon/error.h"
 
@@ -78,7 +79,7 @@ static int read_copy_options(struct call *call, bool *replace) {
     return SK_OK;
 }
 
-/* Elements with their keys as they will be, gathered before they are put: key size (2 bytes), value size (4), both. */
+/* Elements with their keys as they will be, gathered before they are put, each key before its value. */
 struct portion {
     struct buffer *records;
     uint8_t next[KV_KEY_BYTES_MAX]; /* where the next one begins; size 0: there is none */
@@ -86,14 +87,11 @@ struct portion {
 };
 
 static void append_record(struct buffer *records, uint64_t id, struct slice key, struct slice value) {
-    uint8_t sizes[6] = {(uint8_t)(key.size >> 8),    (uint8_t)key.size,          (uint8_t)(value.size >> 24),
-                        (uint8_t)(value.size >> 16), (uint8_t)(value.size >> 8), (uint8_t)value.size};
-    uint8_t prefix[ELEMENT_PREFIX_BYTES];
-    (void)element_prefix(id, key.data[ELEMENT_PREFIX_BYTES - 1], prefix);
-    buffer_append(records, sizes, sizeof sizes);
-    buffer_append(records, prefix, sizeof prefix);
-    buffer_append(records, key.data + sizeof prefix, key.size - sizeof prefix);
-    buffer_append(records, value.data, value.size);
+    uint8_t own[KV_KEY_BYTES_MAX];
+    memcpy(own, key.data, key.size);
+    (void)element_prefix(id, key.data[ELEMENT_PREFIX_BYTES - 1], own);
+    pieces_add(records, slice_of(own, key.size));
+    pieces_add(records, value);
 }
 
 static int gather(struct call *call, uint64_t from_id, uint64_t to_id, struct portion *portion) {
@@ -119,15 +117,11 @@ static int gather(struct call *call, uint64_t from_id, uint64_t to_id, struct po
 }
 
 static int put_portion(struct call *call, const struct portion *portion) {
-    const uint8_t *at = portion->records->data;
-    const uint8_t *end = at + portion->records->size;
+    struct slice rest = buffer_slice(portion->records);
     int err = SK_OK;
-    while (err == SK_OK && at < end) {
-        size_t key_size = (size_t)at[0] << 8 | at[1];
-        size_t value_size = (size_t)at[2] << 24 | (size_t)at[3] << 16 | (size_t)at[4] << 8 | at[5];
-        at += 6;
-        err = kv_put(call->exec->kv, slice_of(at, key_size), slice_of(at + key_size, value_size));
-        at += key_size + value_size;
+    while (err == SK_OK && rest.size > 0) {
+        struct slice key = pieces_take(&rest), value = pieces_take(&rest);
+        err = kv_put(call->exec->kv, key, value);
     }
     return err;
 }

@@ -1,4 +1,5 @@
 /* Lists. Semantics, order of checks and texts are Redis 7.0's; what is bounded here and not there says shardd/list.h. */
+#include "shardd/commands/multiple_pop.h"
 #include "shardd/list.h"
 
 #include "libcommon/error.h"
@@ -124,34 +125,6 @@ static int pop(struct call *call, enum list_end end) {
 int execute_lpop(struct call *call) { return pop(call, LIST_HEAD); }
 int execute_rpop(struct call *call) { return pop(call, LIST_TAIL); }
 
-/* LMPOP's arguments from numkeys on, up to the last. */
-struct multiple_pop {
-    const struct slice *keys;
-    size_t key_count;
-    enum list_end end;
-    int64_t count;
-};
-
-static int read_multiple_pop(struct call *call, size_t at, struct multiple_pop *wanted) {
-    int64_t numkeys;
-    if (!args_parse_int(call->args[at], &numkeys) || numkeys < 1) {
-        return call_refuse(call, SK_BADREQUEST, "numkeys should be greater than 0");
-    }
-    *wanted = (struct multiple_pop){.keys = call->args + at + 1, .count = 1};
-    size_t words = call->count - at - 1; /* behind numkeys */
-    if ((uint64_t)numkeys >= words) return call_refuse_syntax(call);
-    wanted->key_count = (size_t)numkeys;
-    const struct slice *rest = wanted->keys + numkeys;
-    size_t left = words - wanted->key_count;
-    if (!read_end(rest[0], &wanted->end)) return call_refuse_syntax(call);
-    if (left == 1) return SK_OK;
-    if (left == 2 || !args_is_word(rest[1], "COUNT")) return call_refuse_syntax(call);
-    if (!args_parse_int(rest[2], &wanted->count) || wanted->count < 1) {
-        return call_refuse(call, SK_BADREQUEST, "count should be greater than 0");
-    }
-    return left == 3 ? SK_OK : call_refuse_syntax(call);
-}
-
 /* To be changed, unless only what there is is asked. */
 static int find_to_take(struct call *call, struct slice key, struct list *list) {
     return call->looks ? list_find(call, key, list) : list_find_for_write(call, key, list);
@@ -178,12 +151,12 @@ static int pop_multiple(struct call *call, const struct multiple_pop *wanted) {
     if (err == SK_NOT_FOUND) return call_answer_nothing(call);
     if (err != SK_OK || call->looks) return err;
     answer_key(call, &list);
-    return pop_many(call, &list, wanted->end, (uint64_t)wanted->count);
+    return pop_many(call, &list, wanted->from_last ? LIST_TAIL : LIST_HEAD, (uint64_t)wanted->count);
 }
 
 int execute_lmpop(struct call *call) {
     struct multiple_pop wanted;
-    int err = read_multiple_pop(call, 0, &wanted);
+    int err = multiple_pop_read(call, 0, "LEFT", "RIGHT", &wanted);
     return err == SK_OK ? pop_multiple(call, &wanted) : err;
 }
 
@@ -204,7 +177,7 @@ int execute_brpop(struct call *call) { return pop_blocking(call, LIST_TAIL); }
 
 int execute_blmpop(struct call *call) {
     struct multiple_pop wanted;
-    int err = read_multiple_pop(call, 1, &wanted);
+    int err = multiple_pop_read(call, 1, "LEFT", "RIGHT", &wanted);
     if (err == SK_OK) err = call_check_wait_time(call, call->args[0]);
     return err == SK_OK ? pop_multiple(call, &wanted) : err;
 }

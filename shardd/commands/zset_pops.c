@@ -1,4 +1,5 @@
 /* Sorted sets from their ends and at random: ZPOPMIN, ZMPOP, their blocking forms, ZRANDMEMBER. Semantics, order of checks and texts are Redis 7's. */
+#include "shardd/commands/multiple_pop.h"
 #include "shardd/commands/zset_members.h"
 
 #include "libcommon/error.h"
@@ -75,55 +76,27 @@ int execute_bzpopmin(struct call *call) { return pop_blocking(call, false); }
 
 int execute_bzpopmax(struct call *call) { return pop_blocking(call, true); }
 
-struct mpop {
-    const struct slice *keys;
-    size_t key_count;
-    bool from_end;
-    int64_t limit;
-};
-
-/* ZMPOP's arguments from numkeys on. */
-static int read_mpop(struct call *call, size_t at, struct mpop *mpop) {
-    int64_t numkeys;
-    *mpop = (struct mpop){.keys = call->args + at + 1, .limit = 1};
-    if (!args_parse_int(call->args[at], &numkeys) || numkeys < 1) {
-        return call_refuse(call, SK_BADREQUEST, "numkeys should be greater than 0");
-    }
-    if (numkeys > (int64_t)(call->count - at) - 2) return call_refuse_syntax(call);
-    mpop->key_count = (size_t)numkeys;
-    at += mpop->key_count + 1;
-    mpop->from_end = args_is_word(call->args[at], "MAX");
-    if (!mpop->from_end && !args_is_word(call->args[at], "MIN")) return call_refuse_syntax(call);
-    at++;
-    if (at == call->count) return SK_OK;
-    if (!args_is_word(call->args[at], "COUNT") || at + 1 == call->count) return call_refuse_syntax(call);
-    if (!args_parse_int(call->args[at + 1], &mpop->limit) || mpop->limit < 1) {
-        return call_refuse(call, SK_BADREQUEST, "count should be greater than 0");
-    }
-    return at + 2 == call->count ? SK_OK : call_refuse_syntax(call);
-}
-
-static int pop_of_many(struct call *call, const struct mpop *mpop) {
+static int pop_of_many(struct call *call, const struct multiple_pop *wanted) {
     struct zset zset;
-    int err = find_first(call, mpop->keys, mpop->key_count, &zset);
+    int err = find_first(call, wanted->keys, wanted->key_count, &zset);
     if (err == SK_NOT_FOUND) return call_answer_nothing(call);
     if (err != SK_OK || call->looks) return err;
     mp_write_array(call->answer, 2);
     mp_write_bin(call->answer, zset.collection.object.key);
-    return pop(call, &zset, mpop->from_end, (uint64_t)mpop->limit, POP_PAIRS);
+    return pop(call, &zset, wanted->from_last, (uint64_t)wanted->count, POP_PAIRS);
 }
 
 int execute_zmpop(struct call *call) {
-    struct mpop mpop;
-    int err = read_mpop(call, 0, &mpop);
-    return err == SK_OK ? pop_of_many(call, &mpop) : err;
+    struct multiple_pop wanted;
+    int err = multiple_pop_read(call, 0, "MIN", "MAX", &wanted);
+    return err == SK_OK ? pop_of_many(call, &wanted) : err;
 }
 
 int execute_bzmpop(struct call *call) {
-    struct mpop mpop;
-    int err = read_mpop(call, 1, &mpop);
+    struct multiple_pop wanted;
+    int err = multiple_pop_read(call, 1, "MIN", "MAX", &wanted);
     if (err == SK_OK) err = call_check_wait_time(call, call->args[0]);
-    return err == SK_OK ? pop_of_many(call, &mpop) : err;
+    return err == SK_OK ? pop_of_many(call, &wanted) : err;
 }
 
 /* ---- at random ---- */

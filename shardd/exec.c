@@ -327,20 +327,27 @@ static int run_commands(struct exec *exec, struct mp_reader *reader, const struc
     return err;
 }
 
-static int run_batch(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
-                     const struct refusal *refusal) {
-    struct exec_counters before = exec->counters;
-    int err = kv_begin(exec->kv);
-    if (err != SK_OK) return err;
-    err = run_commands(exec, reader, moment, refusal);
+int exec_attempt_begin(struct exec *exec, struct exec_attempt *attempt) {
+    attempt->before = exec->counters;
+    return kv_begin(exec->kv);
+}
+
+int exec_attempt_end(struct exec *exec, const struct exec_attempt *attempt, int err) {
     if (err == SK_OK) {
         kv_commit(exec->kv);
         return SK_OK;
     }
-    exec->counters = before;
+    exec->counters = attempt->before;
     exec->first_deadline_known = false;
     int undone = kv_rollback(exec->kv);
     return undone == SK_OK ? err : undone;
+}
+
+static int run_batch(struct exec *exec, struct mp_reader *reader, const struct exec_moment *moment,
+                     const struct refusal *refusal) {
+    struct exec_attempt attempt;
+    int err = exec_attempt_begin(exec, &attempt);
+    return err == SK_OK ? exec_attempt_end(exec, &attempt, run_commands(exec, reader, moment, refusal)) : err;
 }
 
 static struct exec_awaited awaited_by(const struct command *command, const struct args *args) {

@@ -93,6 +93,13 @@ int exec_read(struct exec *exec, struct slice body, const struct exec_moment *mo
  * are gone. `removed` gets how many keys. SK_OK or a fault. */
 int exec_sweep(struct exec *exec, uint64_t now_us, uint32_t limit, uint32_t *removed);
 
+/* What is changed from begin on is undone by end if `err` of it is not SK_OK, which it answers, or else a fault. Not nested. */
+struct exec_attempt {
+    struct exec_counters before; /* private */
+};
+int exec_attempt_begin(struct exec *exec, struct exec_attempt *attempt);
+int exec_attempt_end(struct exec *exec, const struct exec_attempt *attempt, int err);
+
 /* When exec_sweep has something to do: at the earliest deadline in the shard in microseconds since 1970, UINT64_MAX if
  * there is none; 0 if there is something now. SK_OK or a fault. */
 int exec_next_deadline(struct exec *exec, uint64_t *deadline_us);

@@ -131,22 +131,12 @@ int call_store_string(struct call *call, struct object *object, struct slice val
 int call_put(struct call *call, struct object *object) { return told(call, keyspace_put(call->exec, object)); }
 
 int call_attempt_begin(struct call *call, bool needed, struct call_attempt *attempt) {
-    attempt->before = call->exec->counters;
     attempt->begun = needed && !call->in_batch;
-    return attempt->begun ? kv_begin(call->exec->kv) : SK_OK;
+    return attempt->begun ? exec_attempt_begin(call->exec, &attempt->attempt) : SK_OK;
 }
 
 int call_attempt_end(struct call *call, const struct call_attempt *attempt, int err) {
-    struct exec *exec = call->exec;
-    if (!attempt->begun) return err;
-    if (err == SK_OK) {
-        kv_commit(exec->kv);
-        return SK_OK;
-    }
-    exec->counters = attempt->before;
-    exec->first_deadline_known = false;
-    int undone = kv_rollback(exec->kv);
-    return undone == SK_OK ? err : undone;
+    return attempt->begun ? exec_attempt_end(call->exec, &attempt->attempt, err) : err;
 }
 
 int call_all_or_nothing(struct call *call, int (*body)(struct call *call)) {

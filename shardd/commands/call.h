@@ -87,7 +87,7 @@ int call_all_or_nothing(struct call *call, int (*body)(struct call *call));
 /* The same in two steps: what is changed between them is undone if `err` of the end is not SK_OK, which it answers, or else a
  * fault. Only where it is `needed`, and in a batch it never is. */
 struct call_attempt {
-    struct exec_counters before; /* private, */
+    struct exec_attempt attempt; /* private, */
     bool begun;                  /* and so is this */
 };
 int call_attempt_begin(struct call *call, bool needed, struct call_attempt *attempt);

@@ -55,8 +55,8 @@ def make_cluster(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def shared(module_directory):
     """One cluster for the tests of a module that leave it whole."""
-    cluster = Cluster(tmp_path_factory.mktemp("shared")).start()
+    cluster = Cluster(module_directory / "shared").start()
     yield cluster
     cluster.stop()

@@ -23,9 +23,9 @@ PRODUCERS = 3
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(module_directory):
     from harness import Cluster
-    made = Cluster(tmp_path_factory.mktemp("blocking"), shards=SHARDS,
+    made = Cluster(module_directory / "blocking", shards=SHARDS,
                    gateway_flags=["--connection-requests-max", "4096"]).start()
     yield made
     made.stop()

@@ -4,14 +4,14 @@ from servers import Redis, Skerry
 
 
 @pytest.fixture(scope="module")
-def redis(tmp_path_factory):
-    server = Redis(tmp_path_factory.mktemp("redis"))
+def redis(module_directory):
+    server = Redis(module_directory)
     yield server
     server.stop()
 
 
 @pytest.fixture(scope="module")
-def skerry(tmp_path_factory):
-    server = Skerry(tmp_path_factory.mktemp("skerry"))
+def skerry(module_directory):
+    server = Skerry(module_directory)
     yield server
     server.stop()

@@ -15,9 +15,8 @@ from shrink import Shrinker
 
 
 @pytest.fixture(scope="module")
-def servers(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("redis")
-    both = [Redis(directory), Redis(directory)]
+def servers(module_directory):
+    both = [Redis(module_directory), Redis(module_directory)]
     yield both
     for server in both:
         server.stop()

@@ -35,6 +35,9 @@ function(sk_link_time_optimized)
   endforeach()
 endfunction()
 
+# These take a minute, or do so under a sanitizer: they begin first, so that at the end nobody waits for one of them.
+set(SK_LONG_TESTS metad/metad_test metad/fsm_group_test shardd/lane_verify_test shardd/ranks_test)
+
 # sk_test(name): <folder>/<name>.c is a cmocka program that tests the folder's library; ctest runs it as
 # <folder>/<name>. More libraries follow the name.
 function(sk_test name)
@@ -53,6 +56,9 @@ function(sk_test name)
   endif()
   add_test(NAME ${folder}/${name} COMMAND ${target})
   set_tests_properties(${folder}/${name} PROPERTIES TIMEOUT 300)
+  if(${folder}/${name} IN_LIST SK_LONG_TESTS)
+    set_tests_properties(${folder}/${name} PROPERTIES COST 100)
+  endif()
 endfunction()
 
 # sk_fuzz(name): <name>.c defines LLVMFuzzerTestOneInput; its seeds lie under corpus/<name>.

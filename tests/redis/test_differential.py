@@ -5,7 +5,7 @@ import argparse
 
 import pytest
 
-from canonical import uncached
+from canonical import EXACT, uncached
 from differential import Episodes, Report, parse_options
 from plants import PLANTS
 from resp import NIL_ARRAY, Connection, Incomplete, encode, parse
@@ -121,3 +121,11 @@ def test_encode():
 def test_options_are_read():
     assert isinstance(parse_options(["--seed", "1"]), argparse.Namespace)
     assert parse_options(["--seed", "1", "--family", "lists"]).families == {"lists": 1}
+
+
+def test_scores_know_one_zero():
+    popped = [b"key", b"member", (",", b"0")]
+    expected = [b"key", b"member", (",", b"-0")]
+    for command in ([b"bzpopmin", b"key", b"0.01"], [b"ZPOPMIN", b"key"], [b"@block", b"3", b"BZPOPMIN", b"key", b"20", b"ZADD"]):
+        assert EXACT.same(command, popped, expected)
+    assert not EXACT.same([b"GET", b"key"], b"0", b"-0")

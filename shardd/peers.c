@@ -7,6 +7,7 @@
 #include "libcommon/log.h"
 #include "libcommon/metrics.h"
 #include "libcommon/pipeline.h"
+#include "libcommon/ticker.h"
 #include "shardd/peer_intake.h"
 
 #include <nng/nng.h>
@@ -53,7 +54,8 @@ struct peer_link {
 struct peers {
     struct peers_options options;
     nng_socket socket;
-    nng_aio *receive, *tick;
+    nng_aio *receive;
+    struct ticker *ticker;         /* owned; from peers_start on */
     uint64_t cluster, incarnation; /* set before anything is received, then constant */
     uint32_t node;
     metrics_counter frames_in, bytes_in, refused; /* written by the receive callback only */
@@ -267,9 +269,7 @@ static void tick_link(struct peer_link *link) {
 static void tick_cb(void *arg) {
     struct peers *peers = arg;
     struct peer_link *link;
-    if (nng_aio_result(peers->tick) != 0) return;
     for (size_t i = 0; (link = link_at(peers, i)) != NULL; i++) tick_link(link);
-    nng_sleep_aio(TICK_MS, peers->tick);
 }
 
 /* ---- the map ---- */
@@ -472,7 +472,6 @@ int peers_open(struct peers **made, const struct peers_options *options, char *t
     int rc = nng_pull0_open(&peers->socket);
     bool open = rc == 0;
     if (rc == 0) rc = nng_aio_alloc(&peers->receive, received_cb, peers);
-    if (rc == 0) rc = nng_aio_alloc(&peers->tick, tick_cb, peers);
     if (rc == 0) rc = nng_socket_set_size(peers->socket, NNG_OPT_RECVMAXSZ, MESSAGE_MAX);
     if (rc == 0) rc = cluster_net_listen(peers->socket, options->listen, &listener);
     if (rc == 0 && port != NULL && nng_listener_get_int(listener, NNG_OPT_TCP_BOUND_PORT, port) != 0) *port = 0;
@@ -483,19 +482,18 @@ int peers_open(struct peers **made, const struct peers_options *options, char *t
     snprintf(text, text_bytes, "cannot listen on %s: %s", options->listen, nng_strerror(rc));
     if (open) nng_close(peers->socket);
     if (peers->receive != NULL) nng_aio_free(peers->receive);
-    if (peers->tick != NULL) nng_aio_free(peers->tick);
     pthread_mutex_destroy(&peers->lock);
     free(peers);
     return rc == NNG_ENOMEM ? SK_ENOMEM : SK_ECONFIG;
 }
 
-void peers_start(struct peers *peers, uint64_t cluster, uint32_t node, uint64_t incarnation) {
+int peers_start(struct peers *peers, uint64_t cluster, uint32_t node, uint64_t incarnation) {
     sk_assert(peers->node == 0 && node != 0);
     peers->cluster = cluster;
     peers->node = node;
     peers->incarnation = incarnation;
     nng_recv_aio(peers->socket, peers->receive);
-    nng_sleep_aio(TICK_MS, peers->tick);
+    return ticker_new(&peers->ticker, TICK_MS, tick_cb, peers);
 }
 
 /* The socket stays open: nng 1.5.2 may wait for ever where one is closed while a message arrives (libcommon/ending.h). */
@@ -528,11 +526,10 @@ static void link_free(struct peer_link *link) {
 void peers_close(struct peers *peers) {
     if (peers == NULL) return;
     peers_stop_receiving(peers);
-    nng_aio_stop(peers->tick);
+    ticker_free(peers->ticker);
     nng_close(peers->socket);
     for (size_t i = 0; i < peers->link_count; i++) link_free(peers->links[i]);
     nng_aio_free(peers->receive);
-    nng_aio_free(peers->tick);
     pthread_mutex_destroy(&peers->lock);
     free(peers->nodes);
     free(peers->links);

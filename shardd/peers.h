@@ -54,8 +54,8 @@ struct peers_options {
 int peers_open(struct peers **peers, const struct peers_options *options, char *text, size_t text_bytes,
                int *port);
 
-/* Once. From now on frames of this cluster to this node are received. */
-void peers_start(struct peers *peers, uint64_t cluster, uint32_t node, uint64_t incarnation);
+/* Once. From now on frames of this cluster to this node are received. SK_ENOMEM: no thread; then it can only be closed. */
+int peers_start(struct peers *peers, uint64_t cluster, uint32_t node, uint64_t incarnation);
 
 /* After peers_start, one thread: connects to the other nodes of the map as it says. A map that is not newer is ignored. */
 void peers_set_map(struct peers *peers, const struct map *map);

@@ -127,7 +127,7 @@ static void open_at(struct node *node, const char *address) {
     snprintf(node->address, sizeof node->address, "%s", address);
     if (port > 0) snprintf(node->address, sizeof node->address, "tcp://127.0.0.1:%d", port);
     node->incarnation++;
-    peers_start(node->peers, CLUSTER, node->id, node->incarnation);
+    assert_int_equal(peers_start(node->peers, CLUSTER, node->id, node->incarnation), SK_OK);
     node->outbox.peers = node->peers;
 }
 

@@ -180,7 +180,11 @@ static void registered_cb(void *arg, const struct member_identity *member) {
         if (lane_identify(shardd->lanes[i], member->node_id, member->incarnation) != SK_OK) end(shardd, 1);
     }
     frontend_start(shardd->frontend, member->cluster, member->incarnation);
-    peers_start(shardd->peers, member->cluster, member->node_id, member->incarnation);
+    if (peers_start(shardd->peers, member->cluster, member->node_id, member->incarnation) != SK_OK) {
+        log_event(LOG_ERROR, "peers_not_started", "error=%s", error_name(SK_ENOMEM));
+        end(shardd, 1);
+        return;
+    }
     shardd->joined = true;
     atomic_store(&shardd->report.node, member->node_id);
     log_event(LOG_INFO, "registered", "node=%u incarnation=%llu", member->node_id,

@@ -9,13 +9,17 @@
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 typedef void stream_operation(nng_stream *stream, nng_aio *aio);
+typedef long configuration(int name);
 typedef ssize_t message_operation(int fd, const struct msghdr *message, int flags);
 
 /* Written before main, and only read from then on. */
 static stream_operation *library_recv, *library_send;
 static message_operation *library_sendmsg;
+static configuration *library_sysconf;
+static const void *library; /* where nng begins */
 static bool library_is_defective;
 
 static atomic_uint_fast64_t ended, resets;
@@ -27,10 +31,17 @@ static void find(const char *name, void *function) {
     memcpy(function, &symbol, sizeof symbol);
 }
 
+/* The program or library that has this address. NULL: none. */
+static const void *object_of(const void *address) {
+    Dl_info info;
+    return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
+}
+
 __attribute__((constructor)) static void find_library(void) {
     find("nng_stream_recv", &library_recv);
     find("nng_stream_send", &library_send);
     find("sendmsg", &library_sendmsg);
+    library = object_of(dlsym(RTLD_DEFAULT, "nng_version"));
     library_is_defective = strcmp(nng_version(), "1.5.2") == 0;
 }
 
@@ -63,6 +74,17 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
         errno = ECONNRESET;
     }
     return sent;
+}
+
+static bool is_nng(const void *caller) { return library_is_defective && object_of(caller) == library; }
+
+/* Other libraries ask before main, and before find_library. */
+long sysconf(int name) {
+    if (library_sysconf == NULL) find("sysconf", &library_sysconf);
+    long value = library_sysconf(name);
+    if (name != _SC_NPROCESSORS_ONLN || !is_nng(__builtin_return_address(0))) return value;
+    long half = value / 2;
+    return half < 1 ? 1 : half > NNG_GUARD_CORES_MAX ? NNG_GUARD_CORES_MAX : half;
 }
 
 uint64_t nng_guard_ended(void) { return atomic_load(&ended); }

@@ -1,17 +1,22 @@
 /* Bare TCP clients that send or read without a pause while the other end closes their connections: without the guard
  * nng 1.5.2 stops closing connections after a few. And clients that go before they are accepted: without it nobody is, any
- * more. */
+ * more. And how many threads nng has. */
 #include "nng_guard.h"
 
 #include "testing.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <nng/nng.h>
 #include <nng/protocol/pipeline0/pull.h>
 #include <nng/protocol/reqrep0/rep.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 enum { CLIENTS = 2, CLOSES = 500, TEST_S = 120, UNENDED_MAX = 100, BIG_BYTES = 4 << 20 };
@@ -196,11 +201,44 @@ static void test_reset_before_it_is_accepted(void **state) {
     wait_for_ends(&fixture, 0);
 }
 
+/* Threads of this process that bear this name. */
+static long count_threads(const char *name) {
+    DIR *tasks = opendir("/proc/self/task");
+    long count = 0;
+    assert_non_null(tasks);
+    for (struct dirent *task; (task = readdir(tasks)) != NULL;) {
+        char path[64], comm[32] = "";
+        (void)snprintf(path, sizeof path, "/proc/self/task/%.20s/comm", task->d_name);
+        FILE *file = fopen(path, "r");
+        if (file == NULL) continue;
+        if (fgets(comm, sizeof comm, file) != NULL) comm[strcspn(comm, "\n")] = '\0';
+        (void)fclose(file);
+        count += strcmp(comm, name) == 0;
+    }
+    (void)closedir(tasks);
+    return count;
+}
+
+static void test_as_many_threads_as_cores(void **state) {
+    (void)state;
+    nng_socket socket;
+    long cores = get_nprocs(), half = cores / 2;
+    long told = half < 1 ? 1 : half > NNG_GUARD_CORES_MAX ? NNG_GUARD_CORES_MAX : half;
+    assert_int_equal(sysconf(_SC_NPROCESSORS_ONLN), cores); /* others hear the truth */
+    assert_int_equal(nng_pull0_open(&socket), 0);
+    if (strcmp(nng_version(), "1.5.2") == 0) {
+        while (count_threads("nng:task") < 2 * told) (void)sched_yield(); /* they name themselves */
+        assert_int_equal(count_threads("nng:task"), 2 * told);
+    }
+    assert_int_equal(nng_close(socket), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_while_receiving),
         cmocka_unit_test(test_closed_while_sending),
         cmocka_unit_test(test_reset_before_it_is_accepted),
+        cmocka_unit_test(test_as_many_threads_as_cores),
     };
     alarm(TEST_S); /* without the guard it would wait for ever */
     return cmocka_run_group_tests(tests, NULL, NULL);

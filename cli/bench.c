@@ -130,13 +130,18 @@ static bool choose_load(struct flight *flight) {
     return true;
 }
 
+static bool choose_read(struct flight *flight) {
+    uint64_t percent = flight->bench->options->reads_percent;
+    return percent >= 100 || (percent > 0 && keys_random(&flight->chooser) % 100 < percent);
+}
+
 static void choose_run(struct flight *flight) {
     const struct bench_options *options = flight->bench->options;
+    bool read = choose_read(flight);
     flight->count = options->batch;
     flight->reads = 0;
     for (uint64_t i = 0; i < flight->count; i++) {
-        bool read = options->reads_percent >= 100 ||
-                    (options->reads_percent > 0 && keys_random(&flight->chooser) % 100 < options->reads_percent);
+        if (i > 0 && !options->whole_batches) read = choose_read(flight);
         flight->commands[i] = (struct bench_command){.key = keys_choose(&flight->chooser), .write = !read};
         flight->reads += read;
     }

@@ -12,6 +12,7 @@ struct bench_options {
     uint64_t connections, in_flight, batch, value_bytes, keys;
     uint64_t distribution; /* enum keys_distribution */
     uint64_t reads_percent, duration_ms;
+    bool whole_batches; /* a request's commands are all reads or all writes */
     bool load, ids, follower_reads, json;
     uint32_t timeout_ms;
 };

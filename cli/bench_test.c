@@ -206,8 +206,8 @@ static void replies_are_counted(void **state) {
 /* ---- whole runs ---- */
 
 struct script {
-    atomic_uint_fast64_t requests, sets, gets;
-    uint64_t hang_up_every, refuse_every; /* 0: never */
+    atomic_uint_fast64_t requests, sets, gets, both; /* both: requests with SET and GET in them */
+    uint64_t hang_up_every, refuse_every;            /* 0: never */
 };
 
 static void count_command(struct script *script, struct slice method) {
@@ -235,16 +235,20 @@ static void answer_script(void *arg, struct slice bytes, struct buffer *reply) {
     uint32_t count, two;
     mp_read_array(&reader, &count);
     mp_write_array(reply, count);
+    bool set = false, get = false;
     for (uint32_t i = 0; i < count; i++) {
         struct slice method;
         mp_read_array(&reader, &two);
         mp_read_str(&reader, &method);
         mp_skip(&reader, NULL);
         count_command(script, method);
+        set = set || slice_equal(method, slice_of_text("SET"));
+        get = get || slice_equal(method, slice_of_text("GET"));
         mp_write_array(reply, 2);
         mp_write_nil(reply);
         mp_write_text(reply, "OK");
     }
+    if (set && get) atomic_fetch_add(&script->both, 1);
 }
 
 static int run_bench(struct script *script, struct bench_options *options) {
@@ -284,6 +288,20 @@ static void batches_and_ids_run(void **state) {
     options.distribution = KEYS_ZIPF;
     assert_int_equal(run_bench(&script, &options), EXIT_OK);
     assert_true(script.sets > 0 && script.sets % 10 == 0 && script.gets == 0);
+}
+
+static void batches_are_of_one_kind_if_wanted(void **state) {
+    (void)state;
+    for (int whole = 0; whole < 2; whole++) {
+        struct script script = {0};
+        struct bench_options options = bench_defaults();
+        options.batch = 10;
+        options.whole_batches = whole == 1;
+        options.duration_ms = 50;
+        assert_int_equal(run_bench(&script, &options), EXIT_OK);
+        assert_true(script.sets > 0 && script.gets > 0);
+        assert_int_equal(script.both > 0, whole == 0);
+    }
 }
 
 /* A load goes on through errors and lost connections and sets every key at least once. */
@@ -328,6 +346,7 @@ int main(void) {
         cmocka_unit_test(replies_are_counted),
         cmocka_unit_test(a_run_loads_every_key_once),
         cmocka_unit_test(batches_and_ids_run),
+        cmocka_unit_test(batches_are_of_one_kind_if_wanted),
         cmocka_unit_test(a_load_survives_errors),
         cmocka_unit_test(errors_are_an_exit_code),
         cmocka_unit_test(nobody_listens),

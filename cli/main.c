@@ -233,6 +233,8 @@ static int run_bench(struct globals *globals, int argc, char **argv, int at) {
         {"--distribution", OPTION_CHOICE, &bench.distribution, 0, 0, "uniform|zipf|sequential", NULL,
          "of the keys (uniform)"},
         {"--reads", OPTION_UINT, &bench.reads_percent, 0, 100, NULL, "PERCENT", "GET among the commands (50)"},
+        {"--whole-batches", OPTION_SWITCH, &bench.whole_batches, 0, 0, NULL, NULL,
+         "all commands of a request are GET, or all are SET"},
         {"--duration", OPTION_DURATION_MS, &bench.duration_ms, 1, 0, NULL, "TIME", "how long (60s)"},
         {"--load", OPTION_SWITCH, &bench.load, 0, 0, NULL, NULL, "first set every key once"},
         {"--ids", OPTION_SWITCH, &bench.ids, 0, 0, NULL, NULL, "send each write with an id of its own"},

@@ -4,6 +4,7 @@
 import argparse
 import dataclasses
 import datetime
+import fcntl
 import os
 import pathlib
 import re
@@ -35,9 +36,11 @@ def watch(seconds):
 def take(system, settings):
     """Figures of one measurement, after a warm-up that is not counted."""
     idle = settings.in_flight == 0
-    if not idle:
-        system.drive(dataclasses.replace(settings, seconds=min(WARM_UP_S, settings.seconds)))
     pids = system.pids()
+    if idle:
+        time.sleep(settings.seconds)  # what is done once in a while after a load is done by then
+    elif not system.WARMS_UP:
+        system.drive(dataclasses.replace(settings, seconds=min(WARM_UP_S, settings.seconds)))
     wait_until_quiet(pids)
     before, begin = cpu_seconds(pids), time.monotonic()
     figures = watch(settings.seconds) if idle else system.drive(settings)
@@ -105,6 +108,7 @@ class Run:
             system.stop()
 
     def described(self):
+        varied = sorted({name for each in self.contestants for name in each.changes})
         measures = []
         for measure in self.load.measures:
             settings = self.settings(measure, self.contestants[0])
@@ -112,7 +116,7 @@ class Run:
                              "rounds": {each.name: [] for each in self.contestants}})
         keys = self.settings(self.load.measures[0], self.contestants[0]).keys
         return {"name": self.load.name, "title": self.load.title, "promise": self.load.promise, "keys": keys,
-                "value_bytes": self.load.value_bytes, "contestants": [each.name for each in self.contestants], "measures": measures,
+                "value_bytes": self.load.value_bytes, "varied": varied, "contestants": [each.name for each in self.contestants], "measures": measures,
                 "made": how_made(self.options)}
 
     def rounds(self, results, order):
@@ -140,7 +144,7 @@ def first_line(command, pattern):
 
 def how_made(options):
     processor = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return {"date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
+    return {"time": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M"),
             "cores": len(os.sched_getaffinity(0)), "processor": processor[1] if processor else "?", "quick": options.quick,
             "rounds": options.rounds, "versions": {
                 "Skerry": first_line(["git", "describe", "--always", "--dirty"], r"(\S+)"),
@@ -207,8 +211,21 @@ def measure_all(options):
         except Failed as failure:
             failed.append(load.name)
             print(f"{load.name} failed: {failure}", flush=True)
-    print(f"results: {report.FOLDER.relative_to(ROOT)}/results.md" + (f"; failed: {', '.join(failed)}" if failed else ""))
+    print("\n" + report.as_markdown({name: results[name] for name in options.only if name in results}))
+    print(f"These tables and those of earlier runs: {report.FOLDER.relative_to(ROOT)}/results.md"
+          + (f"; failed: {', '.join(failed)}" if failed else ""))
     return 1 if failed else 0
+
+
+def only_one():
+    """Two at a time would measure each other."""
+    report.FOLDER.mkdir(parents=True, exist_ok=True)
+    lock = open(report.FOLDER / "lock", "w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit("another scripts/bench is running here")
+    return lock
 
 
 def main():
@@ -222,6 +239,9 @@ def main():
         report.write_readme(report.read())
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell that runs it in the background has it ignored
+    lock = only_one()
+    shutil.rmtree(DATA, ignore_errors=True)  # of a run that was killed
     try:
         return measure_all(options)
     except KeyboardInterrupt:
@@ -229,6 +249,7 @@ def main():
         return 130
     finally:
         shutil.rmtree(DATA, ignore_errors=True)
+        lock.close()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,9 @@ from processes import ROOT
 FOLDER = ROOT / "build" / "bench"
 README = ROOT / "README.md"
 BEGIN, END = "<!-- scripts/bench --readme writes from here -->", "<!-- to here -->"
+README_LEGEND = """Commands a second (p50 / p99 in ms), medians of the rounds; the ratio is the median of the rounds' ratios, of Skerry to what is beside
+it: of latencies and memory less is better. Keys of 16 bytes at random, values of 100 bytes unless told; Skerry: three shardd, one metad and
+one gateway by `skerry up` with its defaults, unless told."""
 UNITS = {"per_second": "commands/s", "p50_ms": "p50", "p99_ms": "p99", "private_mb": "private memory"}
 
 
@@ -79,7 +82,8 @@ def notes(measure):
 def measure_rows(measure, subject):
     for name, rounds in measure["rounds"].items():
         compared = ("", "") if name == subject else ratio_cells(measure, subject, name)
-        yield [name, number(median(rounds, "per_second")), ms(median(rounds, "p50_ms")), ms(median(rounds, "p99_ms")),
+        asked = measure["in_flight"] > 0
+        yield [name, number(median(rounds, "per_second")) if asked else "", ms(median(rounds, "p50_ms")), ms(median(rounds, "p99_ms")),
                number(median(rounds, "cpu_per_million"), 1), number(median(rounds, "cpu_percent"), 1),
                number(median(rounds, "private_mb")), number(median(rounds, "rss_mb")), *compared]
 
@@ -96,16 +100,19 @@ def load_as_markdown(load):
 
 
 def measure_settings(measure, load):
+    """Without what the contestants differ in: their names say it."""
     if measure["in_flight"] == 0:
         return f"{load['keys']:,} keys, values of {load['value_bytes']:,} bytes; watched for {measure['seconds']:g} s."
-    return (f"{measure['in_flight']} in flight over {measure['connections']} connections, {measure['batch']} commands a request, "
-            f"{measure['reads']} % reads, {load['keys']:,} keys, values of {load['value_bytes']:,} bytes, {measure['seconds']:g} s.")
+    settings = {"in_flight": f"{measure['in_flight']} requests in flight", "connections": f"{measure['connections']} connections",
+                "batch": f"{measure['batch']} commands a request", "reads": f"{measure['reads']} % reads", "keys": f"{load['keys']:,} keys"}
+    told = [text for name, text in settings.items() if name not in load["varied"]]
+    return f"{', '.join(told)}, values of {load['value_bytes']:,} bytes, {measure['seconds']:g} s."
 
 
 def how(load):
     made = load["made"]
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    return (f"{made['date']}, {made['cores']} cores ({made['processor']}), systems and load programs on the same machine; {versions}; "
+    return (f"{made['time'][:10]}, {made['cores']} cores ({made['processor']}), systems and load programs on the same machine; {versions}; "
             f"rounds one after the other: {made['rounds']}{', short ones: for a look only' if made['quick'] else ''}.")
 
 
@@ -132,8 +139,9 @@ def readme_rows(load):
             if not measure["rounds"].get(subject) or not measure["rounds"].get(peer):
                 continue
             what = load["title"] + ("" if len(load["measures"]) == 1 else f": {measure['name']}")
+            keys = "" if "keys" in load["varied"] else f" ({load['keys']:,} keys)"
             median_ratio = ratio_cells(measure, subject, peer)[1]
-            yield [what, f"{subject}: {show(measure['rounds'][subject])}", f"{peer}: {show(measure['rounds'][peer])}",
+            yield [what + keys, f"{subject}: {show(measure['rounds'][subject])}", f"{peer}: {show(measure['rounds'][peer])}",
                    f"{median_ratio} {UNITS[measure['compared']]}"]
 
 
@@ -141,7 +149,7 @@ def readme_table(results):
     """Of runs made alike, one sentence says how; else each load's sentence stands in results.md alone."""
     rows = [row for load in results.values() for row in readme_rows(load)]
     sentences = list(dict.fromkeys(how(load) for load in results.values()))
-    return ("\n".join(sentences) + "\n\nCommands a second (p50 / p99 in ms), medians of the rounds; the ratio is the median of the rounds' ratios.\n\n"
+    return ("\n".join(sentences) + "\n\n" + README_LEGEND + "\n\n"
             + table(["load", "Skerry", "beside", "ratio"], rows, left=3))
 
 

@@ -16,6 +16,8 @@ from resp import Connection  # noqa: E402
 class System:
     """It keeps its ports, too, since members of a cluster remember each other's; `processes` are ended in reverse."""
 
+    WARMS_UP = False  # `drive` has a warm-up in itself
+
     def __init__(self, directory):
         self.directory = pathlib.Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -176,7 +178,7 @@ class BareChain(System):
     """nng alone in the shape of Skerry, without any work: what its transport allows (tests/bench/bare_chain.c). It has no data, and
     its load program starts and ends its processes."""
 
-    WARM_UP_S = 1
+    WARMS_UP, WARM_UP_S = True, 1
 
     def __init__(self, directory, servers=3, synced=True, copies=2):
         super().__init__(directory)

@@ -30,11 +30,12 @@ struct call {
     nng_ctx ctx;
     nng_aio *aio;
     uint64_t begin_us;
-    bool receiving;
+    bool receiving, answered;
 };
 
 static struct histogram latencies;
 static atomic_bool counting, ended;
+static atomic_uint_fast64_t calls_answered; /* once at least */
 
 static void call_begin(struct call *call) {
     nng_msg *request;
@@ -55,6 +56,8 @@ static void call_cb(void *arg) {
         return;
     }
     nng_msg_free(nng_aio_get_msg(call->aio));
+    if (!call->answered) atomic_fetch_add(&calls_answered, 1);
+    call->answered = true;
     if (atomic_load_explicit(&counting, memory_order_relaxed))
         histogram_record(&latencies, clock_boottime_us() - call->begin_us, 1);
     call_begin(call);
@@ -112,6 +115,8 @@ static pid_t start(const struct bare_options *options, uint64_t which) {
 static void measure(const struct bare_options *options, const pid_t *children, uint64_t warm_up_ms,
                     uint64_t duration_ms) {
     begin_calls(options);
+    while (atomic_load(&calls_answered) < options->in_flight)
+        nng_msleep(10); /* logs are written, all are connected */
     nng_msleep((nng_duration)warm_up_ms);
     double cpu_before = cpu_seconds_of_all(children, options->servers + 1);
     uint64_t begin_us = clock_boottime_us();

@@ -6,9 +6,7 @@ states, never for times."""
 import itertools
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -17,6 +15,8 @@ import urllib.request
 
 import msgpack
 import pynng
+
+from ports import free_port
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("SKERRY_BUILD", ROOT / "build" / "release"))
@@ -28,42 +28,17 @@ BINARIES = {
     "skerry-check": BUILD / "tests" / "check" / "skerry-check",
     "skerry-plant": BUILD / "tests" / "cluster" / "skerry-plant",
 }
-PORTS = (10000, 32000)
 METAD_OFFSETS = (1, 10)  # a metad server's other ports lie so much above the one it is known by
 PATIENCE_S = 60  # a state that has not come by then never will
 SPARES = 2  # nodes of every cluster that do not run until a test wants them
-
-
-def port_range():
-    """Below those that the kernel gives to outgoing connections: one of these could otherwise have a daemon's port while
-    it is down. Each of several processes that run tests at a time has its part."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    size = (PORTS[1] - PORTS[0]) // workers
-    return PORTS[0] + worker * size, PORTS[0] + (worker + 1) * size
-
-
-def is_free(port):
-    """Nobody listens on it now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def free_ports(count):
     """Ports that are free, and so are the others of a metad server that has one of them."""
     ports, taken = [], set()
     while len(ports) < count:
-        first, end = port_range()
-        port = random.randrange(first, end - max(METAD_OFFSETS))
-        all_of_it = {port, *(port + offset for offset in METAD_OFFSETS)}
-        if not all_of_it & taken and all(map(is_free, all_of_it)):
-            ports.append(port)
-            taken |= all_of_it
+        ports.append(free_port((0, *METAD_OFFSETS), taken))
+        taken |= {ports[-1] + offset for offset in (0, *METAD_OFFSETS)}
     return ports
 
 

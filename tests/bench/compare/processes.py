@@ -1,18 +1,15 @@
-"""Processes that this one starts, and ends by their own id whatever happens; ports for them; waiting for a state."""
+"""Processes that this one starts, and ends by their own id whatever happens; waiting for a state."""
 
 import contextlib
 import ctypes
 import os
 import pathlib
-import random
 import signal
-import socket
 import subprocess
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 PATH = os.environ["PATH"] + ":/usr/sbin"  # nutcracker is there
-PORTS = (10000, 32000)  # below those that the kernel gives to outgoing connections
 PATIENCE_S = 120
 STOP_S = 40
 PR_SET_PDEATHSIG = 1
@@ -21,24 +18,6 @@ LIBC = ctypes.CDLL(None)
 
 class Failed(Exception):
     """What was to be measured did not do what was asked of it."""
-
-
-def is_free(port):
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def free_port(offsets=(0,)):
-    """A port that is free, and so are those at the offsets from it."""
-    while True:
-        port = random.randrange(PORTS[0] - min(offsets), PORTS[1] - max(offsets))
-        if all(is_free(port + offset) for offset in offsets):
-            return port
 
 
 def wait_for(condition, what, alive=(), patience_s=PATIENCE_S):

@@ -7,9 +7,10 @@ import urllib.request
 
 import drivers
 from figures import children
-from processes import ROOT, Process, free_port, wait_for
+from processes import ROOT, Process, wait_for
 
-sys.path.insert(0, str(ROOT / "tests" / "redis"))
+sys.path[:0] = [str(ROOT / "tests" / "redis"), str(ROOT / "tests" / "cluster")]
+from ports import free_port  # noqa: E402
 from resp import Connection  # noqa: E402
 
 

@@ -21,7 +21,8 @@ class Figures:
     cpu_seconds: float = None
     cpu_per_million: float = None
     cpu_percent: float = None  # of a core; when idle
-    private_mb: float = None
+    private_mb: float = None  # pages of files that no other process has mapped are in it, though the kernel may drop them
+    dirty_mb: float = None  # the part of it that it may not
     rss_mb: float = None
 
 
@@ -35,16 +36,15 @@ def cpu_seconds(pids):
 
 
 def memory_mb(pids):
-    """Private memory and resident set, each added up."""
-    private = resident = 0
+    """Private memory, the dirty part of it, and the resident set, each added up."""
+    sums = {"Private_Clean": 0, "Private_Dirty": 0, "Private_Hugetlb": 0, "Rss": 0}
     for pid in pids:
         for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             name, _, rest = line.partition(":")
-            if name.startswith("Private_"):
-                private += int(rest.split()[0])
-            elif name == "Rss":
-                resident += int(rest.split()[0])
-    return private / 1024, resident / 1024
+            if name in sums:
+                sums[name] += int(rest.split()[0]) / 1024
+    dirty = sums["Private_Dirty"] + sums["Private_Hugetlb"]
+    return dirty + sums["Private_Clean"], dirty, sums["Rss"]
 
 
 def children(pid):

@@ -50,7 +50,7 @@ def take(system, settings):
     if pids:
         figures.cpu_seconds = cpu_seconds(pids) - before
         figures.cpu_percent = 100 * figures.cpu_seconds / took
-        figures.private_mb, figures.rss_mb = memory_mb(pids)
+        figures.private_mb, figures.dirty_mb, figures.rss_mb = memory_mb(pids)
     if figures.cpu_seconds is not None and figures.commands > 0:
         figures.cpu_per_million = figures.cpu_seconds / figures.commands * 1e6
     return figures
@@ -64,7 +64,7 @@ def tell(figures):
     if figures.cpu_percent is not None:
         cells.append(f"{figures.cpu_percent:.1f} % of a core")
     if figures.private_mb is not None:
-        cells.append(f"private {figures.private_mb:.0f} MB")
+        cells.append(f"private {figures.private_mb:.0f} MB (dirty {figures.dirty_mb:.0f})")
     if figures.errors:
         cells.append(f"errors {figures.errors}")
     if figures.missing:

@@ -85,14 +85,14 @@ def measure_rows(measure, subject):
         asked = measure["in_flight"] > 0
         yield [name, number(median(rounds, "per_second")) if asked else "", ms(median(rounds, "p50_ms")), ms(median(rounds, "p99_ms")),
                number(median(rounds, "cpu_per_million"), 1), number(median(rounds, "cpu_percent"), 1),
-               number(median(rounds, "private_mb")), number(median(rounds, "rss_mb")), *compared]
+               number(median(rounds, "private_mb")), number(median(rounds, "dirty_mb")), number(median(rounds, "rss_mb")), *compared]
 
 
 def load_as_markdown(load):
     subject = load["contestants"][0]
     parts = [f"## {load['name']}: {load['title']}\n\nPromise: {load['promise']}. {how(load)}\n"]
     for measure in load["measures"]:
-        head = ["medians", "commands/s", "p50 ms", "p99 ms", "CPU s per million", "% of a core", "private MB", "resident MB",
+        head = ["medians", "commands/s", "p50 ms", "p99 ms", "CPU s per million", "% of a core", "private MB", "of it dirty", "resident MB",
                 f"{subject} to it, {UNITS[measure['compared']]}, each round", "median"]
         parts.append(f"### {measure['name']}\n\n{measure_settings(measure, load)}\n\n{table(head, measure_rows(measure, subject))}"
                      + "".join(notes(measure)))

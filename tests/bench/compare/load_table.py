@@ -38,6 +38,7 @@ class Load:
     contestants: tuple
     keys: int = 100_000
     value_bytes: int = 100
+    fresh: bool = False  # every round on new data, and no start between loading and measuring
 
 
 WRITES = Measure("writes")
@@ -90,12 +91,12 @@ LOADS = [
          (Measure("writes", in_flight=16, connections=16),), (SKERRY, Contestant("a sixth of the disk", lambda directory: Disk(directory, 6))),
          keys=200, value_bytes=1 << 20),
     Load("idle", "A whole cluster that nobody asks anything", THREE_COPIES, (IDLE,),
-         (SKERRY, ETCD_3, REDIS_WAIT), keys=1_000_000),
-    Load("one-copy-unsynced", "One copy, 64 in flight", "one copy, synced within a second after the answer", (WRITES, READS),
+         (SKERRY, ETCD_3, REDIS_WAIT), keys=1_000_000, fresh=True),
+    Load("one-copy-unsynced", "One copy, 64 in flight", "one copy, synced within a second after the answer", (READS, WRITES),
          (Contestant("Skerry, 1 node", lambda directory: Skerry(directory, ["--nodes", 1, "--durability", "interval"])),
           Contestant("Redis", lambda directory: Redis(directory, "everysec")),
           Contestant("bare chain, 1 server", lambda directory: BareChain(directory, servers=1, synced=False, copies=1)))),
-    Load("one-copy-synced", "One copy, 64 in flight", "one copy, synced before the answer", (WRITES, READS),
+    Load("one-copy-synced", "One copy, 64 in flight", "one copy, synced before the answer", (READS, WRITES),
          (Contestant("Skerry, 1 node", lambda directory: Skerry(directory, ["--nodes", 1])),
           Contestant("Redis", lambda directory: Redis(directory, "always")),
           Contestant("etcd, 1 member", lambda directory: Etcd(directory, 1)),

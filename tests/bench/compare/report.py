@@ -6,6 +6,7 @@ import statistics
 from processes import ROOT
 
 FOLDER = ROOT / "build" / "bench"
+FORM = 1  # to be raised when what results have in them changes
 README = ROOT / "README.md"
 BEGIN, END = "<!-- scripts/bench --readme writes from here -->", "<!-- to here -->"
 README_LEGEND = """Commands a second (p50 / p99 in ms), medians of the rounds; the ratio is the median of the rounds' ratios, of Skerry to what is beside
@@ -15,8 +16,10 @@ UNITS = {"per_second": "commands/s", "p50_ms": "p50", "p99_ms": "p99", "private_
 
 
 def read():
+    """Without what an older or newer scripts/bench wrote in another form."""
     path = FOLDER / "results.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    results = json.loads(path.read_text()) if path.exists() else {}
+    return {name: load for name, load in results.items() if load.get("form") == FORM}
 
 
 def write(results, order):

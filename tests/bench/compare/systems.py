@@ -2,6 +2,7 @@
 again on its directory has its data."""
 
 import pathlib
+import shutil
 import sys
 import urllib.request
 
@@ -32,6 +33,11 @@ class System:
     def stop(self):
         while self.processes:
             self.processes.pop().stop()
+
+    def wipe(self):
+        """While it is stopped: it has no data any more."""
+        shutil.rmtree(self.directory)
+        self.directory.mkdir()
 
     def pids(self):
         """Of what serves; not of the load program."""

@@ -10,7 +10,7 @@ def rounds(*rates, **others):
 
 
 def load(**contestants):
-    return {"name": "writes", "title": "Writes", "promise": "none", "keys": 10, "value_bytes": 100, "varied": [], "contestants": list(contestants),
+    return {"form": report.FORM, "name": "writes", "title": "Writes", "promise": "none", "keys": 10, "value_bytes": 100, "varied": [], "contestants": list(contestants),
             "made": {"time": "2026-01-01 00:00", "cores": 2, "processor": "a processor", "quick": False, "rounds": 3, "versions": {"Skerry": "1"}},
             "measures": [{"name": "writes", "reads": 0, "in_flight": 64, "connections": 64, "batch": 1, "seconds": 20,
                           "compared": "per_second", "rounds": contestants}]}
@@ -50,3 +50,10 @@ def test_only_what_is_between_the_markers_is_replaced():
     assert report.replace_between_markers(once, "new\n") == once
     with pytest.raises(SystemExit):
         report.replace_between_markers("no markers", "new")
+
+
+def test_results_of_another_form_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "FOLDER", tmp_path)
+    report.write({"writes": load(skerry=rounds(1)), "reads": {**load(skerry=rounds(1)), "form": report.FORM + 1}}, ["writes", "reads"])
+    assert list(report.read()) == ["writes"]
+    assert "## writes" in (tmp_path / "results.md").read_text()

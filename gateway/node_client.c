@@ -10,15 +10,20 @@
 #include "libcommon/pipeline.h"
 
 #include <nng/nng.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
+
+/* Of the last frame. The loop waits for the end of its way only when there is something to send behind it. */
+enum sending { SENDING_NOTHING, SENDING, SENDING_AWAITED };
 
 /* One connection, or the dialling for it, and what its callbacks post, each at most once at a time. */
 struct connection {
     struct node_client *client;
     struct pipeline *pipeline; /* owned until `ended` */
     bool ended;                /* what is still in the mailbox means nothing */
+    atomic_int sending;        /* enum sending */
     struct post up_post, lost_post, sent_post;
     struct post end_post; /* the last: nothing of it is in the mailbox behind this */
 };
@@ -36,7 +41,6 @@ struct node_client {
     struct connection *connection; /* owned; NULL: there is none until redial_ms */
     bool connected;
     uint64_t redial_ms; /* if not connected */
-    bool sending;       /* until the connection's sent_post is handled */
     struct window window;
     struct seen seen; /* frames of answers */
     struct list pending;
@@ -61,7 +65,8 @@ static void lost_cb(void *arg, struct pipeline *pipeline) {
 static void sent_cb(void *arg, struct pipeline *pipeline) {
     struct connection *connection = arg;
     (void)pipeline;
-    post_to(connection->client->mailbox, &connection->sent_post);
+    bool awaited = atomic_exchange(&connection->sending, SENDING_NOTHING) == SENDING_AWAITED;
+    if (awaited) post_to(connection->client->mailbox, &connection->sent_post);
 }
 
 /* --- connections --------------------------------------------------------------------------------------------- */
@@ -76,7 +81,7 @@ static void on_end(struct post *post) { free(list_entry(post, struct connection,
 static void end_connection(struct node_client *client, void (*end)(struct pipeline *pipeline)) {
     struct connection *connection = client->connection;
     client->connection = NULL;
-    client->connected = client->sending = false;
+    client->connected = false;
     if (connection == NULL) return;
     connection->ended = true;
     end(connection->pipeline); /* none of the callbacks comes after it */
@@ -313,15 +318,23 @@ static nng_msg *build_frame(struct node_client *client, uint32_t count, size_t b
     return message;
 }
 
+/* If not, sent_cb will post. */
+static bool has_sent(struct connection *connection) {
+    int sending = SENDING;
+    bool awaits = atomic_compare_exchange_strong(&connection->sending, &sending, SENDING_AWAITED);
+    return !awaits && sending == SENDING_NOTHING;
+}
+
 void node_client_flush(struct node_client *client, uint64_t now_ms) {
-    bool ready = client->connected && !client->sending && window_open(&client->window);
-    if (!ready || list_empty(&client->pending)) return;
+    bool ready = client->connected && !list_empty(&client->pending) && window_open(&client->window);
+    if (!ready || !has_sent(client->connection)) return;
     size_t bytes;
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);
     if (message == NULL) return; /* the next round tries again */
-    client->sending = pipeline_send(client->connection->pipeline, message) == SK_OK;
-    if (!client->sending) { /* the connection has ended, and that gives its parts back */
+    atomic_store(&client->connection->sending, SENDING);
+    if (pipeline_send(client->connection->pipeline, message) != SK_OK) { /* it has ended, and that gives its parts back */
+        atomic_store(&client->connection->sending, SENDING_NOTHING);
         nng_msg_free(message);
         return;
     }
@@ -333,6 +346,5 @@ static void on_sent(struct post *post) {
     struct connection *connection = list_entry(post, struct connection, sent_post);
     struct node_client *client = connection->client;
     if (connection->ended) return;
-    client->sending = false;
     node_client_flush(client, clock_boottime_ms());
 }

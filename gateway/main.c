@@ -9,6 +9,7 @@
 #include "libcommon/limits.h"
 #include "libcommon/log.h"
 #include "libcommon/metad_names.h"
+#include "libcommon/scheduling.h"
 #include "libcommon/secret.h"
 
 #include <pthread.h>
@@ -312,6 +313,7 @@ int main(int argc, char **argv) {
         break;
     }
     log_init("gateway", (enum log_level)log_level);
+    scheduling_batch();
     sigset_t signals;
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);

@@ -4,6 +4,7 @@
 #include "libcommon/log.h"
 #include "libcommon/metad_names.h"
 #include "libcommon/plant.h"
+#include "libcommon/scheduling.h"
 #include "shardd/shardd.h"
 
 #include <signal.h>
@@ -114,6 +115,7 @@ int main(int argc, char **argv) {
 
     (void)umask(077); /* clients' data */
     log_init("shardd", (enum log_level)settings.log_level);
+    scheduling_batch();
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     block_signals();
     struct buffer publish;

@@ -7,6 +7,7 @@
 #include "cli/options.h"
 #include "libcommon/clock.h"
 #include "libcommon/error.h"
+#include "libcommon/scheduling.h"
 #include "load_report.h"
 
 #include <nng/nng.h>
@@ -108,6 +109,7 @@ static pid_t start(const struct bare_options *options, uint64_t which) {
     if (child > 0) return child;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != chain) _exit(1);
+    scheduling_batch(); /* as the daemons do */
     if (which == options->servers) bare_gateway_run(options);
     bare_server_run(options, (int)which);
 }

@@ -4,6 +4,7 @@
 #include "admin_server.h"
 #include "bench.h"
 #include "door.h"
+#include "engine_bench.h"
 #include "health.h"
 #include "help.h"
 #include "libcommon/cluster_net.h"
@@ -221,7 +222,49 @@ static int run_up(struct globals *globals, int argc, char **argv, int at) {
     return up_run(&up);
 }
 
+static int run_engine_bench(struct globals *globals, int argc, char **argv, int at) {
+    struct engine_bench_options bench = engine_bench_defaults();
+    bool engine = true;
+    const struct option options[] = {
+        {"--engine", OPTION_SWITCH, &engine, 0, 0, NULL, NULL,
+         "one lane by itself, without network, replicas or metad"},
+        {"--loads", OPTION_TEXT, &bench.loads, 0, 0, NULL, "NAME[,NAME]",
+         "GET, SET, INCR, HSET, ZADD, LPUSH, one after the other (GET,SET)"},
+        {"--reads", OPTION_UINT, &bench.reads_percent, 0, 100, NULL, "PERCENT",
+         "one load of GET and SET instead, with so many GET"},
+        {"--keys", OPTION_UINT, &bench.keys, 1, 1000000000000ull, NULL, "N",
+         "distinct keys of 16 bytes (1000000)"},
+        {"--value-size", OPTION_UINT, &bench.value_bytes, 0, VALUE_BYTES_MAX, NULL, "BYTES", "of a value (100)"},
+        {"--batch", OPTION_UINT, &bench.batch, 1, MESSAGE_COMMANDS_MAX, NULL, "N", "commands in a frame (100)"},
+        {"--in-flight", OPTION_UINT, &bench.in_flight, 1, 1000, NULL, "N", "frames at once (4)"},
+        {"--shards", OPTION_UINT, &bench.shards, 1, SHARD_COUNT_MAX, NULL, "N",
+         "of the lane, a power of two (64)"},
+        {"--duration", OPTION_DURATION_MS, &bench.duration_ms, 1, 0, NULL, "TIME", "of each load (10s)"},
+        {"--operations", OPTION_UINT, &bench.operations, 1, 0, NULL, "N",
+         "of each load, in place of a time, one frame at a time; nothing of LMDB alone"},
+        {"--data", OPTION_TEXT, &bench.data, 0, 0, NULL, "DIR",
+         "used and kept; a disk, no tmpfs (a new one here, removed at the end)"},
+        {"--load", OPTION_SWITCH, &bench.load, 0, 0, NULL, NULL,
+         "first set every key once; in a new directory always"},
+        {"--json", OPTION_SWITCH, &bench.json, 0, 0, NULL, NULL, "the result as JSON"},
+        {"--help", OPTION_SWITCH, &globals->help, 0, 0, NULL, NULL, "this text"},
+    };
+    int code = parse(options, COUNT(options), globals, "skerry bench --engine [options]", argc, argv, &at, false);
+    if (code >= 0) return code;
+    if ((bench.shards & (bench.shards - 1)) != 0) return usage("--shards is a power of two");
+    bench.json = bench.json || globals->json;
+    return engine_bench_run(&bench, stdout);
+}
+
+static bool has_word(int argc, char **argv, int at, const char *word) {
+    for (; at < argc; at++)
+        if (strcmp(argv[at], word) == 0) return true;
+    return false;
+}
+
 static int run_bench(struct globals *globals, int argc, char **argv, int at) {
+    if (has_word(argc, argv, at, "--engine")) return run_engine_bench(globals, argc, argv, at);
+    bool engine = false; /* only told of here */
     struct bench_options bench = bench_defaults();
     const struct option options[] = {
         {"--connections", OPTION_UINT, &bench.connections, 1, 10000, NULL, "N", "connections to the gateway (1)"},
@@ -240,6 +283,8 @@ static int run_bench(struct globals *globals, int argc, char **argv, int at) {
         {"--ids", OPTION_SWITCH, &bench.ids, 0, 0, NULL, NULL, "send each write with an id of its own"},
         {"--read", OPTION_CHOICE, &globals->read, 0, 0, "leader|follower", NULL,
          "follower: GET from any in-sync replica (leader)"},
+        {"--engine", OPTION_SWITCH, &engine, 0, 0, NULL, NULL,
+         "instead: one lane by itself, without the network (skerry bench --engine --help)"},
         COMMON_OPTIONS(globals),
     };
     int code = parse(options, COUNT(options), globals, "skerry bench [options]", argc, argv, &at, false);

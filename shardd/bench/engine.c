@@ -16,7 +16,6 @@
 #define CLUSTER      1u
 #define LEAD_WAIT_MS 30000u
 #define POLL_MS      5
-#define MAP_BYTES    (1ull << 40)
 #define SEGMENT      (64u << 20)
 #define LOG_KEEP     (512u << 20)
 #define ID_WINDOW_MS (600u * 1000)
@@ -195,7 +194,7 @@ static int open_lane(struct engine *engine, const struct engine_options *options
                                 .lane_count = 1,
                                 .segment_bytes = SEGMENT,
                                 .memtable_bytes = options->memtable_bytes,
-                                .map_bytes = MAP_BYTES,
+                                .map_bytes = options->map_bytes,
                                 .checkpoint_interval_ms = options->checkpoint_interval_ms,
                                 .id_window_ms = ID_WINDOW_MS,
                                 .ids_max = IDS_MAX,

@@ -13,6 +13,24 @@ static void test_crc16_vectors(void **state) {
     assert_int_equal(slot_crc16(slice_of("\xff", 1)), 0x1ef0);
 }
 
+/* Bit by bit, as the polynomial is divided. */
+static uint16_t plain_crc16(struct slice bytes) {
+    unsigned crc = 0;
+    for (size_t i = 0; i < bytes.size; i++) {
+        crc ^= (unsigned)bytes.data[i] << 8;
+        for (int bit = 0; bit < 8; bit++) crc = (crc << 1 ^ ((crc & 0x8000u) != 0 ? 0x1021u : 0)) & 0xffffu;
+    }
+    return (uint16_t)crc;
+}
+
+static void test_crc16_of_any_length(void **state) {
+    (void)state;
+    uint8_t bytes[100];
+    for (size_t i = 0; i < sizeof bytes; i++) bytes[i] = (uint8_t)(i * 151 + 7);
+    for (size_t size = 0; size <= sizeof bytes; size++)
+        assert_int_equal(slot_crc16(slice_of(bytes, size)), plain_crc16(slice_of(bytes, size)));
+}
+
 /* What a Redis Cluster answers to CLUSTER KEYSLOT. */
 static void test_slots_as_in_redis(void **state) {
     (void)state;
@@ -68,6 +86,7 @@ int main(void) {
         cmocka_unit_test(test_crc16_vectors),       cmocka_unit_test(test_slots_as_in_redis),
         cmocka_unit_test(test_hash_tags),           cmocka_unit_test(test_no_hash_tag),
         cmocka_unit_test(test_tags_hold_any_bytes), cmocka_unit_test(test_shards_are_equal_ranges),
+        cmocka_unit_test(test_crc16_of_any_length),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

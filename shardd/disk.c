@@ -4,6 +4,7 @@
 #include "libcommon/error.h"
 #include "libcommon/limits.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -46,11 +47,13 @@ struct disk {
     MDB_dbi meta;
     uint32_t page_bytes;
     atomic_uint open_exports;
+    atomic_uint_fast64_t commits; /* made by the writer so far */
 
     /* The lane's. */
     bool in_step;
-    bool reading;    /* `reader` holds a state */
-    MDB_txn *reader; /* owned; NULL before the first read. Its slot is kept from step to step. */
+    bool reading;          /* `reader` holds a state, */
+    uint64_t read_commits; /* that of after so many commits */
+    MDB_txn *reader;       /* owned; NULL before the first read. Its slot is kept for good. */
     uint32_t open_cursors;
     char fault[FAULT_TEXT_BYTES];
 
@@ -187,6 +190,30 @@ static int unwrap(const struct disk *disk, char *text, uint32_t shard, struct sl
     if (checksum != checksum_of(key, bare)) return damaged_record(disk, text, shard, stored);
     *value = bare;
     return SK_OK;
+}
+
+/* ---- keys ---- */
+
+static uint64_t first_bytes(const void *bytes) {
+    uint64_t word;
+    memcpy(&word, bytes, sizeof word);
+    return be64toh(word);
+}
+
+/* LMDB's own order, bytes and then length, which it looks up with a call of memcmp for each key that a search meets: the first
+ * eight bytes nearly always tell. */
+static int compare_keys(const MDB_val *a, const MDB_val *b) {
+    if (a->mv_size >= sizeof(uint64_t) && b->mv_size >= sizeof(uint64_t)) {
+        uint64_t left = first_bytes(a->mv_data), right = first_bytes(b->mv_data);
+        if (left != right) return left < right ? -1 : 1;
+    }
+    return slice_compare(slice_of_val(*a), slice_of_val(*b));
+}
+
+/* The database of a shard. `flags`: MDB_CREATE, or 0. */
+static int open_database(MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi) {
+    int code = mdb_dbi_open(txn, name, flags, dbi);
+    return code == MDB_SUCCESS ? mdb_set_compare(txn, *dbi, compare_keys) : code;
 }
 
 /* ---- opening ---- */
@@ -328,7 +355,7 @@ static int open_databases(struct disk *disk, MDB_txn *txn, MDB_cursor *names) {
         if (!parse_shard_name(slice_of_val(key), &shard)) continue;
         char name[SHARD_NAME_BYTES];
         shard_name(shard, name);
-        code = mdb_dbi_open(txn, name, 0, &disk->databases[shard]);
+        code = open_database(txn, name, 0, &disk->databases[shard]);
         if (code != MDB_SUCCESS) return told(disk, disk->fault, name, code);
     }
     return code == MDB_NOTFOUND ? SK_OK : told(disk, disk->fault, "reading the list of databases", code);
@@ -423,6 +450,7 @@ static void close_environment(struct disk *disk) {
     sk_assert(atomic_load(&disk->open_exports) == 0);
     if (disk->reader != NULL) mdb_txn_abort(disk->reader);
     disk->reader = NULL;
+    disk->reading = false;
     if (disk->env != NULL) mdb_env_close(disk->env);
     disk->env = NULL;
     disk->dirty_bytes_max = 0;
@@ -480,30 +508,39 @@ void disk_set_fault(struct disk *disk, const char *text) { snprintf(disk->fault,
 
 /* ---- reads ---- */
 
-void disk_step_begin(struct disk *disk) {
-    sk_assert(!disk->in_step);
-    disk->in_step = true;
-}
-
-void disk_step_end(struct disk *disk) {
-    sk_assert(disk->in_step);
-    disk_step_forward(disk);
-    disk->in_step = false;
-}
-
-bool disk_in_step(const struct disk *disk) { return disk->in_step; }
-
-void disk_step_forward(struct disk *disk) {
+static void reader_end(struct disk *disk) {
     sk_assert(disk->open_cursors == 0);
     if (disk->reading) mdb_txn_reset(disk->reader);
     disk->reading = false;
 }
 
-/* The step's read transaction, begun by the first read that gets here: most steps find all in memory. */
+/* A state that is not the newest keeps pages from being used again, so that the file would grow. */
+static void end_old_reader(struct disk *disk) {
+    if (disk->reading && disk->read_commits != atomic_load(&disk->commits)) reader_end(disk);
+}
+
+void disk_step_begin(struct disk *disk) {
+    sk_assert(!disk->in_step);
+    end_old_reader(disk);
+    disk->in_step = true;
+}
+
+void disk_step_end(struct disk *disk) {
+    sk_assert(disk->in_step);
+    sk_assert(disk->open_cursors == 0);
+    end_old_reader(disk);
+    disk->in_step = false;
+}
+
+bool disk_in_step(const struct disk *disk) { return disk->in_step; }
+
+/* The read transaction, begun by the first read that gets here: most steps find all in memory. It goes on as long as nothing is
+ * committed, since LMDB looks up each database anew that a transaction reads from. */
 static int reader_begin(struct disk *disk) {
     sk_assert(disk->in_step);
     if (disk->reading) return SK_OK;
     if (disk->env == NULL) return SK_ECLOSED;
+    disk->read_commits = atomic_load(&disk->commits); /* before: the state may be newer than that */
     int code = disk->reader == NULL ? mdb_txn_begin(disk->env, NULL, MDB_RDONLY, &disk->reader)
                                     : mdb_txn_renew(disk->reader);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "beginning to read", code);
@@ -680,7 +717,7 @@ static int note_fresh_database(struct disk *disk, uint32_t shard, MDB_dbi dbi) {
 static int make_database(struct disk *disk, uint32_t shard, MDB_dbi *dbi) {
     char name[SHARD_NAME_BYTES];
     shard_name(shard, name);
-    int code = mdb_dbi_open(disk->writer, name, MDB_CREATE, dbi);
+    int code = open_database(disk->writer, name, MDB_CREATE, dbi);
     if (code != MDB_SUCCESS) return told(disk, disk->write_fault, "making a database", code);
     return note_fresh_database(disk, shard, *dbi);
 }
@@ -787,6 +824,7 @@ int disk_write_commit(struct disk *disk) {
         if (code == EIO && is_out_of_space(disk)) code = ENOSPC;
         return told(disk, disk->write_fault, "committing", code);
     }
+    atomic_fetch_add(&disk->commits, 1);
     if (disk->mark_pending.is_set) disk->mark_committed = disk->mark_pending;
     disk->fresh_count += disk->fresh_pending;
     disk->fresh_pending = 0;
@@ -805,6 +843,7 @@ void disk_write_abort(struct disk *disk) {
 
 void disk_publish(struct disk *disk, bool failed) {
     sk_assert(disk->writer == NULL);
+    reader_end(disk); /* it does not know databases that were made meanwhile */
     for (size_t i = 0; i < disk->fresh_count; i++) disk->databases[disk->fresh[i].shard] = disk->fresh[i].dbi;
     disk->fresh_count = 0;
     const struct mark *mark = &disk->mark_committed;
@@ -824,7 +863,7 @@ static int restore_handle(struct disk *disk, uint32_t shard) {
     shard_name(shard, name);
     int code = mdb_txn_begin(disk->env, NULL, MDB_RDONLY, &txn);
     if (code != MDB_SUCCESS) return code;
-    code = mdb_dbi_open(txn, name, 0, &disk->databases[shard]);
+    code = open_database(txn, name, 0, &disk->databases[shard]);
     if (code == MDB_SUCCESS) return mdb_txn_commit(txn);
     mdb_txn_abort(txn);
     return code;
@@ -843,6 +882,7 @@ int disk_drop_shard(struct disk *disk, uint32_t shard) {
     sk_assert(!disk->in_step && disk->writer == NULL);
     bool had_database = disk_has_shard(disk, shard);
     if (!had_database && !disk_is_partial(disk, shard)) return SK_OK;
+    reader_end(disk); /* the handle goes */
     MDB_txn *txn;
     int code = mdb_txn_begin(disk->env, NULL, 0, &txn);
     if (code != MDB_SUCCESS) return told(disk, disk->fault, "beginning to write", code);

@@ -41,15 +41,12 @@ void disk_set_fault(struct disk *disk, const char *text);
 
 /* ---- reads ---- */
 
-/* Reads happen between these and see one state, that of the first read. */
+/* Reads happen between these and see one state, the newest at the step's begin or a newer one. */
 void disk_step_begin(struct disk *disk);
 void disk_step_end(struct disk *disk);
 bool disk_in_step(const struct disk *disk);
 
-/* Ends the state that is read: the next read of the step sees a newer one. No cursor is open. */
-void disk_step_forward(struct disk *disk);
-
-/* SK_OK, SK_NOT_FOUND, or a fault. `value` lives until the step ends or moves forward. */
+/* SK_OK, SK_NOT_FOUND, or a fault. `value` lives until the step ends. */
 int disk_get(struct disk *disk, uint32_t shard, struct slice key, struct slice *value);
 
 struct disk_cursor;

@@ -156,6 +156,37 @@ static void test_drop_shard(void **state) {
     assert_int_equal(store_each_shard(fixture->store, count_shard, &sum), SK_BUSY);
 }
 
+/* What is read stays open from step to step, but never behind what was committed: else reads would be old, handles of databases
+ * that come and go unknown, and pages that are free could not be used again. */
+static void test_reads_follow_commits(void **state) {
+    struct fixture *fixture = *state;
+    enum { ROUNDS = 60, SETTLED = 20 };
+    uint64_t settled_bytes = 0;
+    open_store(fixture);
+    put(shard(fixture, 0), "a", "1");
+    assert_int_equal(checkpoint(fixture), SK_OK);
+    assert_kv(fixture, 0, "a", "1");
+    put(shard(fixture, 0), "a", "2");
+    put(shard(fixture, 1), "b", "3");
+    assert_int_equal(checkpoint(fixture), SK_OK);
+    assert_kv(fixture, 0, "a", "2");
+    assert_kv(fixture, 1, "b", "3");
+    assert_int_equal(store_drop_shard(fixture->store, 1), SK_OK);
+    assert_kv(fixture, 0, "a", "2");
+    assert_kv(fixture, 1, "b", NULL);
+    for (int round = 0; round < ROUNDS; round++) {
+        char value[16];
+        snprintf(value, sizeof value, "round %d", round);
+        fill_shards(fixture, 8, value);
+        assert_int_equal(store_checkpoint_start(fixture->store), SK_OK);
+        assert_true(shard_is_whole(fixture, 7, value));
+        assert_int_equal(finish_checkpoint(fixture), SK_OK);
+        assert_true(shard_is_whole(fixture, 7, value));
+        if (round == SETTLED) settled_bytes = store_disk_bytes(fixture->store);
+    }
+    assert_true(store_disk_bytes(fixture->store) <= settled_bytes * 5 / 4);
+}
+
 /* ---- when there is no room ---- */
 
 static void test_full_map(void **state) {
@@ -635,6 +666,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_rollback, setup, teardown),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_drop_shard, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reads_follow_commits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_map, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_disk_and_retry, setup, teardown),
         cmocka_unit_test_setup_teardown(test_crash_between_transactions, setup, teardown),

@@ -221,6 +221,7 @@ static void execute_read(struct lane *lane, struct shard *shard, struct frame *f
     buffer_clear(&lane->result, 1u << 20);
     struct exec_moment moment = {.time_us = time_us, .chance = draw(lane)};
     int err = exec_read(&shard->exec, item->body, &moment, &lane->result);
+    lane->taking_us = clock_boottime_us();
     lane_observe_read(lane, frame);
     lane->reads++;
     lane->follower_reads += !replica_leads(&shard->replica);
@@ -235,10 +236,11 @@ static void execute_read(struct lane *lane, struct shard *shard, struct frame *f
     }
 }
 
-static void take_read(struct lane *lane, struct shard *shard, struct frame *frame,
-                      const struct request_item *item) {
+/* R14: judged by a time after the request had come; 0: now. */
+static void take_read(struct lane *lane, struct shard *shard, struct frame *frame, const struct request_item *item,
+                      uint64_t boot_us) {
     bool stale = (item->flags & REQUEST_STALE) != 0;
-    struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ};
+    struct replica_event event = {.type = stale ? REPLICA_READ_STALE : REPLICA_READ, .boot_us = boot_us};
     const struct replica_effects *effects = lane_drive(lane, shard, &event);
     if (effects->refused != SK_OK) {
         refuse(lane, shard, frame, item->number, effects->refused);
@@ -257,7 +259,7 @@ static void take_read_behind(struct lane *lane, struct shard *shard, const struc
     if (at_commit) {
         execute_read(lane, shard, read->frame, &read->item, shard->replica.last_time_us);
     } else {
-        take_read(lane, shard, read->frame, &read->item);
+        take_read(lane, shard, read->frame, &read->item, 0);
     }
 }
 
@@ -268,7 +270,7 @@ static void take_read_after(struct lane *lane, struct shard *shard, struct frame
     struct pending *last = shard_last_pending(shard);
     bool full = !lane_has_room(lane, shard);
     if ((last == NULL && !full) || !replica_leads(&shard->replica)) {
-        take_read(lane, shard, frame, item);
+        take_read(lane, shard, frame, item, 0);
         return;
     }
     if (full) { /* as the write before it, which it would overtake */
@@ -326,7 +328,7 @@ static void take_item(struct lane *lane, struct frame *frame, const struct reque
     } else if (shard->refused_turn == lane->frame_turn) {
         lane_answer(lane, frame, item->number, shard->refused_err, slice_of(NULL, 0));
     } else if ((item->flags & (REQUEST_WRITE | REQUEST_AFTER)) == 0) {
-        take_read(lane, shard, frame, item);
+        take_read(lane, shard, frame, item, lane->taking_us);
     } else if (lane->waiting_head != NULL || take_ordered(lane, shard, frame, item) == SK_BUSY) {
         put_waiting(lane, shard, frame, item);
     }
@@ -381,8 +383,10 @@ static void drop_frame(struct lane *lane) {
  * should not wait for all of them. */
 void lane_take_commands(struct lane *lane) {
     struct request_item item;
+    if (lane->frames_head != NULL) lane->taking_us = clock_boottime_us();
     for (uint32_t taken = 0; lane->frames_head != NULL; taken++) {
-        if (taken % 32 == 31 && clock_boottime_us() - lane->now_us > TAKE_US) return;
+        if (taken % 32 == 31) lane->taking_us = clock_boottime_us();
+        if (lane->taking_us - lane->now_us > TAKE_US) return;
         struct frame *frame = lane->frames_head->frame;
         if (frame_read_request(&lane->frame_rest, &item) != SK_OK) {
             drop_frame(lane);

@@ -141,6 +141,7 @@ struct lane {
     struct snapshot_in in;
     uint64_t transfers; /* snapshots sent so far */
     struct buffer payload, result;
+    uint64_t taking_us; /* a time at which what is being taken had come, not long ago */
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
     struct {
         uint32_t running; /* scrubs */
@@ -227,7 +228,7 @@ void lane_end_blocking(struct lane *lane);                        /* all of them
 
 /* ---- lane_replicas.c ---- */
 
-/* Feeds the core one event (its boot_us is filled in) and carries out what it wants, but for the append of a command. */
+/* Feeds the core one event (its boot_us is filled in where it is 0) and carries out what it wants, but for the append of a command. */
 const struct replica_effects *lane_drive(struct lane *lane, struct shard *shard, struct replica_event *event);
 /* Appends what the core has proposed; `entry` is NULL for entries that carry no command. SK_OK: it is in the log's buffer
  * and waits for its commit; else nothing has happened (SK_BUSY, SK_ENOSPC, SK_TOOLARGE, SK_EIO). */

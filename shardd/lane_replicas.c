@@ -208,9 +208,9 @@ void lane_mark_all_dirty(struct lane *lane) {
 }
 
 const struct replica_effects *lane_drive(struct lane *lane, struct shard *shard, struct replica_event *event) {
-    /* R14: a read is judged by the time when it is asked for, everything else by that of the step */
+    /* R14: a read is judged by a time after it has come, everything else by that of the step */
     bool reads = event->type == REPLICA_READ || event->type == REPLICA_READ_STALE;
-    event->boot_us = reads ? clock_boottime_us() : lane->now_us;
+    if (event->boot_us == 0) event->boot_us = reads ? clock_boottime_us() : lane->now_us;
     replica_step(&shard->replica, event, &lane->effects);
     carry_out(lane, shard, &lane->effects);
     return &lane->effects;

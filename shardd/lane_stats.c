@@ -139,5 +139,5 @@ void lane_observe_write(struct lane *lane, const struct pending *pending) {
 }
 
 void lane_observe_read(struct lane *lane, const struct frame *frame) {
-    observe(&lane->metrics.read, frame->received_us, clock_boottime_us());
+    observe(&lane->metrics.read, frame->received_us, lane->taking_us);
 }

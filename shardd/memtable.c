@@ -3,6 +3,7 @@
 #include "libcommon/check.h"
 #include "libcommon/error.h"
 
+#include <endian.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <xxhash.h>
@@ -14,7 +15,11 @@
  *
  * Most lookups are of keys that were not changed lately. A Bloom filter answers them without a walk down the tree:
  * three bits in one word per key (Putze, Sanders and Singler, 2007, "blocked"), so a lookup touches one cache line.
- * At 220,000 keys, some 32 MiB of them, it is wrong about one time in thirty. */
+ * At 220,000 keys, some 32 MiB of them, it is wrong about one time in thirty.
+ *
+ * The elements of a collection share the first bytes of their keys, its id. So a node leaves out what its keys share, in
+ * words of eight bytes: keys of clients, which are spread by their hash, share none, and are found without a look at them. A key
+ * that shares less makes its node anew; where a node is split, both halves are. */
 
 #define CHUNK_BYTES     (1u << 20)
 #define LARGE_BYTES     (64u << 10)
@@ -47,10 +52,11 @@ struct entry {
 
 struct memtable_node {
     uint16_t count;
+    uint16_t shared; /* bytes that all of its keys begin with, in whole words: `prefix` is of those behind */
     bool is_leaf;
     struct memtable_node *next;     /* leaves: the one to the right, */
     struct memtable_node *previous; /* and to the left */
-    uint64_t prefix[FANOUT];        /* first bytes of the keys of `entry`, as an integer that sorts like them */
+    uint64_t prefix[FANOUT];        /* eight bytes of the keys of `entry`, as an integer that sorts like them */
     struct entry *entry[FANOUT];    /* inner nodes: has the least key of child i; not looked at for child 0 */
     struct memtable_node *child[];  /* inner nodes: FANOUT of them */
 };
@@ -205,22 +211,47 @@ static bool entry_has_room(const struct entry *entry, struct slice value) {
 
 /* ---- the tree ---- */
 
-static uint64_t prefix_of(struct slice key) {
-    uint8_t bytes[8] = {0};
-    memcpy(bytes, key.data, key.size < sizeof bytes ? key.size : sizeof bytes);
-    uint64_t prefix = 0;
-    for (size_t i = 0; i < sizeof bytes; i++) prefix = prefix << 8 | bytes[i];
-    return prefix;
+#define WORD_BYTES sizeof(uint64_t)
+
+/* The bytes from `at` on, with zeros behind the end. */
+static inline uint64_t word_of(struct slice key, size_t at) {
+    uint64_t word = 0;
+    if (key.size >= at + sizeof word) memcpy(&word, key.data + at, sizeof word);
+    else if (key.size > at) memcpy(&word, key.data + at, key.size - at);
+    return be64toh(word);
 }
 
+/* What both begin with, in whole words. */
+static size_t shared_bytes(struct slice a, struct slice b) {
+    size_t least = a.size < b.size ? a.size : b.size, at = 0;
+    while (least - at >= WORD_BYTES && memcmp(a.data + at, b.data + at, WORD_BYTES) == 0) at += WORD_BYTES;
+    return at;
+}
+
+/* The first position whose key counts: that of an inner node's first child does not. */
+static uint32_t first_position(const struct memtable_node *node) { return node->is_leaf ? 0 : 1; }
+
+/* How `key` stands to what all keys of the node begin with: 0 = it begins so too. */
+static int compare_shared(const struct memtable_node *node, struct slice key) {
+    if (node->shared == 0) return 0;
+    const uint8_t *shared = node->entry[first_position(node)]->key;
+    size_t common = key.size < node->shared ? key.size : node->shared;
+    int order = memcmp(key.data, shared, common);
+    return order != 0 || key.size >= node->shared ? order : -1;
+}
+
+/* For a key that begins as the node's do; `prefix` is its word behind that. */
 static int compare_at(const struct memtable_node *node, uint32_t i, uint64_t prefix, struct slice key) {
     if (node->prefix[i] != prefix) return node->prefix[i] < prefix ? -1 : 1;
     return slice_compare(entry_key(node->entry[i]), key);
 }
 
 /* The first position of a leaf whose key is not before `key`. */
-static uint32_t leaf_position(const struct memtable_node *leaf, uint64_t prefix, struct slice key) {
+static uint32_t leaf_position(const struct memtable_node *leaf, struct slice key) {
     uint32_t low = 0, high = leaf->count;
+    int order = compare_shared(leaf, key);
+    if (order != 0) return order < 0 ? 0 : high;
+    uint64_t prefix = word_of(key, leaf->shared);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         if (compare_at(leaf, middle, prefix, key) < 0) low = middle + 1;
@@ -230,8 +261,12 @@ static uint32_t leaf_position(const struct memtable_node *leaf, uint64_t prefix,
 }
 
 /* Which child of an inner node has `key`: the last one whose least key is not after it. */
-static uint32_t child_position(const struct memtable_node *node, uint64_t prefix, struct slice key) {
+static uint32_t child_position(const struct memtable_node *node, struct slice key) {
     uint32_t low = 1, high = node->count;
+    if (node->count < 2) return 0;
+    int order = compare_shared(node, key);
+    if (order != 0) return order < 0 ? 0 : node->count - 1u;
+    uint64_t prefix = word_of(key, node->shared);
     while (low < high) {
         uint32_t middle = (low + high) / 2;
         if (compare_at(node, middle, prefix, key) <= 0) low = middle + 1;
@@ -245,6 +280,7 @@ static struct memtable_node *node_new(struct memtable *table, bool is_leaf) {
     struct memtable_node *node = arena_alloc(table, sizeof *node + child_bytes);
     if (node == NULL) return NULL;
     node->count = 0;
+    node->shared = 0;
     node->is_leaf = is_leaf;
     node->next = node->previous = NULL;
     return node;
@@ -257,11 +293,34 @@ static void node_copy(struct memtable_node *to, uint32_t to_at, const struct mem
     if (!to->is_leaf) memmove(to->child + to_at, from->child + from_at, count * sizeof(*to->child));
 }
 
-static void node_insert(struct memtable_node *node, uint32_t at, uint64_t prefix, struct entry *entry,
+/* Its keys share so many bytes from now on. */
+static void node_set_shared(struct memtable_node *node, size_t shared) {
+    if (node->shared == shared) return;
+    node->shared = (uint16_t)shared;
+    for (uint32_t i = first_position(node); i < node->count; i++)
+        node->prefix[i] = word_of(entry_key(node->entry[i]), shared);
+}
+
+/* As many as its first and last key do, between which the others lie. */
+static void node_find_shared(struct memtable_node *node) {
+    uint32_t first = first_position(node);
+    size_t shared = 0;
+    if (first < node->count) {
+        shared = shared_bytes(entry_key(node->entry[first]), entry_key(node->entry[node->count - 1]));
+    }
+    node_set_shared(node, shared);
+}
+
+static void node_insert(struct memtable_node *node, uint32_t at, struct entry *entry,
                         struct memtable_node *child) {
     sk_assert(node->count < FANOUT);
+    struct slice key = entry_key(entry);
+    if (node->shared > 0 && at >= first_position(node)) {
+        size_t shared = shared_bytes(key, entry_key(node->entry[first_position(node)]));
+        if (shared < node->shared) node_set_shared(node, shared);
+    }
     node_copy(node, at + 1, node, at, node->count - at);
-    node->prefix[at] = prefix;
+    node->prefix[at] = word_of(key, node->shared);
     node->entry[at] = entry;
     if (!node->is_leaf) node->child[at] = child;
     node->count++;
@@ -282,7 +341,10 @@ static int split_child(struct memtable *table, struct memtable_node *parent, uin
         if (left->next != NULL) left->next->previous = right;
         left->next = right;
     }
-    node_insert(parent, at + 1, right->prefix[0], right->entry[0], right);
+    right->shared = left->shared;
+    node_find_shared(left);
+    node_find_shared(right);
+    node_insert(parent, at + 1, right->entry[0], right);
     return SK_OK;
 }
 
@@ -290,7 +352,7 @@ static int split_child(struct memtable *table, struct memtable_node *parent, uin
 static int grow_root(struct memtable *table, struct map *map) {
     struct memtable_node *root = node_new(table, false);
     if (root == NULL) return SK_ENOMEM;
-    node_insert(root, 0, 0, map->root->entry[0], map->root);
+    node_insert(root, 0, map->root->entry[0], map->root);
     map->root = root;
     return SK_OK;
 }
@@ -309,13 +371,11 @@ static struct filter_place filter_place_of(struct slice key) {
                                      1ull << (hash >> 58) | 1ull << (hash >> 52 & 63) | 1ull << (hash >> 46 & 63)};
 }
 
-static bool filter_may_have(const struct memtable *table, struct slice key) {
-    struct filter_place place = filter_place_of(key);
+static bool filter_may_have(const struct memtable *table, struct filter_place place) {
     return (table->filter[place.word] & place.bits) == place.bits;
 }
 
-static void filter_add(struct memtable *table, struct slice key) {
-    struct filter_place place = filter_place_of(key);
+static void filter_add(struct memtable *table, struct filter_place place) {
     table->filter[place.word] |= place.bits;
 }
 
@@ -323,7 +383,6 @@ static void filter_add(struct memtable *table, struct slice key) {
  */
 static int map_insert(struct memtable *table, struct map *map, struct entry *entry) {
     struct slice key = entry_key(entry);
-    uint64_t prefix = prefix_of(key);
     if (map->root == NULL) {
         map->root = node_new(table, true);
         if (map->root == NULL) return SK_ENOMEM;
@@ -335,22 +394,27 @@ static int map_insert(struct memtable *table, struct map *map, struct entry *ent
     struct memtable_node *node = map->root;
     bool rightmost = true;
     while (!node->is_leaf) {
-        uint32_t at = child_position(node, prefix, key);
+        uint32_t at = child_position(node, key);
         rightmost = rightmost && at == node->count - 1u;
         struct memtable_node *child = node->child[at];
         if (child->count == FANOUT) {
-            bool appending = rightmost && compare_at(child, FANOUT - 1, prefix, key) < 0;
+            bool appending = rightmost && slice_compare(entry_key(child->entry[FANOUT - 1]), key) < 0;
             int err = split_child(table, node, at, appending);
             if (err != SK_OK) return err;
-            if (compare_at(node, at + 1, prefix, key) <= 0) at++;
+            if (slice_compare(entry_key(node->entry[at + 1]), key) <= 0) at++;
             rightmost = rightmost && at == node->count - 1u;
         }
         node = node->child[at];
     }
-    node_insert(node, leaf_position(node, prefix, key), prefix, entry, NULL);
-    filter_add(table, key);
+    node_insert(node, leaf_position(node, key), entry, NULL);
     map->entries++;
     return SK_OK;
+}
+
+static int add_entry(struct memtable *table, struct map *map, struct entry *entry, struct filter_place place) {
+    int err = map_insert(table, map, entry);
+    if (err == SK_OK) filter_add(table, place);
+    return err;
 }
 
 static const struct map *map_of(const struct memtable *table, uint32_t shard) {
@@ -375,11 +439,10 @@ static int map_for_change(struct memtable *table, uint32_t shard, struct map **m
 
 /* Where the leaf of `map` has `key`, or would have it: `leaf` may be NULL (empty map). */
 static struct memtable_cursor map_seek(const struct map *map, struct slice key) {
-    uint64_t prefix = prefix_of(key);
     const struct memtable_node *node = map->root;
     if (node == NULL) return (struct memtable_cursor){.leaf = NULL};
-    while (!node->is_leaf) node = node->child[child_position(node, prefix, key)];
-    return (struct memtable_cursor){.leaf = node, .at = leaf_position(node, prefix, key)};
+    while (!node->is_leaf) node = node->child[child_position(node, key)];
+    return (struct memtable_cursor){.leaf = node, .at = leaf_position(node, key)};
 }
 
 /* The slot of a node that has `key`, NULL if none does. */
@@ -394,7 +457,7 @@ static struct entry **map_find(const struct map *map, struct slice key) {
 
 enum memtable_found memtable_get(const struct memtable *table, uint32_t shard, struct slice key,
                                  struct slice *value) {
-    if (!filter_may_have(table, key)) return MEMTABLE_ABSENT;
+    if (!filter_may_have(table, filter_place_of(key))) return MEMTABLE_ABSENT;
     struct entry **slot = map_find(map_of(table, shard), key);
     return slot == NULL ? MEMTABLE_ABSENT : entry_read(*slot, value);
 }
@@ -418,7 +481,8 @@ int memtable_put(struct memtable *table, uint32_t shard, struct slice key, struc
     struct map *map;
     int err = map_for_change(table, shard, &map);
     if (err != SK_OK) return err;
-    struct entry **slot = filter_may_have(table, key) ? map_find(map, key) : NULL;
+    struct filter_place place = filter_place_of(key);
+    struct entry **slot = filter_may_have(table, place) ? map_find(map, key) : NULL;
     if (slot != NULL) {
         if (!entry_has_room(*slot, value)) return replace_value(table, slot, value);
         entry_write(*slot, value);
@@ -427,7 +491,7 @@ int memtable_put(struct memtable *table, uint32_t shard, struct slice key, struc
     struct entry *entry = entry_new(table, key, room_for(value.size, false));
     if (entry == NULL) return SK_ENOMEM;
     entry_write(entry, value);
-    return map_insert(table, map, entry);
+    return add_entry(table, map, entry, place);
 }
 
 int memtable_delete(struct memtable *table, uint32_t shard, struct slice key) {
@@ -435,7 +499,8 @@ int memtable_delete(struct memtable *table, uint32_t shard, struct slice key) {
     struct map *map;
     int err = map_for_change(table, shard, &map);
     if (err != SK_OK) return err;
-    struct entry **slot = filter_may_have(table, key) ? map_find(map, key) : NULL;
+    struct filter_place place = filter_place_of(key);
+    struct entry **slot = filter_may_have(table, place) ? map_find(map, key) : NULL;
     if (slot != NULL) {
         entry_release_large(table, *slot);
         (*slot)->deleted = true;
@@ -443,7 +508,7 @@ int memtable_delete(struct memtable *table, uint32_t shard, struct slice key) {
     }
     struct entry *entry = entry_new(table, key, 0);
     if (entry == NULL) return SK_ENOMEM;
-    return map_insert(table, map, entry);
+    return add_entry(table, map, entry, place);
 }
 
 void memtable_forget(struct memtable *table, uint32_t shard) {

@@ -121,23 +121,15 @@ static int compare_slices(const void *a, const void *b) {
 
 /* Keys that share long prefixes, continue each other and have all lengths come out in order, whatever order they
  * went in by. */
-static void test_order(void **state) {
-    struct memtable *table = *state;
-    enum { COUNT = 20000 };
-    struct slice *keys = calloc(COUNT, sizeof *keys);
-    unsigned seed = 12345;
-    for (uint32_t i = 0; i < COUNT; i++) {
-        size_t size = i < 511 ? i + 1 : 1 + (size_t)rand_r(&seed) % 40;
-        uint8_t *key = malloc(size);
-        for (size_t b = 0; b < size; b++) key[b] = (uint8_t)(i < 511 ? 0 : rand_r(&seed) % 3 * 127);
-        keys[i] = slice_of(key, size);
-        assert_int_equal(memtable_put(table, 3, keys[i], keys[i]), SK_OK);
-    }
-    qsort(keys, COUNT, sizeof *keys, compare_slices);
+enum { KEYS = 20000 };
+
+/* Keys of shard 3, each its own value; `keys` may have some twice. */
+static void check_order(const struct memtable *table, struct slice *keys, uint32_t count) {
+    qsort(keys, count, sizeof *keys, compare_slices);
     struct memtable_cursor cursor = memtable_seek(table, 3, keys[0]);
     struct slice key, value;
     uint64_t unique = 0;
-    for (uint32_t i = 0; i < COUNT; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         if (i > 0 && slice_equal(keys[i], keys[i - 1])) continue;
         unique++;
         assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_VALUE);
@@ -152,7 +144,7 @@ static void test_order(void **state) {
 
     static const uint8_t behind_all[1] = {0xff};
     cursor = memtable_seek_below(table, 3, slice_of(behind_all, 1));
-    for (uint32_t i = COUNT; i-- > 0;) {
+    for (uint32_t i = count; i-- > 0;) {
         if (i > 0 && slice_equal(keys[i], keys[i - 1])) continue;
         assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_VALUE);
         assert_true(slice_equal(key, keys[i]) && slice_equal(value, keys[i]));
@@ -163,8 +155,48 @@ static void test_order(void **state) {
     assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_ABSENT);
     cursor = memtable_seek_below(table, 4, slice_of(behind_all, 1));
     assert_int_equal(memtable_cursor_get(&cursor, &key, &value), MEMTABLE_ABSENT);
-    for (uint32_t i = 0; i < COUNT; i++) free((void *)keys[i].data);
+}
+
+static struct slice put_random_key(struct memtable *table, struct slice beginning, size_t size, unsigned *seed) {
+    uint8_t *key = malloc(beginning.size + size);
+    if (beginning.size > 0) memcpy(key, beginning.data, beginning.size);
+    for (size_t b = 0; b < size; b++) key[beginning.size + b] = (uint8_t)(rand_r(seed) % 3 * 127);
+    struct slice made = slice_of(key, beginning.size + size);
+    assert_int_equal(memtable_put(table, 3, made, made), SK_OK);
+    return made;
+}
+
+static void free_keys(struct slice *keys) {
+    for (uint32_t i = 0; i < KEYS; i++) free((void *)keys[i].data);
     free(keys);
+}
+
+static void test_order(void **state) {
+    struct memtable *table = *state;
+    struct slice *keys = calloc(KEYS, sizeof *keys);
+    static const uint8_t zeros[511];
+    unsigned seed = 12345;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        keys[i] = i < 511 ? put_random_key(table, slice_of(zeros, i + 1), 0, &seed)
+                          : put_random_key(table, slice_of(NULL, 0), 1 + (size_t)rand_r(&seed) % 40, &seed);
+    }
+    check_order(table, keys, KEYS);
+    free_keys(keys);
+}
+
+/* As elements of collections do; between them, and before and behind them, lie keys that share less. */
+static void test_keys_that_begin_alike(void **state) {
+    struct memtable *table = *state;
+    struct slice *keys = calloc(KEYS, sizeof *keys);
+    unsigned seed = 54321;
+    for (uint32_t i = 0; i < KEYS; i++) {
+        char beginning[40];
+        int size = snprintf(beginning, sizeof beginning, "e%08u%s", i % 5, i % 2 ? "" : "a longer beginning");
+        if (i % 100 == 0) size = rand_r(&seed) % size;
+        keys[i] = put_random_key(table, slice_of(beginning, (size_t)size), 1 + (size_t)rand_r(&seed) % 12, &seed);
+    }
+    check_order(table, keys, KEYS);
+    free_keys(keys);
 }
 
 /* Keys in order fill their nodes; backwards they still come out right. */
@@ -211,6 +243,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_put_from_own_value, setup, teardown),
         cmocka_unit_test_setup_teardown(test_large_values_give_memory_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_keys_that_begin_alike, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ascending_and_descending, setup, teardown),
         cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
     };

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define LOADS_MAX              16
@@ -35,9 +36,12 @@
 struct result {
     const char *name;
     uint64_t commands, took_us;
-    uint64_t lane_cpu_us;    /* 0: not known */
-    double floor_per_second; /* what stands beside it; 0: nothing does */
-    const char *floor_name;
+    uint64_t cpu_us; /* processor time of the thread that does it: of a load the lane's */
+};
+
+/* A load, and what stands beside it. */
+struct row {
+    struct result load, floor; /* the floor's name is NULL: nothing does */
 };
 
 struct run {
@@ -47,15 +51,15 @@ struct run {
     struct keys_plan plan;
     struct keys_chooser chooser;
     struct buffer value, body;
-    struct result results[LOADS_MAX];
-    size_t result_count;
+    struct row rows[LOADS_MAX];
+    size_t row_count;
 };
 
 struct engine_bench_options engine_bench_defaults(void) {
     return (struct engine_bench_options){
         .keys = 1000000,
         .value_bytes = 100,
-        .batch = 100,
+        .batch = 1000,
         .in_flight = 4, /* as many frames as a gateway has under way to a node */
         .shards = 64,
         .reads_percent = ENGINE_BENCH_APART,
@@ -77,6 +81,23 @@ static int complain(const char *what, int err, const char *text) {
 
 static double per_second(const struct result *result) {
     return result->took_us == 0 ? 0 : (double)result->commands * 1e6 / (double)result->took_us;
+}
+
+static double cpu_ns(const struct result *result) {
+    return result->commands == 0 ? 0 : (double)result->cpu_us * 1000 / (double)result->commands;
+}
+
+/* So many times its floor does it do: by the time it took, and by the processor's, which other processes do not blur. */
+static double ratio(const struct row *row) { return per_second(&row->load) / per_second(&row->floor); }
+
+static double cpu_ratio(const struct row *row) {
+    return row->load.cpu_us == 0 ? 0 : cpu_ns(&row->floor) / cpu_ns(&row->load);
+}
+
+static uint64_t own_cpu_us(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
 }
 
 /* ---- the lane ---- */
@@ -161,9 +182,9 @@ __attribute__((noinline)) static void engine_bench_mark(const struct result *res
 }
 
 static int run_load(struct run *run, const struct engine_load *load, const char *name) {
+    struct result *result = &run->rows[run->row_count++].load;
     struct engine_counts before = engine_counts(run->engine);
     uint64_t cpu_us = engine_state(run->engine).lane_cpu_us, begin_us = clock_boottime_us();
-    struct result *result = &run->results[run->result_count++];
     engine_bench_mark(result);
     int err = measure(run, load);
     engine_bench_mark(result);
@@ -171,7 +192,7 @@ static int run_load(struct run *run, const struct engine_load *load, const char 
     *result = (struct result){.name = name,
                               .commands = after.answered - before.answered,
                               .took_us = clock_boottime_us() - begin_us,
-                              .lane_cpu_us = engine_state(run->engine).lane_cpu_us - cpu_us};
+                              .cpu_us = engine_state(run->engine).lane_cpu_us - cpu_us};
     if (err == SK_OK && after.refused > before.refused) err = after.refused_err;
     if (err != SK_OK) return complain(name, err, "");
     uint64_t missing = after.missing - before.missing;
@@ -240,14 +261,29 @@ static size_t checkpoint_keys(const struct run *run) {
     return MEMTABLE_BYTES / (KEYS_BYTES + run->value.size + MEMTABLE_RECORD_BYTES) + 1;
 }
 
+/* Some order of the numbers below 2^bits, without repeats: each step can be undone. */
+static uint64_t permute(uint64_t number, unsigned bits) {
+    uint64_t mask = (UINT64_C(1) << bits) - 1;
+    for (int round = 0; round < 2; round++) {
+        number = number * 0x9e3779b97f4a7c15u & mask;
+        number ^= number >> (bits / 2 + 1);
+    }
+    return number;
+}
+
+/* Each key once, a checkpoint's worth at a time, as they come to a lane whose keys are spread by their hash: LMDB's pages are as
+ * full as they are there. */
 static int load_floor(struct run *run, struct bare_lmdb *lmdb, uint64_t *numbers) {
-    uint64_t keys = run->options->keys;
-    size_t most = checkpoint_keys(run);
+    size_t most = checkpoint_keys(run), count = 0;
+    unsigned bits = 1;
     int err = SK_OK;
-    for (uint64_t first = 0; err == SK_OK && first < keys; first += most) {
-        size_t count = keys - first < most ? (size_t)(keys - first) : most;
-        for (size_t i = 0; i < count; i++) numbers[i] = first + i;
-        err = put_sorted(run, lmdb, numbers, count);
+    while (UINT64_C(1) << bits < run->options->keys) bits++;
+    for (uint64_t i = 0; err == SK_OK && i < UINT64_C(1) << bits; i++) {
+        uint64_t number = permute(i, bits);
+        if (number < run->options->keys) numbers[count++] = number;
+        if (count < most && i + 1 < UINT64_C(1) << bits) continue;
+        err = put_sorted(run, lmdb, numbers, sort_numbers(numbers, count));
+        count = 0;
     }
     return err;
 }
@@ -263,16 +299,17 @@ static int measure_puts(struct run *run, struct bare_lmdb *lmdb, uint64_t *numbe
         size_t count = checkpoint_keys(run);
         for (size_t i = 0; i < count; i++) numbers[i] = keys_choose(&run->chooser);
         count = sort_numbers(numbers, count);
-        uint64_t begin_us = clock_boottime_us();
+        uint64_t begin_us = clock_boottime_us(), cpu_us = own_cpu_us();
         err = put_sorted(run, lmdb, numbers, count);
         puts->took_us += clock_boottime_us() - begin_us;
+        puts->cpu_us += own_cpu_us() - cpu_us;
         puts->commands += count;
     }
     return err;
 }
 
 static int measure_gets(struct run *run, struct bare_lmdb *lmdb, struct result *gets) {
-    uint64_t begin_us = clock_boottime_us();
+    uint64_t begin_us = clock_boottime_us(), cpu_us = own_cpu_us();
     int err = bare_lmdb_begin_reading(lmdb);
     if (err != SK_OK) return err;
     while (err == SK_OK && gets->took_us < floor_us(run) && !interrupted) {
@@ -285,6 +322,7 @@ static int measure_gets(struct run *run, struct bare_lmdb *lmdb, struct result *
         }
         gets->commands += 1000;
         gets->took_us = clock_boottime_us() - begin_us;
+        gets->cpu_us = own_cpu_us() - cpu_us;
     }
     bare_lmdb_end_reading(lmdb);
     return err;
@@ -300,12 +338,9 @@ static int measure_floor(struct run *run, struct bare_lmdb *lmdb, struct result 
     return err;
 }
 
-static void stand_beside(struct run *run, const char *name, const struct result *floor, const char *floor_name) {
-    for (size_t i = 0; i < run->result_count; i++) {
-        if (strcmp(run->results[i].name, name) != 0) continue;
-        run->results[i].floor_per_second = per_second(floor);
-        run->results[i].floor_name = floor_name;
-    }
+static void stand_beside(struct run *run, const char *name, const struct result *floor) {
+    for (size_t i = 0; i < run->row_count; i++)
+        if (strcmp(run->rows[i].load.name, name) == 0) run->rows[i].floor = *floor;
 }
 
 static int remove_cb(const char *path, const struct stat *status, int type, struct FTW *place) {
@@ -318,7 +353,7 @@ static void remove_tree(const char *path) { (void)nftw(path, remove_cb, 16, FTW_
 static int run_floor(struct run *run) {
     char directory[PATH_MAX + 16], text[512] = "";
     struct bare_lmdb *lmdb;
-    struct result gets = {0}, puts = {0};
+    struct result gets = {.name = "LMDB get"}, puts = {.name = "sorted LMDB puts"};
     snprintf(directory, sizeof directory, "%s/bare-lmdb", run->directory);
     remove_tree(directory);
     int err = bare_lmdb_open(&lmdb, directory, text, sizeof text);
@@ -327,16 +362,12 @@ static int run_floor(struct run *run) {
     bare_lmdb_close(lmdb);
     remove_tree(directory);
     if (err != SK_OK) return complain("LMDB alone", err, "");
-    stand_beside(run, "GET", &gets, "LMDB get");
-    stand_beside(run, "SET", &puts, "sorted LMDB puts");
+    stand_beside(run, "GET", &gets);
+    stand_beside(run, "SET", &puts);
     return SK_OK;
 }
 
 /* ---- the result ---- */
-
-static double cpu_ns(const struct result *result) {
-    return result->commands == 0 ? 0 : (double)result->lane_cpu_us * 1000 / (double)result->commands;
-}
 
 static void show(const struct run *run, FILE *out) {
     const struct engine_bench_options *options = run->options;
@@ -345,25 +376,26 @@ static void show(const struct run *run, FILE *out) {
             " bytes, frames of %" PRIu64 " commands, %" PRIu64 " in flight, %ld cores\n",
             options->shards, options->keys, KEYS_BYTES, options->value_bytes, options->batch, options->in_flight,
             sysconf(_SC_NPROCESSORS_ONLN));
-    for (size_t i = 0; i < run->result_count; i++) {
-        const struct result *result = &run->results[i];
-        fprintf(out, "%-6s %12" PRIu64 "  %10.0f/s  %6.0f ns of the lane's processor time", result->name,
-                result->commands, per_second(result), cpu_ns(result));
-        if (result->floor_per_second > 0)
-            fprintf(out, "  %.2f x %s (%.0f/s)", per_second(result) / result->floor_per_second, result->floor_name,
-                    result->floor_per_second);
-        fprintf(out, "\n");
+    for (size_t i = 0; i < run->row_count; i++) {
+        const struct row *row = &run->rows[i];
+        fprintf(out, "%-6s %12" PRIu64 "  %10.0f/s  %6.0f ns of the lane's processor time\n", row->load.name,
+                row->load.commands, per_second(&row->load), cpu_ns(&row->load));
+        if (row->floor.name == NULL) continue;
+        fprintf(out, "       %.2f x %s (%.0f/s); by processor time %.2f x (%.0f ns)\n", ratio(row),
+                row->floor.name, per_second(&row->floor), cpu_ratio(row), cpu_ns(&row->floor));
     }
 }
 
-static json_t *result_as_json(const struct result *result) {
-    json_t *json = json_pack("{s:s,s:I,s:f,s:f,s:f}", "name", result->name, "commands",
-                             (json_int_t)result->commands, "seconds", (double)result->took_us / 1e6, "per_second",
-                             per_second(result), "lane_cpu_ns", cpu_ns(result));
-    if (result->floor_per_second > 0) {
-        json_object_set_new(json, "floor", json_string(result->floor_name));
-        json_object_set_new(json, "floor_per_second", json_real(result->floor_per_second));
-        json_object_set_new(json, "ratio", json_real(per_second(result) / result->floor_per_second));
+static json_t *row_as_json(const struct row *row) {
+    const struct result *load = &row->load;
+    json_t *json =
+        json_pack("{s:s,s:I,s:f,s:f,s:f}", "name", load->name, "commands", (json_int_t)load->commands, "seconds",
+                  (double)load->took_us / 1e6, "per_second", per_second(load), "cpu_ns", cpu_ns(load));
+    if (row->floor.name != NULL) {
+        json_t *floor =
+            json_pack("{s:s,s:f,s:f,s:f,s:f}", "name", row->floor.name, "per_second", per_second(&row->floor),
+                      "cpu_ns", cpu_ns(&row->floor), "ratio", ratio(row), "cpu_ratio", cpu_ratio(row));
+        json_object_set_new(json, "floor", floor);
     }
     return json;
 }
@@ -371,7 +403,7 @@ static json_t *result_as_json(const struct result *result) {
 static void show_json(const struct run *run, FILE *out) {
     const struct engine_bench_options *options = run->options;
     json_t *loads = json_array();
-    for (size_t i = 0; i < run->result_count; i++) json_array_append_new(loads, result_as_json(&run->results[i]));
+    for (size_t i = 0; i < run->row_count; i++) json_array_append_new(loads, row_as_json(&run->rows[i]));
     json_t *how = json_pack("{s:I,s:I,s:I,s:I,s:I,s:I}", "shards", (json_int_t)options->shards, "keys",
                             (json_int_t)options->keys, "value_bytes", (json_int_t)options->value_bytes, "batch",
                             (json_int_t)options->batch, "in_flight", (json_int_t)options->in_flight, "cores",

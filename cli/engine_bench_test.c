@@ -129,8 +129,11 @@ static void a_timed_run_stands_beside_lmdb(void **state) {
     for (size_t at = 0; at < 2; at++) {
         assert_true(commands_of(json, at, at == 0 ? "GET" : "SET") > 0);
         const json_t *load = json_array_get(json_object_get(json, "loads"), at);
-        assert_true(json_real_value(json_object_get(load, "floor_per_second")) > 0);
-        assert_true(json_real_value(json_object_get(load, "ratio")) > 0);
+        const json_t *beside = json_object_get(load, "floor");
+        assert_string_equal(json_string_value(json_object_get(beside, "name")),
+                            at == 0 ? "LMDB get" : "sorted LMDB puts");
+        assert_true(json_real_value(json_object_get(beside, "per_second")) > 0);
+        assert_true(json_real_value(json_object_get(beside, "ratio")) > 0);
     }
     json_decref(json);
     char floor[256];

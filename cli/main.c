@@ -235,7 +235,7 @@ static int run_engine_bench(struct globals *globals, int argc, char **argv, int 
         {"--keys", OPTION_UINT, &bench.keys, 1, 1000000000000ull, NULL, "N",
          "distinct keys of 16 bytes (1000000)"},
         {"--value-size", OPTION_UINT, &bench.value_bytes, 0, VALUE_BYTES_MAX, NULL, "BYTES", "of a value (100)"},
-        {"--batch", OPTION_UINT, &bench.batch, 1, MESSAGE_COMMANDS_MAX, NULL, "N", "commands in a frame (100)"},
+        {"--batch", OPTION_UINT, &bench.batch, 1, MESSAGE_COMMANDS_MAX, NULL, "N", "commands in a frame (1000)"},
         {"--in-flight", OPTION_UINT, &bench.in_flight, 1, 1000, NULL, "N", "frames at once (4)"},
         {"--shards", OPTION_UINT, &bench.shards, 1, SHARD_COUNT_MAX, NULL, "N",
          "of the lane, a power of two (64)"},

@@ -22,6 +22,7 @@
 
 #define LOADS_MAX              16
 #define MEMTABLE_BYTES         (32u << 20) /* shardd's defaults: of a memtable, */
+#define CACHE_BYTES            (32u << 20) /* of its cache, */
 #define CHECKPOINT_INTERVAL_MS 60000u      /* of its age, */
 #define CHECKPOINT_TXN_BYTES   (4u << 20)  /* and of a checkpoint's transactions */
 #define MAP_BYTES              (1ull << 40)
@@ -58,6 +59,7 @@ struct run {
 struct engine_bench_options engine_bench_defaults(void) {
     return (struct engine_bench_options){
         .keys = 1000000,
+        .cache_bytes = CACHE_BYTES,
         .value_bytes = 100,
         .batch = 1000,
         .in_flight = 4, /* as many frames as a gateway has under way to a node */
@@ -109,6 +111,7 @@ static int open_engine(struct run *run, uint64_t checkpoint_interval_ms, uint64_
     struct engine_options options = {.directory = directory,
                                      .shard_count = (uint32_t)run->options->shards,
                                      .memtable_bytes = MEMTABLE_BYTES,
+                                     .cache_bytes = run->options->cache_bytes,
                                      .checkpoint_interval_ms = checkpoint_interval_ms,
                                      .map_bytes = is_counted ? MAP_BYTES_COUNTED : MAP_BYTES,
                                      .frames_max = (uint32_t)frames_max};

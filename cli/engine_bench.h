@@ -7,8 +7,9 @@
 #include <stdio.h>
 
 struct engine_bench_options {
-    const char *data;  /* a directory to use and keep; NULL: one that is made here and removed */
-    const char *loads; /* names (engine_load.h) with commas between; NULL: GET and SET */
+    const char *data;     /* a directory to use and keep; NULL: one that is made here and removed */
+    const char *loads;    /* names (engine_load.h) with commas between; NULL: GET and SET */
+    uint64_t cache_bytes; /* of the lane (shardd's --cache-size) */
     uint64_t keys, value_bytes, batch, in_flight, shards;
     uint64_t reads_percent; /* one load of GET and SET instead; ENGINE_BENCH_APART: no */
     uint64_t duration_ms;   /* of each load */

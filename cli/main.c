@@ -239,6 +239,8 @@ static int run_engine_bench(struct globals *globals, int argc, char **argv, int 
         {"--in-flight", OPTION_UINT, &bench.in_flight, 1, 1000, NULL, "N", "frames at once (4)"},
         {"--shards", OPTION_UINT, &bench.shards, 1, SHARD_COUNT_MAX, NULL, "N",
          "of the lane, a power of two (64)"},
+        {"--cache-size", OPTION_UINT, &bench.cache_bytes, 0, 0, NULL, "BYTES",
+         "records in memory that reads have found on disk, as of a shardd; 0: none (33554432)"},
         {"--duration", OPTION_DURATION_MS, &bench.duration_ms, 1, 0, NULL, "TIME", "of each load (10s)"},
         {"--operations", OPTION_UINT, &bench.operations, 1, 0, NULL, "N",
          "of each load, in place of a time, one frame at a time; nothing of LMDB alone"},

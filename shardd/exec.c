@@ -488,7 +488,11 @@ int exec_read(struct exec *exec, struct slice body, const struct exec_moment *mo
     const struct command *command;
     int err = check_single(exec, &reader, false, &command, &refusal);
     if (err == SK_OK && mp_left(&reader) > 0) err = refuse(&refusal, SK_BADREQUEST, "bytes behind the request");
-    if (err == SK_OK) err = run_decoded(exec, command, false, moment, answer);
+    if (err == SK_OK) {
+        kv_keep_reads(exec->kv, true);
+        err = run_decoded(exec, command, false, moment, answer);
+        kv_keep_reads(exec->kv, false);
+    }
     return answer->failed ? SK_ENOMEM : err;
 }
 

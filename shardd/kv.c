@@ -43,6 +43,17 @@ static void count_work(struct kv *kv, const struct slice *value) {
 
 uint64_t kv_work(const struct kv *kv) { return kv->work; }
 
+void kv_keep_reads(struct kv *kv, bool keep) { kv->keeps_reads = keep; }
+
+static int find_on_disk(const struct kv *kv, struct slice key, struct slice *value) {
+    const struct kv_layers *layers = kv->layers;
+    struct record_cache *cache = layers->cache;
+    if (cache != NULL && record_cache_get(cache, kv->shard, key, value)) return SK_OK;
+    int err = disk_get(layers->disk, kv->shard, key, value);
+    if (err == SK_OK && cache != NULL && kv->keeps_reads) record_cache_offer(cache, kv->shard, key, *value);
+    return err;
+}
+
 /* `moves`: the value lies where changes are made. */
 static int find(struct kv *kv, struct slice key, struct slice *value, bool *moves) {
     const struct kv_layers *layers = kv->layers;
@@ -53,7 +64,7 @@ static int find(struct kv *kv, struct slice key, struct slice *value, bool *move
     }
     if (found == MEMTABLE_VALUE) return SK_OK;
     if (found == MEMTABLE_DELETED || layers->disk == NULL) return SK_NOT_FOUND;
-    return disk_get(layers->disk, kv->shard, key, value);
+    return find_on_disk(kv, key, value);
 }
 
 int kv_get(struct kv *kv, struct slice key, struct slice *value) {
@@ -102,6 +113,7 @@ void kv_set_watch(struct kv *kv, struct kv_watch *watch) {
 static int change(struct kv *kv, struct slice key, const struct slice *value) {
     count_work(kv, value);
     if (kv->watch != NULL) kv->watch->changing_cb(kv->watch, key, value);
+    if (kv->layers->cache != NULL) record_cache_drop(kv->layers->cache, kv->shard, key);
     struct memtable *active = kv->layers->active;
     return value != NULL ? memtable_put(active, kv->shard, key, *value) : memtable_delete(active, kv->shard, key);
 }

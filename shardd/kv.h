@@ -16,6 +16,9 @@ struct kv;
 /* SK_OK, SK_NOT_FOUND, or a fault. `value` lives until the next kv_put, kv_del or the end of the lane's step. */
 int kv_get(struct kv *kv, struct slice key, struct slice *value);
 
+/* Whether what is read from the disk is kept in memory for the next reads: what a write reads is about to change. */
+void kv_keep_reads(struct kv *kv, bool keep);
+
 /* SK_OK or a fault. Key and value are copied; they may point into a value that was read. */
 int kv_put(struct kv *kv, struct slice key, struct slice value);
 

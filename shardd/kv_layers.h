@@ -4,12 +4,14 @@
 #include "shardd/disk.h"
 #include "shardd/kv.h"
 #include "shardd/memtable.h"
+#include "shardd/record_cache.h"
 
 /* The layers of a lane's store, newest first. The store moves them; all its shards' views share one. */
 struct kv_layers {
-    struct memtable *active; /* takes the changes */
-    struct memtable *frozen; /* being written by a checkpoint; NULL: none */
-    struct disk *disk;       /* NULL: none */
+    struct memtable *active;    /* takes the changes */
+    struct memtable *frozen;    /* being written by a checkpoint; NULL: none */
+    struct record_cache *cache; /* of what the disk has; NULL: none */
+    struct disk *disk;          /* NULL: none */
 };
 
 /* One change to be undone (kv_begin). */
@@ -19,6 +21,7 @@ struct kv {
     struct kv_layers *layers; /* borrowed */
     uint32_t shard;
     bool locked; /* an install replaces what the shard has, or was broken off: nobody reads or changes it */
+    bool keeps_reads;
     uint32_t open_iterators;
     uint64_t passed;        /* deleted records that iterators have met: what deletions cost those who walk */
     uint64_t met;           /* records that iterators have given: what walks cost */

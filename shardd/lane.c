@@ -245,6 +245,7 @@ static int open_store(struct lane *lane, struct replay *replay, char *text, size
     struct store_options options = {.directory = directory,
                                     .map_bytes = lane->options.map_bytes,
                                     .memtable_bytes = lane->options.memtable_bytes,
+                                    .cache_bytes = lane->options.cache_bytes,
                                     .txn_bytes = CHECKPOINT_TXN_BYTES,
                                     .checkpointed_cb = checkpointed_cb,
                                     .snapshot_cb = exported_cb,

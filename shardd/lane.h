@@ -20,6 +20,7 @@ struct lane_options {
     const char *directory; /* the lane's own: log/, store/ and snapshots; borrowed for lane_open */
     uint32_t number, lane_count;
     uint64_t segment_bytes, memtable_bytes;
+    uint64_t cache_bytes;            /* of records that reads have found in LMDB; 0: none */
     uint64_t map_bytes;              /* LMDB's map: addresses, not memory; the store cannot grow beyond */
     uint64_t checkpoint_interval_ms; /* a memtable that is not empty is checkpointed after this */
     uint32_t sync_interval_ms;       /* 0: durable before acknowledged */

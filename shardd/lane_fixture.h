@@ -472,6 +472,7 @@ static inline int setup_cluster(void **state) {
                                               .lane_count = 1,
                                               .segment_bytes = 4 << 20,
                                               .memtable_bytes = 4 << 20,
+                                              .cache_bytes = 1 << 20,
                                               .map_bytes = 1 << 30,
                                               .checkpoint_interval_ms = 3600 * 1000,
                                               .id_window_ms = 600 * 1000,

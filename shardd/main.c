@@ -44,6 +44,8 @@ static enum config_result load(struct config **config, struct settings *settings
          "with --durability interval: how often"},
         {"memtable-size", CONFIG_BYTES, &shardd->memtable_bytes, "32MiB", 64 * 1024, 4ull << 30, NULL,
          "changes in memory per lane before a checkpoint"},
+        {"cache-size", CONFIG_BYTES, &shardd->cache_bytes, "32MiB", 0, 64ull << 30, NULL,
+         "records in memory per lane that reads have found on disk; 0: none"},
         {"checkpoint-interval", CONFIG_DURATION_MS, &shardd->checkpoint_interval_ms, "60s", 100, 0, NULL,
          "a checkpoint at the latest after this"},
         {"segment-size", CONFIG_BYTES, &shardd->segment_bytes, "64MiB", 1024 * 1024, 1ull << 30, NULL,

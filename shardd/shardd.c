@@ -351,6 +351,7 @@ static int open_lanes(struct shardd *shardd, char *text, size_t text_bytes) {
                                     .lane_count = shardd->lane_count,
                                     .segment_bytes = options->segment_bytes,
                                     .memtable_bytes = options->memtable_bytes,
+                                    .cache_bytes = options->cache_bytes,
                                     .map_bytes = LANE_MAP_BYTES,
                                     .checkpoint_interval_ms = options->checkpoint_interval_ms,
                                     .sync_interval_ms = options->sync_interval_ms,

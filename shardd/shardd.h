@@ -15,7 +15,7 @@ struct shardd_options {
     const char *advertise;     /* host that others reach this node by */
     uint32_t lanes;            /* 0: half the cores this process may use, at least 1 */
     uint32_t sync_interval_ms; /* 0: durable before acknowledged */
-    uint64_t memtable_bytes, segment_bytes, checkpoint_interval_ms;
+    uint64_t memtable_bytes, cache_bytes, segment_bytes, checkpoint_interval_ms;
     uint32_t id_window_ms;
     uint64_t ids_max;
     uint64_t log_keep_bytes;

@@ -48,6 +48,10 @@ static int open_parts(struct store *store, char *text, size_t text_bytes) {
     const struct store_options *options = &store->options;
     int err = memtable_new(&store->layers.active);
     if (err != SK_OK) return err;
+    if (options->cache_bytes >= RECORD_CACHE_BYTES_MIN) {
+        err = record_cache_new(&store->layers.cache, options->cache_bytes);
+        if (err != SK_OK) return err;
+    }
     err = disk_open(&store->layers.disk, options->directory, options->map_bytes, text, text_bytes);
     if (err != SK_OK) return err;
     for (uint32_t shard = 0; shard < SHARD_COUNT_MAX; shard++) {
@@ -95,6 +99,7 @@ void store_close(struct store *store) {
     snapshot_install_free(store->install);
     for (uint32_t shard = 0; shard < SHARD_COUNT_MAX; shard++) free_view(store, shard);
     disk_close(store->layers.disk);
+    record_cache_free(store->layers.cache);
     memtable_free(store->layers.frozen);
     memtable_free(store->layers.active);
     free(store);
@@ -139,8 +144,9 @@ int store_shard(struct store *store, uint32_t shard, struct kv **kv) {
     return SK_OK;
 }
 
-/* What the memtables hold of a shard. The frozen one is not being written, or not this shard of it. */
+/* What is in memory of a shard. The frozen memtable is not being written, or not this shard of it. */
 static void forget(struct store *store, uint32_t shard) {
+    if (store->layers.cache != NULL) record_cache_clear(store->layers.cache); /* of all shards: it is rare */
     memtable_forget(store->layers.active, shard);
     if (store->layers.frozen != NULL) memtable_forget(store->layers.frozen, shard);
 }
@@ -162,6 +168,7 @@ void store_forget_shard(struct store *store, uint32_t shard) {
 }
 
 int store_step_begin(struct store *store) {
+    if (store->layers.cache != NULL) record_cache_step_begin(store->layers.cache);
     disk_step_begin(store->layers.disk);
     return SK_OK;
 }

@@ -19,6 +19,7 @@ struct store_options {
     const char *directory;   /* made if missing */
     uint64_t map_bytes;      /* LMDB map size; 1 TiB */
     uint64_t memtable_bytes; /* a memtable is full from here */
+    uint64_t cache_bytes;    /* of records that reads have found in LMDB; none if it is too small for a few */
     uint64_t txn_bytes;      /* changes after which a checkpoint's transaction ends with the shard; about 4 MiB */
     uint64_t pace_bytes_per_s; /* 0 = as fast as it goes */
     /* A checkpoint has ended. Posts to the lane, which calls store_checkpoint_complete. */

@@ -61,6 +61,7 @@ static inline int setup(void **state) {
         .directory = fixture->directory,
         .map_bytes = (uint64_t)1 << 40,
         .memtable_bytes = 32u << 20,
+        .cache_bytes = 1u << 20,
         .txn_bytes = 4u << 20,
         .checkpointed_cb = checkpointed_cb,
         .snapshot_cb = snapshot_cb,
@@ -103,6 +104,7 @@ static inline void open_store(struct fixture *fixture) {
 static inline struct kv *shard(struct fixture *fixture, uint32_t number) {
     struct kv *kv;
     assert_int_equal(store_shard(fixture->store, number, &kv), SK_OK);
+    kv_keep_reads(kv, true);
     return kv;
 }
 

@@ -194,6 +194,7 @@ static int open_lane(struct engine *engine, const struct engine_options *options
                                 .lane_count = 1,
                                 .segment_bytes = SEGMENT,
                                 .memtable_bytes = options->memtable_bytes,
+                                .cache_bytes = options->cache_bytes,
                                 .map_bytes = options->map_bytes,
                                 .checkpoint_interval_ms = options->checkpoint_interval_ms,
                                 .id_window_ms = ID_WINDOW_MS,

@@ -14,7 +14,7 @@ struct engine;
 struct engine_options {
     const char *directory; /* of the lane; made if missing. Borrowed for engine_open. */
     uint32_t shard_count;  /* fixed with the directory */
-    uint64_t memtable_bytes, checkpoint_interval_ms;
+    uint64_t memtable_bytes, cache_bytes, checkpoint_interval_ms;
     uint64_t map_bytes;  /* of LMDB: addresses, not memory */
     uint32_t frames_max; /* under way at a time */
 };

@@ -31,6 +31,7 @@ static struct engine *open_engine(const char *directory, uint64_t checkpoint_int
     struct engine_options options = {.directory = directory,
                                      .shard_count = 4,
                                      .memtable_bytes = 1 << 20,
+                                     .cache_bytes = 1 << 20,
                                      .map_bytes = 1 << 30,
                                      .checkpoint_interval_ms = checkpoint_interval_ms,
                                      .frames_max = 2};

@@ -6,6 +6,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <nng/nng.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,12 +14,14 @@
 
 typedef void stream_operation(nng_stream *stream, nng_aio *aio);
 typedef long configuration(int name);
+typedef int mutex_setting(pthread_mutexattr_t *attributes, int type);
 typedef ssize_t message_operation(int fd, const struct msghdr *message, int flags);
 
 /* Written before main, and only read from then on. */
 static stream_operation *library_recv, *library_send;
 static message_operation *library_sendmsg;
 static configuration *library_sysconf;
+static mutex_setting *library_settype;
 static const void *library; /* where nng begins */
 static bool library_is_defective;
 
@@ -85,6 +88,11 @@ long sysconf(int name) {
     if (name != _SC_NPROCESSORS_ONLN || !is_nng(__builtin_return_address(0))) return value;
     long half = value / 2;
     return half < 1 ? 1 : half > NNG_GUARD_CORES_MAX ? NNG_GUARD_CORES_MAX : half;
+}
+
+int pthread_mutexattr_settype(pthread_mutexattr_t *attributes, int type) {
+    if (library_settype == NULL) find("pthread_mutexattr_settype", &library_settype);
+    return library_settype(attributes, is_nng(__builtin_return_address(0)) ? PTHREAD_MUTEX_ADAPTIVE_NP : type);
 }
 
 uint64_t nng_guard_ended(void) { return atomic_load(&ended); }

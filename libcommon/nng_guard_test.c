@@ -233,12 +233,24 @@ static void test_as_many_threads_as_cores(void **state) {
     assert_int_equal(nng_close(socket), 0);
 }
 
+static void test_mutexes_of_others_stay_as_they_are(void **state) {
+    (void)state;
+    pthread_mutexattr_t attributes;
+    int type = -1;
+    assert_int_equal(pthread_mutexattr_init(&attributes), 0);
+    assert_int_equal(pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_ERRORCHECK), 0);
+    assert_int_equal(pthread_mutexattr_gettype(&attributes, &type), 0);
+    assert_int_equal(type, PTHREAD_MUTEX_ERRORCHECK);
+    assert_int_equal(pthread_mutexattr_destroy(&attributes), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_while_receiving),
         cmocka_unit_test(test_closed_while_sending),
         cmocka_unit_test(test_reset_before_it_is_accepted),
         cmocka_unit_test(test_as_many_threads_as_cores),
+        cmocka_unit_test(test_mutexes_of_others_stay_as_they_are),
     };
     alarm(TEST_S); /* without the guard it would wait for ever */
     return cmocka_run_group_tests(tests, NULL, NULL);

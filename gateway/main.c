@@ -172,7 +172,7 @@ static int run(const struct gateway_options *options, sigset_t *signals) {
 int main(int argc, char **argv) {
     struct gateway_options options = {0};
     struct protection protection = {0};
-    uint64_t log_level;
+    uint64_t log_level, scheduling;
     const struct config_option table[] = {
         {.name = "listen",
          .type = CONFIG_TEXT,
@@ -294,6 +294,7 @@ int main(int argc, char **argv) {
          .fallback = "",
          .help = "file with tokens of 16 bytes or more, one a line: each request must show one"},
         CLUSTER_NET_OPTIONS(&protection.net),
+        SCHEDULING_OPTION(&scheduling),
         {.name = "log-level",
          .type = CONFIG_CHOICE,
          .target = &log_level,
@@ -313,7 +314,7 @@ int main(int argc, char **argv) {
         break;
     }
     log_init("gateway", (enum log_level)log_level);
-    scheduling_batch();
+    scheduling_use((enum scheduling)scheduling);
     sigset_t signals;
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);

@@ -6,7 +6,8 @@
 #include <sched.h>
 #include <string.h>
 
-void scheduling_batch(void) {
+void scheduling_use(enum scheduling scheduling) {
+    if (scheduling == SCHEDULING_NORMAL) return;
     struct sched_param parameter = {0};
     if (sched_setscheduler(0, SCHED_BATCH, &parameter) == 0) return;
     log_event(LOG_INFO, "not_scheduled_as_batch", "error=%s", strerror(errno));

@@ -14,7 +14,9 @@ static void threads_inherit_it(void **state) {
     (void)state;
     pthread_t thread;
     int policy = -1;
-    scheduling_batch();
+    scheduling_use(SCHEDULING_NORMAL);
+    assert_int_equal(sched_getscheduler(0), SCHED_OTHER);
+    scheduling_use(SCHEDULING_BATCH);
     assert_int_equal(sched_getscheduler(0), SCHED_BATCH);
     assert_int_equal(pthread_create(&thread, NULL, policy_of_thread, &policy), 0);
     assert_int_equal(pthread_join(thread, NULL), 0);

@@ -17,7 +17,7 @@ enum { EXIT_BAD_CONFIG = 2 };
 struct settings {
     struct shardd_options shardd;
     struct cluster_net_settings net;
-    uint64_t lanes, sync_interval_ms, id_window_ms, durability, log_level;
+    uint64_t lanes, sync_interval_ms, id_window_ms, durability, scheduling, log_level;
     bool accept_suspect;
 };
 
@@ -42,6 +42,7 @@ static enum config_result load(struct config **config, struct settings *settings
          "always: on disk before a write is acknowledged; interval: synced now and then"},
         {"sync-interval", CONFIG_DURATION_MS, &settings->sync_interval_ms, "100ms", 1, 60000, NULL,
          "with --durability interval: how often"},
+        SCHEDULING_OPTION(&settings->scheduling),
         {"memtable-size", CONFIG_BYTES, &shardd->memtable_bytes, "32MiB", 64 * 1024, 4ull << 30, NULL,
          "changes in memory per lane before a checkpoint"},
         {"cache-size", CONFIG_BYTES, &shardd->cache_bytes, "32MiB", 0, 64ull << 30, NULL,
@@ -117,7 +118,7 @@ int main(int argc, char **argv) {
 
     (void)umask(077); /* clients' data */
     log_init("shardd", (enum log_level)settings.log_level);
-    scheduling_batch();
+    scheduling_use((enum scheduling)settings.scheduling);
     if (SKERRY_PLANTS != 0) log_event(LOG_ERROR, "planted", "bug=%s", SKERRY_PLANT_NAMES);
     block_signals();
     struct buffer publish;

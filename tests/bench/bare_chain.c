@@ -109,7 +109,7 @@ static pid_t start(const struct bare_options *options, uint64_t which) {
     if (child > 0) return child;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != chain) _exit(1);
-    scheduling_batch(); /* as the daemons do */
+    scheduling_use(SCHEDULING_BATCH); /* as the daemons do */
     if (which == options->servers) bare_gateway_run(options);
     bare_server_run(options, (int)which);
 }

@@ -333,7 +333,7 @@ void node_client_flush(struct node_client *client, uint64_t now_ms) {
     nng_msg *message = build_frame(client, count, bytes, now_ms);
     if (message == NULL) return; /* the next round tries again */
     atomic_store(&client->connection->sending, SENDING);
-    if (pipeline_send(client->connection->pipeline, message) != SK_OK) { /* it has ended, and that gives its parts back */
+    if (pipeline_send(client->connection->pipeline, message) != SK_OK) { /* its end gives the parts back */
         atomic_store(&client->connection->sending, SENDING_NOTHING);
         nng_msg_free(message);
         return;

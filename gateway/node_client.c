@@ -24,6 +24,7 @@ struct connection {
     struct pipeline *pipeline; /* owned until `ended` */
     bool ended;                /* what is still in the mailbox means nothing */
     atomic_int sending;        /* enum sending */
+    atomic_bool sent_posted;   /* sent_post is in the mailbox */
     struct post up_post, lost_post, sent_post;
     struct post end_post; /* the last: nothing of it is in the mailbox behind this */
 };
@@ -66,7 +67,8 @@ static void sent_cb(void *arg, struct pipeline *pipeline) {
     struct connection *connection = arg;
     (void)pipeline;
     bool awaited = atomic_exchange(&connection->sending, SENDING_NOTHING) == SENDING_AWAITED;
-    if (awaited) post_to(connection->client->mailbox, &connection->sent_post);
+    if (!awaited || atomic_exchange(&connection->sent_posted, true)) return;
+    post_to(connection->client->mailbox, &connection->sent_post);
 }
 
 /* --- connections --------------------------------------------------------------------------------------------- */
@@ -332,7 +334,7 @@ void node_client_flush(struct node_client *client, uint64_t now_ms) {
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);
     if (message == NULL) return; /* the next round tries again */
-    atomic_store(&client->connection->sending, SENDING);
+    atomic_store(&client->connection->sending, list_empty(&client->pending) ? SENDING : SENDING_AWAITED);
     if (pipeline_send(client->connection->pipeline, message) != SK_OK) { /* its end gives the parts back */
         atomic_store(&client->connection->sending, SENDING_NOTHING);
         nng_msg_free(message);
@@ -345,6 +347,7 @@ void node_client_flush(struct node_client *client, uint64_t now_ms) {
 static void on_sent(struct post *post) {
     struct connection *connection = list_entry(post, struct connection, sent_post);
     struct node_client *client = connection->client;
+    atomic_store(&connection->sent_posted, false); /* before the flush: what ends from here on posts again */
     if (connection->ended) return;
     node_client_flush(client, clock_boottime_ms());
 }

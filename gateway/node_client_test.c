@@ -7,10 +7,15 @@
 
 #include "gateway/node_client.h"
 #include "gateway/post.h"
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "libcommon/log.h"
 
+#include <nng/nng.h>
+#include <nng/protocol/pipeline0/pull.h>
 #include <stdlib.h>
+
+#define WAIT_MS 20000u
 
 struct fixture {
     struct mailbox *mailbox;
@@ -62,14 +67,20 @@ static int set_up(void **state) {
     return 0;
 }
 
-static int tear_down(void **state) {
-    struct fixture *fixture = *state;
-    node_client_close(fixture->client);
-    for (struct mail *mail = mailbox_take(fixture->mailbox, 0); mail != NULL;) {
+/* What has been posted, or is until then. */
+static void handle_all(struct fixture *fixture, uint64_t wait_ms) {
+    uint64_t until_us = wait_ms == 0 ? 0 : (clock_boottime_ms() + wait_ms) * 1000u;
+    for (struct mail *mail = mailbox_take(fixture->mailbox, until_us); mail != NULL;) {
         struct mail *next = mail->next;
         post_handle(mail);
         mail = next;
     }
+}
+
+static int tear_down(void **state) {
+    struct fixture *fixture = *state;
+    node_client_close(fixture->client);
+    handle_all(fixture, 0);
     node_client_free(fixture->client);
     mailbox_free(fixture->mailbox);
     free(fixture);
@@ -118,6 +129,95 @@ static void nothing_is_sent_without_a_connection(void **state) {
     assert_null(part.node);
 }
 
+/* ---- with a node that is this test ---- */
+
+static nng_socket listen_as_node(struct fixture *fixture, const char *address) {
+    nng_socket socket;
+    struct node_client *unconnected = fixture->client;
+    assert_int_equal(nng_pull0_open(&socket), 0);
+    assert_int_equal(nng_listen(socket, address, NULL, 0), 0);
+    assert_int_equal(open_client(fixture, address), SK_OK);
+    node_client_close(unconnected);
+    handle_all(fixture, 0);
+    node_client_free(unconnected);
+    for (uint64_t end_ms = clock_boottime_ms() + WAIT_MS; !node_client_connected(fixture->client);) {
+        assert_true(clock_boottime_ms() < end_ms);
+        handle_all(fixture, 10);
+    }
+    return socket;
+}
+
+/* How many items the next frame has; 0: none has come. `number`: the frame's. */
+static uint32_t take_frame(nng_socket socket, uint64_t *number) {
+    nng_msg *message;
+    struct frame_header header;
+    struct slice rest;
+    int rc = nng_recvmsg(socket, &message, NNG_FLAG_NONBLOCK);
+    if (rc == NNG_EAGAIN) return 0;
+    assert_int_equal(rc, 0);
+    assert_int_equal(frame_read_header(slice_of(nng_msg_body(message), nng_msg_len(message)), &header, &rest),
+                     SK_OK);
+    *number = header.number;
+    nng_msg_free(message);
+    return header.item_count;
+}
+
+/* More than one frame takes: the rest follows by itself, without another round of the loop. */
+static void what_one_frame_does_not_take_follows(void **state) {
+    enum { PARTS = 3, BODY_BYTES = 700000 };
+    static uint8_t body[BODY_BYTES];
+    struct fixture *fixture = *state;
+    nng_socket node = listen_as_node(fixture, "inproc://node_client_test-follows");
+    static struct part parts[PARTS]; /* teardown gives them back where the test fails */
+    uint64_t number, end_ms = clock_boottime_ms() + WAIT_MS;
+    for (int i = 0; i < PARTS; i++) {
+        parts[i].body = slice_of(body, sizeof body);
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+    }
+    node_client_flush(fixture->client, clock_boottime_ms());
+    for (uint32_t taken = 0; taken < PARTS;) {
+        assert_true(clock_boottime_ms() < end_ms);
+        handle_all(fixture, 1);
+        taken += take_frame(node, &number);
+    }
+    assert_int_equal(number & 0xffff, PARTS);
+    node_client_close(fixture->client);
+    assert_int_equal(fixture->lost, PARTS);
+    assert_int_equal(nng_close(node), 0);
+}
+
+/* Rounds of the loop that end while frames go out: what a frame's end posts is in the mailbox once, however they fall. */
+static void rounds_and_ends_of_frames_meet(void **state) {
+    enum { PARTS = 40000, GATHERED_MAX = 40 };
+    static struct part parts[PARTS];
+    static uint8_t body[60000];
+    struct fixture *fixture = *state;
+    nng_socket node = listen_as_node(fixture, "inproc://node_client_test-rounds");
+    uint64_t end_ms = clock_boottime_ms() + 3 * WAIT_MS;
+    unsigned seed = 5;
+    for (uint32_t added = 0, taken = 0; taken < PARTS;) {
+        assert_true(clock_boottime_ms() < end_ms);
+        uint32_t gathers = (uint32_t)rand_r(&seed) % GATHERED_MAX;
+        for (; gathers > 0 && added < PARTS && added - taken < 400; gathers--, added++) {
+            size_t bytes = rand_r(&seed) % 4 == 0 ? sizeof body : 100;
+            parts[added].body = slice_of(body, bytes);
+            assert_int_equal(node_client_add(fixture->client, &parts[added], false), SK_OK);
+        }
+        node_client_flush(fixture->client, clock_boottime_ms());
+        handle_all(fixture, 0);
+        uint64_t number;
+        uint32_t items;
+        while ((items = take_frame(node, &number)) > 0) {
+            struct frame_header answers = {.incarnation = 1, .number = number, .taken = number};
+            (void)node_client_on_answers(fixture->client, &answers, clock_boottime_ms());
+            for (uint32_t i = 0; i < items; i++) node_client_remove(fixture->client, &parts[taken++]);
+        }
+    }
+    node_client_close(fixture->client);
+    assert_int_equal(fixture->lost, 0);
+    assert_int_equal(nng_close(node), 0);
+}
+
 static void an_address_that_is_none(void **state) {
     struct fixture *fixture = *state;
     struct node_client *client = fixture->client;
@@ -132,6 +232,8 @@ int main(void) {
         TEST(what_waits_is_bounded),
         TEST(one_large_part_passes),
         TEST(nothing_is_sent_without_a_connection),
+        TEST(what_one_frame_does_not_take_follows),
+        TEST(rounds_and_ends_of_frames_meet),
         TEST(an_address_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

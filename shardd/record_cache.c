@@ -39,6 +39,7 @@ struct record_cache {
     uint8_t *ring;          /* owned */
     struct bucket *buckets; /* owned */
     uint64_t ring_bytes, bucket_mask;
+    uint64_t valid_from; /* records at places before this are void; not 0, which is no place */
     uint64_t missed;     /* the hash of what was last looked for and not found */
     uint64_t end;        /* where the next record goes: all that was ever put */
     uint64_t step_limit; /* end does not pass this in the step under way */
@@ -60,6 +61,7 @@ int record_cache_new(struct record_cache **made, uint64_t bytes) {
         record_cache_free(cache);
         return SK_ENOMEM;
     }
+    memset(cache->buckets, 0, buckets * sizeof *cache->buckets);
     record_cache_clear(cache);
     *made = cache;
     return SK_OK;
@@ -76,9 +78,8 @@ void record_cache_step_begin(struct record_cache *cache) {
     cache->step_limit = cache->end + cache->ring_bytes / STEP_SHARE;
 }
 
-void record_cache_clear(struct record_cache *cache) {
-    memset(cache->buckets, 0, (cache->bucket_mask + 1) * sizeof *cache->buckets);
-}
+/* Not by going over the index, which is a seventh of what may be gigabytes: the lane would stand still for so long. */
+void record_cache_clear(struct record_cache *cache) { cache->valid_from = cache->end > 0 ? cache->end : 8; }
 
 static uint64_t hash_of(uint32_t shard, struct slice key) {
     return XXH3_64bits_withSeed(key.data, key.size, shard);
@@ -95,9 +96,9 @@ static uint64_t entry_of(uint64_t hash, uint64_t place) {
 
 static uint64_t place_of(uint64_t entry) { return (entry & (UINT64_MAX >> TAG_BITS)) * 8; }
 
-/* It cannot be overwritten before the step ends. */
+/* It was not cleared, and cannot be overwritten before the step ends. */
 static bool is_there(const struct record_cache *cache, uint64_t place) {
-    return place != 0 && place + cache->ring_bytes >= cache->step_limit;
+    return place >= cache->valid_from && place + cache->ring_bytes >= cache->step_limit;
 }
 
 static struct record *record_at(const struct record_cache *cache, uint64_t place) {

@@ -9,7 +9,7 @@ struct record_cache;
 
 #define RECORD_CACHE_BYTES_MIN 262144u
 
-/* `bytes` of records, and a sixteenth more to find them. SK_ENOMEM. */
+/* `bytes` of records, and up to a seventh more to find them. SK_ENOMEM. */
 int record_cache_new(struct record_cache **cache, uint64_t bytes);
 void record_cache_free(struct record_cache *cache); /* NULL is allowed */
 

@@ -123,6 +123,10 @@ static void the_newest_push_out_the_oldest(void **state) {
     assert_in_range(found, NEWEST, RECORD_CACHE_BYTES_MIN / 100);
     for (unsigned number = COUNT - NEWEST; number < COUNT; number++) assert_true(has_number(cache, number));
     assert_false(has_number(cache, 0));
+    record_cache_clear(cache);
+    for (unsigned number = 0; number < COUNT; number++) assert_false(has_number(cache, number));
+    put_number(cache, COUNT);
+    assert_true(has_number(cache, COUNT));
 }
 
 /* However much a step puts, what it was given before stays as it is. */

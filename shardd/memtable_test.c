@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -236,6 +237,125 @@ static void test_forget(void **state) {
     assert_value(table, 0, "a", "3");
 }
 
+/* ---- against a sorted list ---- */
+
+enum { LISTED_MAX = 2000, LISTED_SHARDS = 3, LISTED_KEY_BYTES = 300 };
+
+struct listed {
+    uint8_t key[LISTED_KEY_BYTES];
+    uint32_t key_size, version; /* 0: deleted */
+};
+
+struct listing {
+    struct listed records[LISTED_MAX];
+    uint32_t count;
+};
+
+static struct slice listed_key(const struct listed *record) { return slice_of(record->key, record->key_size); }
+
+/* The first that is not before `key`. */
+static uint32_t listed_position(const struct listing *listing, struct slice key) {
+    uint32_t low = 0, high = listing->count;
+    while (low < high) {
+        uint32_t middle = (low + high) / 2;
+        if (slice_compare(listed_key(&listing->records[middle]), key) < 0) low = middle + 1;
+        else high = middle;
+    }
+    return low;
+}
+
+/* Begins with up to 64 bytes that others begin with as well; or is next to one that is there. */
+static struct slice draw_key(const struct listing *listing, uint8_t room[LISTED_KEY_BYTES], unsigned *seed) {
+    static const uint8_t fills[] = {0, 'e', 0xff};
+    size_t size = (size_t)rand_r(seed) % 65, end = size + (size_t)rand_r(seed) % 10;
+    if (listing->count > 0 && rand_r(seed) % 3 == 0) {
+        const struct listed *record = &listing->records[(uint32_t)rand_r(seed) % listing->count];
+        memcpy(room, record->key, record->key_size);
+        size = record->key_size;
+        if (rand_r(seed) % 3 == 0 && size > 1) return slice_of(room, size - 1);
+        if (rand_r(seed) % 2 == 0 && size < LISTED_KEY_BYTES) room[size++] = fills[rand_r(seed) % 3];
+        else room[(size_t)rand_r(seed) % size] ^= (uint8_t)(1 << rand_r(seed) % 8);
+        return slice_of(room, size);
+    }
+    memset(room, fills[rand_r(seed) % 3], size);
+    for (; size < end; size++) room[size] = (uint8_t)(rand_r(seed) % 3 * 127);
+    if (size == 0) room[size++] = fills[rand_r(seed) % 3];
+    return slice_of(room, size);
+}
+
+static void change_both(struct memtable *table, uint32_t shard, struct listing *listing, struct slice key,
+                        uint32_t version) {
+    uint32_t at = listed_position(listing, key);
+    struct listed *record = &listing->records[at];
+    if (at == listing->count || !slice_equal(listed_key(record), key)) {
+        if (listing->count == LISTED_MAX) return;
+        memmove(record + 1, record, (listing->count - at) * sizeof *record);
+        listing->count++;
+        memcpy(record->key, key.data, key.size);
+        record->key_size = (uint32_t)key.size;
+    }
+    record->version = version;
+    struct slice value = slice_of(&record->version, sizeof record->version);
+    int err = version == 0 ? memtable_delete(table, shard, key) : memtable_put(table, shard, key, value);
+    assert_int_equal(err, SK_OK);
+}
+
+static void check_record(enum memtable_found found, struct slice value, const struct listed *record) {
+    assert_int_equal(found, record->version == 0 ? MEMTABLE_DELETED : MEMTABLE_VALUE);
+    if (record->version != 0) assert_true(slice_equal(value, slice_of(&record->version, sizeof record->version)));
+}
+
+/* What stands from `key` on, or before it, `count` records far. */
+static void check_walks(const struct memtable *table, uint32_t shard, const struct listing *listing,
+                        struct slice key, uint32_t count) {
+    struct slice found_key, value = slice_of(NULL, 0);
+    uint32_t at = listed_position(listing, key), up = at, down = at;
+    bool is_there = at < listing->count && slice_equal(listed_key(&listing->records[at]), key);
+    enum memtable_found found = memtable_get(table, shard, key, &value);
+    if (is_there) check_record(found, value, &listing->records[at]);
+    else assert_int_equal(found, MEMTABLE_ABSENT);
+    struct memtable_cursor cursor = memtable_seek(table, shard, key);
+    for (; up < listing->count && up < at + count; up++, memtable_cursor_next(&cursor)) {
+        found = memtable_cursor_get(&cursor, &found_key, &value);
+        check_record(found, value, &listing->records[up]);
+        assert_true(slice_equal(found_key, listed_key(&listing->records[up])));
+    }
+    if (up == listing->count) assert_int_equal(memtable_cursor_get(&cursor, &found_key, &value), MEMTABLE_ABSENT);
+    cursor = memtable_seek_below(table, shard, key);
+    for (; down > 0 && down + count > at; down--, memtable_cursor_previous(&cursor)) {
+        found = memtable_cursor_get(&cursor, &found_key, &value);
+        check_record(found, value, &listing->records[down - 1]);
+        assert_true(slice_equal(found_key, listed_key(&listing->records[down - 1])));
+    }
+    if (down == 0) assert_int_equal(memtable_cursor_get(&cursor, &found_key, &value), MEMTABLE_ABSENT);
+}
+
+static void test_random_against_list(void **state) {
+    static struct listing listings[LISTED_SHARDS];
+    struct memtable *table = *state;
+    const char *given = getenv("SEED");
+    unsigned seed = given != NULL ? (unsigned)atoi(given) : (unsigned)getpid();
+    print_message("SEED=%u\n", seed);
+    memset(listings, 0, sizeof listings);
+    for (uint32_t i = 1; i < 60000; i++) {
+        uint8_t room[LISTED_KEY_BYTES];
+        uint32_t number = (uint32_t)rand_r(&seed) % LISTED_SHARDS;
+        struct listing *listing = &listings[number];
+        struct slice key = draw_key(listing, room, &seed);
+        if (rand_r(&seed) % 3 == 0) check_walks(table, number, listing, key, 30);
+        else change_both(table, number, listing, key, rand_r(&seed) % 5 == 0 ? 0 : i);
+        if (rand_r(&seed) % 20000 != 0) continue;
+        memtable_forget(table, number);
+        listing->count = 0;
+    }
+    for (uint32_t number = 0; number < LISTED_SHARDS; number++) {
+        assert_int_equal(memtable_entries(table, number), listings[number].count);
+        check_walks(table, number, &listings[number], slice_of("", 0), LISTED_MAX);
+        check_walks(table, number, &listings[number], slice_of("\xff\xff\xff\xff\xff\xff\xff\xff\xff", 9),
+                    LISTED_MAX);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_put_get_delete, setup, teardown),
@@ -244,6 +364,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_large_values_give_memory_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_order, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keys_that_begin_alike, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_random_against_list, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ascending_and_descending, setup, teardown),
         cmocka_unit_test_setup_teardown(test_forget, setup, teardown),
     };

@@ -27,15 +27,18 @@ static bool library_is_defective;
 
 static atomic_uint_fast64_t ended, resets;
 
+/* The thread sanitizer itself asks sysconf, before anything that it has instrumented can run. */
+#define BEFORE_SANITIZER __attribute__((no_sanitize("thread")))
+
 /* `function` points to a pointer to one: C has no cast for it, POSIX promises that the bytes are the same. */
-static void find(const char *name, void *function) {
+BEFORE_SANITIZER static void find(const char *name, void *function) {
     void *symbol = dlsym(RTLD_NEXT, name);
     sk_assert(symbol != NULL);
     memcpy(function, &symbol, sizeof symbol);
 }
 
 /* The program or library that has this address. NULL: none. */
-static const void *object_of(const void *address) {
+BEFORE_SANITIZER static const void *object_of(const void *address) {
     Dl_info info;
     return dladdr(address, &info) != 0 ? info.dli_fbase : NULL;
 }
@@ -79,10 +82,12 @@ ssize_t sendmsg(int fd, const struct msghdr *message, int flags) {
     return sent;
 }
 
-static bool is_nng(const void *caller) { return library_is_defective && object_of(caller) == library; }
+BEFORE_SANITIZER static bool is_nng(const void *caller) {
+    return library_is_defective && object_of(caller) == library;
+}
 
 /* Other libraries ask before main, and before find_library. */
-long sysconf(int name) {
+BEFORE_SANITIZER long sysconf(int name) {
     if (library_sysconf == NULL) find("sysconf", &library_sysconf);
     long value = library_sysconf(name);
     if (name != _SC_NPROCESSORS_ONLN || !is_nng(__builtin_return_address(0))) return value;

@@ -52,7 +52,7 @@ function(sk_test name)
     target_link_options(${target} PRIVATE -fno-lto) # else the linker would optimize the whole library again for each
   endif()
   if(SKERRY_SANITIZER STREQUAL "address")
-    target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/nng_leaks.c)
+    target_sources(${target} PRIVATE ${CMAKE_SOURCE_DIR}/tests/library_leaks.c)
   endif()
   add_test(NAME ${folder}/${name} COMMAND ${target})
   set_tests_properties(${folder}/${name} PROPERTIES TIMEOUT 300)

@@ -167,10 +167,23 @@ static int name_key(struct call *call, const struct zset *zset, const struct zse
     return SK_OK;
 }
 
+/* No name lies between them, whatever the members' scores. */
+static bool names_are_apart(const struct zset_name_bound *min, const struct zset_name_bound *max) {
+    if (min->kind != ZSET_NAME || max->kind != ZSET_NAME) {
+        return min->kind != max->kind && (min->kind == ZSET_NAME_GREATEST || max->kind == ZSET_NAME_LEAST);
+    }
+    int order = slice_compare(min->name, max->name);
+    return order > 0 || (order == 0 && (min->exclusive || max->exclusive));
+}
+
 int zset_range_names(struct call *call, const struct zset *zset, const struct zset_name_bound *min,
                      const struct zset_name_bound *max, struct zset_range *range) {
     zset_range_all(range);
     if (zset->ranks.count == 0) return SK_OK;
+    if (names_are_apart(min, max)) {
+        range->below = range->from;
+        return SK_OK;
+    }
     int err = name_key(call, zset, min, &zset->ranks.first, min->exclusive, &range->from);
     return err == SK_OK ? name_key(call, zset, max, &zset->ranks.last, !max->exclusive, &range->below) : err;
 }

@@ -74,7 +74,9 @@ static void by_name(void **state) {
         {"ZLEXCOUNT z + -", "0"}, {"ZLEXCOUNT z 1 2", NOT_NAME}, {"ZLEXCOUNT none - +", "0"});
     /* Of several scores: from a name of the lowest to one of the highest. */
     FIXTURE_TABLE({"ZADD z 1 a 1 c 2 a 3 a 3 x 3 z", "4"}, {"ZRANGEBYLEX z - +", "[\"c\" \"a\" \"x\" \"z\"]"},
-                  {"ZRANGEBYLEX z [c [x", "[\"c\" \"a\" \"x\"]"}, {"ZRANGEBYLEX z (c +", "[\"a\" \"x\" \"z\"]"});
+                  {"ZRANGEBYLEX z [c [x", "[\"c\" \"a\" \"x\"]"}, {"ZRANGEBYLEX z (c +", "[\"a\" \"x\" \"z\"]"},
+                  {"ZRANGEBYLEX z [x [c", "[]"}, {"ZREMRANGEBYLEX z (a [a", "0"}, {"ZLEXCOUNT z + [z", "0"},
+                  {"ZREVRANGEBYLEX z - [a", "[]"});
 }
 
 static void stores_ranges(void **state) {

@@ -57,7 +57,7 @@ def test_missing_keys_are_told(redis):
 @pytest.mark.parametrize("in_flight, copies", [(1, 1), (64, 1), (1, 2), (64, 2)])
 @pytest.mark.parametrize("writes", [False, True])
 def test_the_bare_chain_answers(tmp_path, in_flight, copies, writes):
-    figures = drivers.bare_chain(free_port(range(12)), 3, tmp_path if writes else None, copies, 0.1,
+    figures = drivers.bare_chain(free_port(range(12)), 3, tmp_path if writes else None, copies, 1,
                                  changed(in_flight=in_flight, connections=1))
     assert figures.commands > 0 and figures.cpu_seconds > 0 and 0 < figures.p50_ms <= figures.p99_ms
     assert list(tmp_path.iterdir()) == []

@@ -17,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define LOADS_MAX              16
@@ -94,12 +93,6 @@ static double ratio(const struct row *row) { return per_second(&row->load) / per
 
 static double cpu_ratio(const struct row *row) {
     return row->load.cpu_us == 0 ? 0 : cpu_ns(&row->floor) / cpu_ns(&row->load);
-}
-
-static uint64_t own_cpu_us(void) {
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    return (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
 }
 
 /* ---- the lane ---- */
@@ -302,17 +295,17 @@ static int measure_puts(struct run *run, struct bare_lmdb *lmdb, uint64_t *numbe
         size_t count = checkpoint_keys(run);
         for (size_t i = 0; i < count; i++) numbers[i] = keys_choose(&run->chooser);
         count = sort_numbers(numbers, count);
-        uint64_t begin_us = clock_boottime_us(), cpu_us = own_cpu_us();
+        uint64_t begin_us = clock_boottime_us(), cpu_us = clock_thread_cpu_us();
         err = put_sorted(run, lmdb, numbers, count);
         puts->took_us += clock_boottime_us() - begin_us;
-        puts->cpu_us += own_cpu_us() - cpu_us;
+        puts->cpu_us += clock_thread_cpu_us() - cpu_us;
         puts->commands += count;
     }
     return err;
 }
 
 static int measure_gets(struct run *run, struct bare_lmdb *lmdb, struct result *gets) {
-    uint64_t begin_us = clock_boottime_us(), cpu_us = own_cpu_us();
+    uint64_t begin_us = clock_boottime_us(), cpu_us = clock_thread_cpu_us();
     int err = bare_lmdb_begin_reading(lmdb);
     if (err != SK_OK) return err;
     while (err == SK_OK && gets->took_us < floor_us(run) && !interrupted) {
@@ -325,7 +318,7 @@ static int measure_gets(struct run *run, struct bare_lmdb *lmdb, struct result *
         }
         gets->commands += 1000;
         gets->took_us = clock_boottime_us() - begin_us;
-        gets->cpu_us = own_cpu_us() - cpu_us;
+        gets->cpu_us = clock_thread_cpu_us() - cpu_us;
     }
     bare_lmdb_end_reading(lmdb);
     return err;

@@ -4,17 +4,14 @@
 #include "engine_load.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
+#include "libcommon/testing.h"
 #include "session.h"
 
 #include <jansson.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 /* ---- commands ---- */
 
@@ -67,19 +64,6 @@ static void loads_are_commands(void **state) {
 }
 
 /* ---- whole runs ---- */
-
-static int make_directory(void **state) {
-    char *directory = strdup("/tmp/skerry-engine-test-XXXXXX");
-    *state = directory;
-    return mkdtemp(directory) != NULL ? 0 : -1;
-}
-
-static int remove_directory(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", (char *)*state);
-    free(*state);
-    return system(command);
-}
 
 static struct engine_bench_options small_options(const char *data) {
     struct engine_bench_options options = engine_bench_defaults();
@@ -168,10 +152,13 @@ static void a_directory_that_cannot_be_is_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(loads_are_commands),
-        cmocka_unit_test_setup_teardown(every_load_runs, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(a_timed_run_stands_beside_lmdb, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(data_is_kept_and_used_again, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(unknown_loads_are_refused, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(every_load_runs, testing_make_directory, testing_remove_directory),
+        cmocka_unit_test_setup_teardown(a_timed_run_stands_beside_lmdb, testing_make_directory,
+                                        testing_remove_directory),
+        cmocka_unit_test_setup_teardown(data_is_kept_and_used_again, testing_make_directory,
+                                        testing_remove_directory),
+        cmocka_unit_test_setup_teardown(unknown_loads_are_refused, testing_make_directory,
+                                        testing_remove_directory),
         cmocka_unit_test(a_directory_that_cannot_be_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,4 +15,6 @@ uint64_t clock_boottime_us(void) { return read_us(CLOCK_BOOTTIME); }
 
 uint64_t clock_boottime_ms(void) { return clock_boottime_us() / 1000u; }
 
+uint64_t clock_thread_cpu_us(void) { return read_us(CLOCK_THREAD_CPUTIME_ID); }
+
 uint64_t clock_realtime_us(void) { return read_us(CLOCK_REALTIME); }

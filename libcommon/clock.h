@@ -9,5 +9,8 @@ uint64_t clock_boottime_us(void);
 /* Milliseconds of the same clock. */
 uint64_t clock_boottime_ms(void);
 
+/* Microseconds of processor time that the calling thread has used. */
+uint64_t clock_thread_cpu_us(void);
+
 /* Microseconds since 1970: only where a date is meant. */
 uint64_t clock_realtime_us(void);

@@ -13,6 +13,20 @@
 #include <string.h>
 #include <unistd.h>
 
+/* For a test with a directory of its own: set up and tear down. `*state` is its path. */
+static inline int testing_make_directory(void **state) {
+    char *directory = strdup("/tmp/skerry-test-XXXXXX");
+    *state = directory;
+    return directory != NULL && mkdtemp(directory) != NULL ? 0 : -1;
+}
+
+static inline int testing_remove_directory(void **state) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", (char *)*state);
+    free(*state);
+    return system(command);
+}
+
 struct capture {
     int fd;    /* the descriptor that is redirected */
     int saved; /* what it was */

@@ -102,10 +102,7 @@ void frontend_answer(struct link *link, struct slice items, uint32_t count) {
 
 /* On the lane's thread. */
 void frontend_tick(struct frontend *frontend) {
-    struct timespec used;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    uint64_t used_us = (uint64_t)used.tv_sec * 1000000 + (uint64_t)used.tv_nsec / 1000;
-    atomic_store_explicit(&frontend->lane_cpu_us, used_us, memory_order_relaxed);
+    atomic_store_explicit(&frontend->lane_cpu_us, clock_thread_cpu_us(), memory_order_relaxed);
 }
 
 /* ---- before peers.c: there are none ---- */

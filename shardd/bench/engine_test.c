@@ -4,28 +4,12 @@
 #include "libcommon/buffer.h"
 #include "libcommon/error.h"
 #include "libcommon/mp.h"
+#include "libcommon/testing.h"
 #include "shardd/bench/bare_lmdb.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#include <cmocka.h>
-
-static int make_directory(void **state) {
-    char *directory = strdup("/tmp/skerry-engine-XXXXXX");
-    *state = directory;
-    return mkdtemp(directory) != NULL ? 0 : -1;
-}
-
-static int remove_directory(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", (char *)*state);
-    free(*state);
-    return system(command);
-}
 
 static struct engine *open_engine(const char *directory, uint64_t checkpoint_interval_ms) {
     struct engine_options options = {.directory = directory,
@@ -141,12 +125,13 @@ static void lmdb_alone_keeps_what_is_put(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(answers_are_counted, make_directory, remove_directory),
-        cmocka_unit_test_setup_teardown(more_frames_than_may_be_under_way_are_sent, make_directory,
-                                        remove_directory),
-        cmocka_unit_test_setup_teardown(data_is_found_again, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(answers_are_counted, testing_make_directory, testing_remove_directory),
+        cmocka_unit_test_setup_teardown(more_frames_than_may_be_under_way_are_sent, testing_make_directory,
+                                        testing_remove_directory),
+        cmocka_unit_test_setup_teardown(data_is_found_again, testing_make_directory, testing_remove_directory),
         cmocka_unit_test(what_cannot_be_opened_says_why),
-        cmocka_unit_test_setup_teardown(lmdb_alone_keeps_what_is_put, make_directory, remove_directory),
+        cmocka_unit_test_setup_teardown(lmdb_alone_keeps_what_is_put, testing_make_directory,
+                                        testing_remove_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

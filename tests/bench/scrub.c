@@ -3,13 +3,13 @@
  * All of it in processor time. */
 #include "shardd/scrub.h"
 #include "libcommon/buffer.h"
+#include "libcommon/clock.h"
 #include "libcommon/error.h"
 #include "shardd/store.h"
 
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum { STEP_RECORDS = 128, VALUE_BYTES_MAX = 65536 };
 
@@ -18,13 +18,6 @@ static uint8_t value[VALUE_BYTES_MAX];
 static void checkpointed_cb(void *arg, int err) {
     (void)err;
     sem_post(arg);
-}
-
-/* Of this thread alone, so that a busy machine does not count. */
-static uint64_t cpu_us(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-    return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
 static void must(int err, const char *what) {
@@ -43,18 +36,18 @@ static struct slice key_of(uint64_t number, uint8_t key[24]) {
 
 static void scrub_all(struct store *store, struct kv *kv, const char *name) {
     struct scrub *scrub;
-    uint64_t longest_us = 0, steps = 0, begin_us = cpu_us();
+    uint64_t longest_us = 0, steps = 0, begin_us = clock_thread_cpu_us(); /* a busy machine does not count */
     must(scrub_new(&scrub, kv, (struct scrub_sum){0}), "begin");
     while (scrub_state(scrub) == SCRUB_RUNS) {
-        uint64_t step_us = cpu_us();
+        uint64_t step_us = clock_thread_cpu_us();
         must(store_step_begin(store), "step");
         must(scrub_step(scrub, STEP_RECORDS, 1u << 20), "scrub");
         store_step_end(store);
-        step_us = cpu_us() - step_us;
+        step_us = clock_thread_cpu_us() - step_us;
         if (step_us > longest_us) longest_us = step_us;
         steps++;
     }
-    uint64_t took_us = cpu_us() - begin_us;
+    uint64_t took_us = clock_thread_cpu_us() - begin_us;
     printf("%-9s %9llu records  %6.0f ns each  %llu steps, the longest %llu us\n", name,
            (unsigned long long)scrub_records(scrub), 1000.0 * (double)took_us / (double)scrub_records(scrub),
            (unsigned long long)steps, (unsigned long long)longest_us);
@@ -68,11 +61,11 @@ static void write_some(struct store *store, struct kv *kv, uint64_t records, siz
     uint64_t count = records < 100000 ? records : 100000;
     if (beside) must(scrub_new(&scrub, kv, (struct scrub_sum){0}), "begin");
     must(store_step_begin(store), "step");
-    uint64_t begin_us = cpu_us();
+    uint64_t begin_us = clock_thread_cpu_us();
     for (uint64_t i = 0; i < count; i++) {
         must(kv_put(kv, key_of(i * 7919 % records, key), slice_of(value, value_bytes)), "put");
     }
-    uint64_t took_us = cpu_us() - begin_us;
+    uint64_t took_us = clock_thread_cpu_us() - begin_us;
     store_step_end(store);
     scrub_free(scrub);
     printf("a put %s a scrub: %.0f ns\n", beside ? "beside" : "without", 1000.0 * (double)took_us / (double)count);

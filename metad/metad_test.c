@@ -143,18 +143,34 @@ static int call(struct client *client, const char *method) {
     return err;
 }
 
-/* As above, until the answer is neither "not ready" nor "nobody leads". `params` are kept between the tries. */
-static int call_when_ready(struct client *client, const char *method) {
+static bool is_not_ready(int err) {
+    return err == SK_RETRY || err == SK_NOT_LEADER || err == SK_ENET || err == SK_ETIMEDOUT;
+}
+
+/* As above, while the answer is one of those that `wait_on` is true for. `params` are kept between the tries. */
+static int call_while(struct client *client, const char *method, bool (*wait_on)(int err)) {
     uint64_t deadline_ms = clock_boottime_ms() + PATIENCE_MS;
     struct buffer params = client->params;
     int err;
     do {
         err = metad_client_call(client->metad, method, buffer_slice(&params), 5000, &client->result, client->text,
                                 sizeof client->text);
-    } while ((err == SK_RETRY || err == SK_NOT_LEADER || err == SK_ENET || err == SK_ETIMEDOUT) &&
-             clock_boottime_ms() < deadline_ms);
+    } while (wait_on(err) && clock_boottime_ms() < deadline_ms);
     buffer_clear(&client->params, SIZE_MAX);
     return err;
+}
+
+static int call_when_ready(struct client *client, const char *method) {
+    return call_while(client, method, is_not_ready);
+}
+
+static bool is_not_told(int err) {
+    return is_not_ready(err) || err == SK_TIMEOUT;
+}
+
+/* For what may be asked twice: a leader that stepped down meanwhile cannot tell what became of it. */
+static int call_until_told(struct client *client, const char *method) {
+    return call_while(client, method, is_not_told);
 }
 
 struct node {
@@ -220,7 +236,7 @@ static uint64_t number_at(struct slice map, const char *key) {
 
 static struct identity register_node(struct client *client, struct node node) {
     write_registration(&client->params, node);
-    assert_int_equal(call_when_ready(client, "register"), SK_OK);
+    assert_int_equal(call_until_told(client, "register"), SK_OK);
     struct slice result = buffer_slice(&client->result);
     return (struct identity){number_at(result, "cluster"), number_at(result, "node_id"),
                              number_at(result, "incarnation")};
@@ -230,7 +246,7 @@ static struct identity register_node(struct client *client, struct node node) {
 static struct map *fetch_map(struct client *client, uint64_t known) {
     mp_write_array(&client->params, 1);
     mp_write_uint(&client->params, known);
-    assert_int_equal(call_when_ready(client, "map"), SK_OK);
+    assert_int_equal(call_until_told(client, "map"), SK_OK);
     if (client->result.size == 1 && client->result.data[0] == 0xc0) return NULL;
     struct map *map;
     assert_int_equal(map_decode(buffer_slice(&client->result), &map), SK_OK);
@@ -372,7 +388,7 @@ static struct slice slice_at(struct slice map, const char *key) {
 
 static struct slice status_part(struct client *client, const char *key) {
     mp_write_array(&client->params, 0);
-    assert_int_equal(call_when_ready(client, "status"), SK_OK);
+    assert_int_equal(call_until_told(client, "status"), SK_OK);
     return slice_at(buffer_slice(&client->result), key);
 }
 

@@ -17,15 +17,16 @@ struct disk_space {
     uint64_t told_ms; /* when the disk said so; 0: never */
 };
 
-static void ask(void *arg) {
+static uint32_t ask(void *arg) {
     struct disk_space *space = arg;
     struct statvfs disk;
-    if (statvfs(space->directory, &disk) != 0) return;
+    if (statvfs(space->directory, &disk) != 0) return DISK_SPACE_EACH_MS;
     pthread_mutex_lock(&space->lock);
     space->size_bytes = (uint64_t)disk.f_blocks * disk.f_frsize;
     space->available_bytes = (uint64_t)disk.f_bavail * disk.f_frsize;
     space->told_ms = clock_boottime_ms();
     pthread_mutex_unlock(&space->lock);
+    return DISK_SPACE_EACH_MS;
 }
 
 struct disk_space *disk_space_open(const char *directory) {
@@ -33,7 +34,7 @@ struct disk_space *disk_space_open(const char *directory) {
     if (space == NULL) return NULL;
     space->directory = directory;
     pthread_mutex_init(&space->lock, NULL);
-    if (ticker_new(&space->ticker, DISK_SPACE_EACH_MS, ask, space) == SK_OK) return space;
+    if (ticker_new(&space->ticker, ask, space) == SK_OK) return space;
     pthread_mutex_destroy(&space->lock);
     free(space);
     return NULL;

@@ -10,13 +10,13 @@
 #include <time.h>
 
 struct ticker {
-    uint32_t period_ms;
-    void (*tick_cb)(void *arg);
+    uint32_t (*tick_cb)(void *arg);
     void *arg;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards stopped */
+    bool joined; /* the owner's */
+    pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    bool stopped;
+    bool woken, stopped;
 };
 
 static struct timespec after(uint32_t ms) {
@@ -32,22 +32,24 @@ static struct timespec after(uint32_t ms) {
 }
 
 /* False: stopped. */
-static bool wait_for_turn(struct ticker *ticker) {
-    struct timespec until = after(ticker->period_ms);
+static bool wait_for_turn(struct ticker *ticker, uint32_t wait_ms) {
+    struct timespec until = after(wait_ms);
     int err = 0;
     pthread_mutex_lock(&ticker->lock);
-    while (!ticker->stopped && err != ETIMEDOUT) {
+    while (!ticker->woken && !ticker->stopped && err != ETIMEDOUT) {
         err = pthread_cond_timedwait(&ticker->changed, &ticker->lock, &until);
     }
     bool stopped = ticker->stopped;
+    ticker->woken = false;
     pthread_mutex_unlock(&ticker->lock);
     return !stopped;
 }
 
 static void *run(void *arg) {
     struct ticker *ticker = arg;
-    do ticker->tick_cb(ticker->arg);
-    while (wait_for_turn(ticker));
+    uint32_t wait_ms;
+    do wait_ms = ticker->tick_cb(ticker->arg);
+    while (wait_for_turn(ticker, wait_ms));
     return NULL;
 }
 
@@ -57,11 +59,10 @@ static void release(struct ticker *ticker) {
     free(ticker);
 }
 
-int ticker_new(struct ticker **made, uint32_t period_ms, void (*tick_cb)(void *arg), void *arg) {
+int ticker_new(struct ticker **made, uint32_t (*tick_cb)(void *arg), void *arg) {
     struct ticker *ticker = calloc(1, sizeof *ticker);
     pthread_condattr_t attributes;
     if (ticker == NULL) return SK_ENOMEM;
-    ticker->period_ms = period_ms;
     ticker->tick_cb = tick_cb;
     ticker->arg = arg;
     pthread_mutex_init(&ticker->lock, NULL);
@@ -69,21 +70,32 @@ int ticker_new(struct ticker **made, uint32_t period_ms, void (*tick_cb)(void *a
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&ticker->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (pthread_create(&ticker->thread, NULL, run, ticker) != 0) {
-        release(ticker);
-        return SK_ENOMEM;
-    }
     *made = ticker;
-    return SK_OK;
+    if (pthread_create(&ticker->thread, NULL, run, ticker) == 0) return SK_OK;
+    *made = NULL;
+    release(ticker);
+    return SK_ENOMEM;
+}
+
+static void tell(struct ticker *ticker, bool *what) {
+    pthread_mutex_lock(&ticker->lock);
+    *what = true;
+    pthread_cond_signal(&ticker->changed);
+    pthread_mutex_unlock(&ticker->lock);
+}
+
+void ticker_wake(struct ticker *ticker) { tell(ticker, &ticker->woken); }
+
+void ticker_stop(struct ticker *ticker) {
+    if (ticker == NULL || ticker->joined) return;
+    tell(ticker, &ticker->stopped);
+    int err = pthread_join(ticker->thread, NULL);
+    sk_assert(err == 0);
+    ticker->joined = true;
 }
 
 void ticker_free(struct ticker *ticker) {
     if (ticker == NULL) return;
-    pthread_mutex_lock(&ticker->lock);
-    ticker->stopped = true;
-    pthread_cond_signal(&ticker->changed);
-    pthread_mutex_unlock(&ticker->lock);
-    int err = pthread_join(ticker->thread, NULL);
-    sk_assert(err == 0);
+    ticker_stop(ticker);
     release(ticker);
 }

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #define TICK_US              20000u
+#define QUIET_TICK_US        50000u /* half of what beacons are sent at */
 #define MAILBOX_CAPACITY     4096u
 #define GROUP_BYTES_MAX      (4u * 1024 * 1024)
 #define CHECKPOINT_TXN_BYTES (4u * 1024 * 1024)
@@ -66,13 +67,33 @@ static void on_synced(struct lane *lane) {
 
 /* ---- ticks ---- */
 
+/* Nothing is on its way any more. */
+static bool idle(const struct lane *lane) {
+    return lane->unsynced.count == 0 && lane->waiting_head == NULL && lane->frames_head == NULL &&
+           !lane->more_to_execute && !store_checkpoint_running(lane->store);
+}
+
+/* Since the last tick nothing has come, and all that there is to do is to send beacons and to hear them. */
+static bool quiet(struct lane *lane) {
+    struct lane_mark mark = {.end = wal_end(lane->wal), .frames = lane->frame_turn, .map = lane->map};
+    bool same = mark.end == lane->ticked.end && mark.frames == lane->ticked.frames && mark.map == lane->ticked.map;
+    lane->ticked = mark;
+    bool settled = same && idle(lane) && blocking_count(lane->blocking) == 0 && lane->out.state == OUT_NONE &&
+                   lane->in.state == IN_NONE;
+    for (uint32_t i = 0; settled && i < lane->shards.slot_count; i++) {
+        const struct shard *shard = lane->shards.slots[i];
+        settled = shard == NULL || replica_is_settled(&shard->replica, lane->now_us);
+    }
+    return settled;
+}
+
 /* With lane_step never inlined: scripts/engine-counts finds them by their names. */
 __attribute__((noinline)) static void lane_tick(struct lane *lane) {
     if (!lane->map_applied) lane_apply_map(lane);
     lane_tick_shards(lane);
     lane_publish_stats(lane);
     if (lane->options.number == 0) frontend_tick(lane->options.frontend);
-    lane->next_tick_us = lane->now_us + TICK_US;
+    lane->next_tick_us = lane->now_us + (quiet(lane) ? QUIET_TICK_US : TICK_US);
 }
 
 /* ---- the thread ---- */
@@ -162,12 +183,6 @@ __attribute__((noinline)) static void lane_step(struct lane *lane, struct mail *
     if (lane->checkpointed) lane_on_checkpointed(lane);
     if (lane->exported) lane_on_exported(lane);
     if (lane->installed) lane_on_installed(lane);
-}
-
-/* Nothing is on its way any more. */
-static bool idle(const struct lane *lane) {
-    return lane->unsynced.count == 0 && lane->waiting_head == NULL && lane->frames_head == NULL &&
-           !lane->more_to_execute && !store_checkpoint_running(lane->store);
 }
 
 /* What is not committed by now is unknown to who has asked for it. */

@@ -62,6 +62,13 @@ struct unsynced_ring {
 
 #define LANE_PATH_BYTES 4200u
 
+/* How far a lane has come. */
+struct lane_mark {
+    wal_position end; /* of the log */
+    uint64_t frames;
+    const struct map *map;
+};
+
 /* A snapshot for a follower. */
 struct snapshot_out {
     enum { OUT_NONE, OUT_EXPORTING, OUT_SENDING } state;
@@ -142,6 +149,7 @@ struct lane {
     uint64_t transfers; /* snapshots sent so far */
     struct buffer payload, result;
     uint64_t taking_us; /* a time at which what is being taken had come, not long ago */
+    struct lane_mark ticked; /* at the last tick */
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
     struct {
         uint32_t running; /* scrubs */

@@ -17,7 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define TICK_MS        20
+#define TICK_MS         20u  /* where a connection is missing */
+#define SETTLED_TICK_MS 100u /* else; a loss and a new map wake the ticker */
 #define DOWN_US        40000u
 #define REDIAL_US      2000000u /* without a sign of life; also how long one attempt to connect may take */
 #define TELL_BYTES     (PEER_WINDOW_BYTES / 4) /* taken and not told: said at once */
@@ -210,6 +211,7 @@ static void lost_cb(void *arg, struct pipeline *pipeline) {
     if (link->pipeline == pipeline) {
         link->lost = true;
         if (link->connected) lose_connection(link);
+        ticker_wake(link->peers->ticker);
     }
     pthread_mutex_unlock(&link->lock);
 }
@@ -247,7 +249,8 @@ static void redial(struct peer_link *link, const char *address, uint64_t now_us)
     }
 }
 
-static void tick_link(struct peer_link *link) {
+/* Whether all is as it is to stay. */
+static bool tick_link(struct peer_link *link) {
     uint64_t now_us = clock_boottime_us();
     char address[MAP_ADDRESS_BYTES];
     pthread_mutex_lock(&link->lock);
@@ -262,14 +265,18 @@ static void tick_link(struct peer_link *link) {
     memcpy(address, link->address, sizeof address);
     tell(link, true);
     send_next(link); /* if memory was short */
+    bool settled = link->connected || (link->down && address[0] == '\0');
     pthread_mutex_unlock(&link->lock);
     if (again || strcmp(address, link->dialled) != 0) redial(link, address, now_us);
+    return settled;
 }
 
-static void tick_cb(void *arg) {
+static uint32_t tick_cb(void *arg) {
     struct peers *peers = arg;
     struct peer_link *link;
-    for (size_t i = 0; (link = link_at(peers, i)) != NULL; i++) tick_link(link);
+    bool settled = true;
+    for (size_t i = 0; (link = link_at(peers, i)) != NULL; i++) settled = tick_link(link) && settled;
+    return settled ? SETTLED_TICK_MS : TICK_MS;
 }
 
 /* ---- the map ---- */
@@ -329,6 +336,7 @@ void peers_set_map(struct peers *peers, const struct map *map) {
         link->address[0] = '\0';
         pthread_mutex_unlock(&link->lock);
     }
+    ticker_wake(peers->ticker);
 }
 
 /* ---- receiving ---- */
@@ -493,7 +501,7 @@ int peers_start(struct peers *peers, uint64_t cluster, uint32_t node, uint64_t i
     peers->node = node;
     peers->incarnation = incarnation;
     nng_recv_aio(peers->socket, peers->receive);
-    return ticker_new(&peers->ticker, TICK_MS, tick_cb, peers);
+    return ticker_new(&peers->ticker, tick_cb, peers);
 }
 
 /* The socket stays open: nng 1.5.2 may wait for ever where one is closed while a message arrives (libcommon/ending.h). */
@@ -526,9 +534,10 @@ static void link_free(struct peer_link *link) {
 void peers_close(struct peers *peers) {
     if (peers == NULL) return;
     peers_stop_receiving(peers);
-    ticker_free(peers->ticker);
+    ticker_stop(peers->ticker);
     nng_close(peers->socket);
     for (size_t i = 0; i < peers->link_count; i++) link_free(peers->links[i]);
+    ticker_free(peers->ticker); /* connections that end wake it */
     nng_aio_free(peers->receive);
     pthread_mutex_destroy(&peers->lock);
     free(peers->nodes);

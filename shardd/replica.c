@@ -380,6 +380,11 @@ uint64_t replica_behind(const struct replica *replica) {
     return behind;
 }
 
+bool replica_is_settled(const struct replica *replica, uint64_t boot_us) {
+    if (replica->role == REPLICA_FOLLOWER) return boot_us < replica->heard_us + 2 * replica->times.beacon_us;
+    return replica->role == REPLICA_LEADER;
+}
+
 bool replica_may_answer(const struct replica *replica, uint64_t epoch) {
     return replica->role == REPLICA_LEADER && replica->config.leader_epoch == epoch;
 }

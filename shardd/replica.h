@@ -301,4 +301,7 @@ uint64_t replica_behind(const struct replica *replica);
 /* Until when reads may be served, by the leases of the widest ISR (R15); UINT64_MAX: no one else can lead (R16). */
 uint64_t replica_lease_until_us(const struct replica *replica);
 
+/* Whether it serves, or hears who does: then nothing is to come of time but beacons. */
+bool replica_is_settled(const struct replica *replica, uint64_t boot_us);
+
 const char *replica_role_name(enum replica_role role);

@@ -936,6 +936,27 @@ static void test_r26_a_new_leader_starts_behind_what_was_shown(void **state) {
     world_free(world);
 }
 
+/* Lanes tick less often where all are: whoever misses its leader, or waits to serve, is not. */
+static void test_settled_while_the_leader_is_heard(void **state) {
+    (void)state;
+    struct world *world = world_serving(3, 2);
+    world_pass(world, 500000);
+    for (uint32_t id = 1; id <= 3; id++) assert_true(replica_is_settled(world_replica(world, id), world->now_us));
+    uint32_t dead = world->record.leader;
+    end_leader(world, dead);
+    uint64_t heard_us = world_replica(world, dead % 3 + 1)->heard_us;
+    while (world->now_us < heard_us + 2 * BEACON_US) world_pass(world, TICK_US);
+    for (uint32_t id = 1; id <= 3; id++) {
+        if (id != dead) assert_false(replica_is_settled(world_replica(world, id), world->now_us));
+    }
+    while (world->record.leader == dead) world_pass(world, TICK_US);
+    const struct replica *next = world_replica(world, world->record.leader);
+    assert_false(replica_is_settled(next, world->now_us));
+    while (next->role != REPLICA_LEADER) world_pass(world, TICK_US);
+    assert_true(replica_is_settled(next, world->now_us));
+    world_free(world);
+}
+
 /* Each leader begins ahead of the one before it. That does not add up: within a while time is that of the clock again. */
 static void test_r26_time_comes_back_to_the_clock(void **state) {
     (void)state;
@@ -1195,6 +1216,7 @@ int main(void) {
         cmocka_unit_test(test_r26_time_that_cannot_be_recorded_stands_still),
         cmocka_unit_test(test_r26_who_cannot_record_the_time_is_not_counted_on),
         cmocka_unit_test(test_r26_a_beacon_is_answered_once_its_time_is_recorded),
+        cmocka_unit_test(test_settled_while_the_leader_is_heard),
         cmocka_unit_test(test_r26_time_goes_on_once_it_is_recorded),
         cmocka_unit_test(test_r29_older_maps_are_ignored),
         cmocka_unit_test(test_r29_a_log_of_a_later_epoch_than_metad_knows),

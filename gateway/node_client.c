@@ -15,6 +15,14 @@
 
 #define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
 
+/* Writes are answered together, when the log has them on disk. While so many of them are out, further ones gather until the frame
+ * before is taken, which they hear of with those answers; but no more than a frame is worth. Each frame costs three
+ * nodes some 100 microseconds of processor time, whatever is in it. Where the answers take long it is the disk that
+ * does, and the logs have to have the next group while they sync this one. */
+#define GATHER_WRITES_OUT 4u
+#define GATHER_PARTS_MAX  32u
+#define GATHER_WRITE_MS   5u /* so long a write may take on average */
+
 /* Of the last frame. The loop waits for the end of its way only when there is something to send behind it. */
 enum sending { SENDING_NOTHING, SENDING, SENDING_AWAITED };
 
@@ -47,6 +55,10 @@ struct node_client {
     struct list pending;
     struct list sent;
     size_t pending_bytes;
+    uint32_t pending_parts, pending_writes, sent_writes; /* without those that may wait for something to take */
+    const struct part *timed; /* a write of these, on its way since timed_ms */
+    uint64_t timed_ms;
+    uint64_t write_eighths_ms; /* how long writes take, a moving average: eight times as much */
 };
 
 /* --- what the pipeline calls --------------------------------------------------------------------------------- */
@@ -142,14 +154,21 @@ int node_client_open(struct node_client **out, const struct node_client_options 
     return SK_OK;
 }
 
+static uint32_t writes_in(const struct part *part) {
+    return (part->flags & (REQUEST_WRITE | REQUEST_WAITS)) == REQUEST_WRITE;
+}
+
 /* Gives parts of both lists to the handler: the queue's were not sent, and their state says so. */
 static void give_back(struct node_client *client, bool queue_too) {
     struct list parts;
     list_init(&parts);
     list_move_all(&parts, &client->sent);
+    client->sent_writes = 0;
+    client->timed = NULL;
     if (queue_too) {
         list_move_all(&parts, &client->pending);
         client->pending_bytes = 0;
+        client->pending_parts = client->pending_writes = 0;
     }
     if (!list_empty(&parts)) client->handler.lost_cb(client->handler.arg, &parts);
 }
@@ -238,16 +257,36 @@ int node_client_add(struct node_client *client, struct part *part, bool again) {
     bool full = client->pending_bytes > 0 && client->pending_bytes + bytes > NODE_PENDING_BYTES_MAX;
     if (full && !again) return SK_OVERLOADED;
     client->pending_bytes += bytes;
+    client->pending_parts++;
+    client->pending_writes += writes_in(part);
     part->node = client;
     part->state = PART_PENDING;
     list_add_last(&client->pending, &part->link);
     return SK_OK;
 }
 
+/* Out of the queue. */
+static void take_pending(struct node_client *client, struct part *part) {
+    client->pending_bytes -= cost_of(part);
+    client->pending_parts--;
+    client->pending_writes -= writes_in(part);
+    list_remove(&part->link);
+}
+
+static void note_time(struct node_client *client) {
+    client->write_eighths_ms += clock_boottime_ms() - client->timed_ms - client->write_eighths_ms / 8;
+    client->timed = NULL;
+}
+
 void node_client_remove(struct node_client *client, struct part *part) {
     sk_assert(part->node == client);
-    if (part->state == PART_PENDING) client->pending_bytes -= cost_of(part);
-    list_remove(&part->link);
+    if (part->state == PART_PENDING) {
+        take_pending(client, part);
+    } else {
+        if (part == client->timed) note_time(client);
+        client->sent_writes -= writes_in(part);
+        list_remove(&part->link);
+    }
     part->node = NULL;
 }
 
@@ -308,8 +347,12 @@ static nng_msg *build_frame(struct node_client *client, uint32_t count, size_t b
         struct request_item item;
         fill_item(client, part, now_ms, &item);
         frame_add_request(&buffer, &item);
-        client->pending_bytes -= cost_of(part);
-        list_remove(&part->link);
+        take_pending(client, part);
+        client->sent_writes += writes_in(part);
+        if (client->timed == NULL && writes_in(part)) {
+            client->timed = part;
+            client->timed_ms = now_ms;
+        }
         list_add_last(&client->sent, &part->link);
         part->state = PART_SENT;
         part->epoch = item.epoch;
@@ -327,9 +370,16 @@ static bool has_sent(struct connection *connection) {
     return !awaits && sending == SENDING_NOTHING;
 }
 
+/* A read goes with the next frame, and takes with it what has gathered. */
+static bool gathers(const struct node_client *client) {
+    return !window_empty(&client->window) && client->sent_writes >= GATHER_WRITES_OUT &&
+           client->pending_parts == client->pending_writes && client->pending_parts < GATHER_PARTS_MAX &&
+           client->write_eighths_ms <= 8 * GATHER_WRITE_MS;
+}
+
 void node_client_flush(struct node_client *client, uint64_t now_ms) {
     bool ready = client->connected && !list_empty(&client->pending) && window_open(&client->window);
-    if (!ready || !has_sent(client->connection)) return;
+    if (!ready || gathers(client) || !has_sent(client->connection)) return;
     size_t bytes;
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);

@@ -218,6 +218,98 @@ static void rounds_and_ends_of_frames_meet(void **state) {
     assert_int_equal(nng_close(node), 0);
 }
 
+/* `count` parts, each in a round of the loop that lets what is on its way end. */
+static void add_in_rounds(struct fixture *fixture, struct part *parts, uint32_t count, uint8_t flags) {
+    for (uint32_t i = 0; i < count; i++) {
+        parts[i].flags = flags;
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+        node_client_flush(fixture->client, clock_boottime_ms());
+        handle_all(fixture, 2);
+    }
+}
+
+static void expect_frame(struct fixture *fixture, nng_socket node, uint32_t items, uint64_t *number) {
+    uint32_t taken;
+    for (uint64_t end_ms = clock_boottime_ms() + WAIT_MS; (taken = take_frame(node, number)) == 0;) {
+        assert_true(clock_boottime_ms() < end_ms);
+        handle_all(fixture, 1);
+    }
+    assert_int_equal(taken, items);
+}
+
+static void writes_gather_while_others_are_out(void **state) {
+    enum { OUT = 4, LATER = 3, WHOLE = 32, PARTS = OUT + LATER + WHOLE + 2 };
+    static struct part parts[PARTS]; /* teardown gives them back where the test fails */
+    struct fixture *fixture = *state;
+    struct part *part = parts;
+    nng_socket node = listen_as_node(fixture, "inproc://node_client_test-gathers");
+    uint64_t number;
+    for (int i = 0; i < OUT; i++) {
+        parts[i].flags = REQUEST_WRITE;
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+    }
+    node_client_flush(fixture->client, clock_boottime_ms());
+    expect_frame(fixture, node, OUT, &number);
+    part += OUT;
+    add_in_rounds(fixture, part, LATER, REQUEST_WRITE);
+    struct frame_header answers = {.incarnation = 1, .number = 1, .taken = number};
+    (void)node_client_on_answers(fixture->client, &answers, clock_boottime_ms());
+    node_client_flush(fixture->client, clock_boottime_ms());
+    expect_frame(fixture, node, LATER, &number);
+    part += LATER;
+
+    add_in_rounds(fixture, part, WHOLE, REQUEST_WRITE); /* as many as are worth a frame wait no longer */
+    expect_frame(fixture, node, WHOLE, &number);
+    part += WHOLE;
+
+    add_in_rounds(fixture, part, 1, REQUEST_WRITE);
+    add_in_rounds(fixture, part + 1, 1, 0); /* a read waits for nothing */
+    expect_frame(fixture, node, 2, &number);
+    node_client_close(fixture->client);
+    assert_int_equal(fixture->lost, PARTS);
+    assert_int_equal(nng_close(node), 0);
+}
+
+/* A slow disk: its log needs the next group while it syncs this one. */
+static void nothing_gathers_where_writes_take_long(void **state) {
+    enum { OUT = 5 };
+    static struct part parts[OUT + 1];
+    struct fixture *fixture = *state;
+    nng_socket node = listen_as_node(fixture, "inproc://node_client_test-slow");
+    uint64_t number, begin_ms = clock_boottime_ms();
+    for (int i = 0; i < OUT; i++) {
+        parts[i].flags = REQUEST_WRITE;
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+    }
+    node_client_flush(fixture->client, begin_ms);
+    expect_frame(fixture, node, OUT, &number);
+    while (clock_boottime_ms() < begin_ms + 100) handle_all(fixture, 10);
+    node_client_remove(fixture->client, &parts[0]); /* it took 100 ms */
+    add_in_rounds(fixture, &parts[OUT], 1, REQUEST_WRITE);
+    expect_frame(fixture, node, 1, &number);
+    node_client_close(fixture->client);
+    assert_int_equal(nng_close(node), 0);
+}
+
+/* Who waits for something to take is answered when it comes, and holds up nobody. */
+static void nothing_gathers_behind_those_that_wait(void **state) {
+    enum { WAITING = 8 };
+    static struct part parts[WAITING + 1];
+    struct fixture *fixture = *state;
+    nng_socket node = listen_as_node(fixture, "inproc://node_client_test-waits");
+    uint64_t number;
+    for (int i = 0; i < WAITING; i++) {
+        parts[i].flags = REQUEST_WRITE | REQUEST_WAITS;
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+    }
+    node_client_flush(fixture->client, clock_boottime_ms());
+    expect_frame(fixture, node, WAITING, &number);
+    add_in_rounds(fixture, &parts[WAITING], 1, REQUEST_WRITE);
+    expect_frame(fixture, node, 1, &number);
+    node_client_close(fixture->client);
+    assert_int_equal(nng_close(node), 0);
+}
+
 static void an_address_that_is_none(void **state) {
     struct fixture *fixture = *state;
     struct node_client *client = fixture->client;
@@ -234,6 +326,9 @@ int main(void) {
         TEST(nothing_is_sent_without_a_connection),
         TEST(what_one_frame_does_not_take_follows),
         TEST(rounds_and_ends_of_frames_meet),
+        TEST(writes_gather_while_others_are_out),
+        TEST(nothing_gathers_where_writes_take_long),
+        TEST(nothing_gathers_behind_those_that_wait),
         TEST(an_address_that_is_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

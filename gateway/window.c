@@ -7,6 +7,8 @@ void window_init(struct window *window, uint32_t node) {
 
 bool window_open(const struct window *window) { return window->sent - window->taken < WINDOW_FRAMES_MAX; }
 
+bool window_empty(const struct window *window) { return window->sent == window->taken; }
+
 uint64_t window_send(struct window *window, uint64_t now_ms) {
     if (window->sent == window->taken) window->progress_ms = now_ms;
     return ++window->sent;

@@ -31,6 +31,9 @@ void window_init(struct window *window, uint32_t node);
 /* Whether another frame may go. */
 bool window_open(const struct window *window);
 
+/* No frame is out. */
+bool window_empty(const struct window *window);
+
 /* The number of the next frame, which counts as sent from now on. */
 uint64_t window_send(struct window *window, uint64_t now_ms);
 

@@ -56,7 +56,7 @@ struct node_client {
     struct list sent;
     size_t pending_bytes;
     uint32_t pending_parts, pending_writes, sent_writes; /* without those that may wait for something to take */
-    const struct part *timed; /* a write of these, on its way since timed_ms */
+    const struct part *timed;                            /* a write of these, on its way since timed_ms */
     uint64_t timed_ms;
     uint64_t write_eighths_ms; /* how long writes take, a moving average: eight times as much */
 };

@@ -13,7 +13,7 @@ struct ticker {
     uint32_t (*tick_cb)(void *arg);
     void *arg;
     pthread_t thread;
-    bool joined; /* the owner's */
+    bool joined;          /* the owner's */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
     bool woken, stopped;

@@ -164,9 +164,7 @@ static int call_when_ready(struct client *client, const char *method) {
     return call_while(client, method, is_not_ready);
 }
 
-static bool is_not_told(int err) {
-    return is_not_ready(err) || err == SK_TIMEOUT;
-}
+static bool is_not_told(int err) { return is_not_ready(err) || err == SK_TIMEOUT; }
 
 /* For what may be asked twice: a leader that stepped down meanwhile cannot tell what became of it. */
 static int call_until_told(struct client *client, const char *method) {

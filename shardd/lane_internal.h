@@ -148,7 +148,7 @@ struct lane {
     struct snapshot_in in;
     uint64_t transfers; /* snapshots sent so far */
     struct buffer payload, result;
-    uint64_t taking_us; /* a time at which what is being taken had come, not long ago */
+    uint64_t taking_us;      /* a time at which what is being taken had come, not long ago */
     struct lane_mark ticked; /* at the last tick */
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
     struct {

@@ -19,12 +19,12 @@
 
 #define TICK_MS         20u  /* where a connection is missing */
 #define SETTLED_TICK_MS 100u /* else; a loss and a new map wake the ticker */
-#define DOWN_US        40000u
-#define REDIAL_US      2000000u /* without a sign of life; also how long one attempt to connect may take */
-#define TELL_BYTES     (PEER_WINDOW_BYTES / 4) /* taken and not told: said at once */
-#define TELL_US        200000u /* frames that have come are confirmed so often if nothing else is said */
-#define MESSAGE_MAX    (4u * 1024 * 1024)
-#define REFUSED_LOGGED 1000u /* one of so many refused frames is logged */
+#define DOWN_US         40000u
+#define REDIAL_US       2000000u /* without a sign of life; also how long one attempt to connect may take */
+#define TELL_BYTES      (PEER_WINDOW_BYTES / 4) /* taken and not told: said at once */
+#define TELL_US         200000u /* frames that have come are confirmed so often if nothing else is said */
+#define MESSAGE_MAX     (4u * 1024 * 1024)
+#define REFUSED_LOGGED  1000u /* one of so many refused frames is logged */
 
 _Static_assert(PEER_HEADER_BYTES + 2 * (PEER_FRAME_BYTES + PEER_CHUNK_BYTES) < MESSAGE_MAX,
                "a frame is full before its last parcel, and no parcel of small items is larger than these");

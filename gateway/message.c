@@ -504,6 +504,7 @@ static void parse_command(struct parser *parser, struct sub *sub, struct slice n
         part->body = body;
         bool waits = (command->flags & COMMAND_BLOCKING) != 0 && !parser->message->batch;
         parser->message->wait_ms = waits ? wait_ms_of(sub, count) : 0;
+        part->waits = parser->message->wait_ms != 0;
     }
 }
 

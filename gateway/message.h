@@ -36,7 +36,8 @@ struct part {
     struct slice body; /* method and params */
     uint32_t shard;
     uint32_t command; /* index in the message: the part of the client's id */
-    uint8_t flags;    /* enum request_flags */
+    uint8_t flags;    /* enum request_flags, but for REQUEST_WAITS, which each attempt decides */
+    bool waits;       /* of a blocking command that may wait for something to take */
 
     /* by request.c */
     uint8_t state;        /* enum part_state */

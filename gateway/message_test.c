@@ -203,6 +203,10 @@ static void keys_that_are_counted(void **state) {
 
 static uint64_t wait_of(struct fixture *fixture, const char *words) {
     assert_int_equal(parse_words(fixture, words), SK_OK);
+    const struct sub *sub = &fixture->message.subs[0];
+    for (uint32_t i = 0; i < sub->part_count; i++) {
+        assert_int_equal(sub->parts[i].waits, fixture->message.wait_ms != 0);
+    }
     return fixture->message.wait_ms;
 }
 

@@ -15,13 +15,14 @@
 
 #define FRAME_BYTES_WANTED (1u * 1024 * 1024) /* a frame ends here even if more is queued */
 
-/* Writes are answered together, when the log has them on disk. While so many of them are out, further ones gather until the frame
- * before is taken, which they hear of with those answers; but no more than a frame is worth. Each frame costs three
- * nodes some 100 microseconds of processor time, whatever is in it. Where the answers take long it is the disk that
- * does, and the logs have to have the next group while they sync this one. */
+/* Writes are answered together, when the log has them on disk. While so many of them are out, further ones gather until the frames
+ * before are taken, which they hear of with those answers; but not for long, and no more than a frame is worth. Each frame
+ * costs three nodes some 100 microseconds of processor time, whatever is in it. Where the answers take long it is the
+ * disk that does, and the logs have to have the next group while they sync this one. */
 #define GATHER_WRITES_OUT 4u
 #define GATHER_PARTS_MAX  32u
-#define GATHER_WRITE_MS   5u /* so long a write may take on average */
+#define GATHER_BYTES_MAX  65536u
+#define GATHER_MS_MAX     5u /* also: so long a write may take on average */
 
 /* Of the last frame. The loop waits for the end of its way only when there is something to send behind it. */
 enum sending { SENDING_NOTHING, SENDING, SENDING_AWAITED };
@@ -155,7 +156,7 @@ int node_client_open(struct node_client **out, const struct node_client_options 
 }
 
 static uint32_t writes_in(const struct part *part) {
-    return (part->flags & (REQUEST_WRITE | REQUEST_WAITS)) == REQUEST_WRITE;
+    return (part->flags & REQUEST_WRITE) != 0 && !part->waits ? 1 : 0;
 }
 
 /* Gives parts of both lists to the handler: the queue's were not sent, and their state says so. */
@@ -371,15 +372,17 @@ static bool has_sent(struct connection *connection) {
 }
 
 /* A read goes with the next frame, and takes with it what has gathered. */
-static bool gathers(const struct node_client *client) {
-    return !window_empty(&client->window) && client->sent_writes >= GATHER_WRITES_OUT &&
-           client->pending_parts == client->pending_writes && client->pending_parts < GATHER_PARTS_MAX &&
-           client->write_eighths_ms <= 8 * GATHER_WRITE_MS;
+static bool gathers(const struct node_client *client, uint64_t now_ms) {
+    bool soon = !window_empty(&client->window) && now_ms < client->window.progress_ms + GATHER_MS_MAX &&
+                client->write_eighths_ms <= 8 * GATHER_MS_MAX;
+    bool small = client->pending_parts < GATHER_PARTS_MAX && client->pending_bytes < GATHER_BYTES_MAX;
+    return soon && small && client->pending_parts == client->pending_writes &&
+           client->sent_writes >= GATHER_WRITES_OUT;
 }
 
 void node_client_flush(struct node_client *client, uint64_t now_ms) {
     bool ready = client->connected && !list_empty(&client->pending) && window_open(&client->window);
-    if (!ready || gathers(client) || !has_sent(client->connection)) return;
+    if (!ready || gathers(client, now_ms) || !has_sent(client->connection)) return;
     size_t bytes;
     uint32_t count = frame_extent(client, now_ms, &bytes);
     nng_msg *message = build_frame(client, count, bytes, now_ms);

@@ -58,7 +58,8 @@ int node_client_add(struct node_client *client, struct part *part, bool again);
 /* Takes a part out of the queue or the list of sent. */
 void node_client_remove(struct node_client *client, struct part *part);
 
-/* Sends what is queued as far as the window allows. Once after each round of the loop. */
+/* Sends what is queued as far as the window allows; a few writes may wait some milliseconds for others. Once after each round
+ * of the loop. */
 void node_client_flush(struct node_client *client, uint64_t now_ms);
 
 /* A frame of answers came with this header. False: it was seen before, and its items are to be ignored. */

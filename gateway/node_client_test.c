@@ -164,7 +164,7 @@ static uint32_t take_frame(nng_socket socket, uint64_t *number) {
 
 /* More than one frame takes: the rest follows by itself, without another round of the loop. */
 static void what_one_frame_does_not_take_follows(void **state) {
-    enum { PARTS = 3, BODY_BYTES = 700000 };
+    enum { PARTS = 8, FRAMES = 3, BODY_BYTES = 340000 };
     static uint8_t body[BODY_BYTES];
     struct fixture *fixture = *state;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-follows");
@@ -172,6 +172,7 @@ static void what_one_frame_does_not_take_follows(void **state) {
     uint64_t number, end_ms = clock_boottime_ms() + WAIT_MS;
     for (int i = 0; i < PARTS; i++) {
         parts[i].body = slice_of(body, sizeof body);
+        parts[i].flags = REQUEST_WRITE; /* so many bytes do not gather */
         assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
     }
     node_client_flush(fixture->client, clock_boottime_ms());
@@ -180,7 +181,7 @@ static void what_one_frame_does_not_take_follows(void **state) {
         handle_all(fixture, 1);
         taken += take_frame(node, &number);
     }
-    assert_int_equal(number & 0xffff, PARTS);
+    assert_int_equal(number & 0xffff, FRAMES);
     node_client_close(fixture->client);
     assert_int_equal(fixture->lost, PARTS);
     assert_int_equal(nng_close(node), 0);
@@ -218,12 +219,13 @@ static void rounds_and_ends_of_frames_meet(void **state) {
     assert_int_equal(nng_close(node), 0);
 }
 
-/* `count` parts, each in a round of the loop that lets what is on its way end. */
-static void add_in_rounds(struct fixture *fixture, struct part *parts, uint32_t count, uint8_t flags) {
+/* `count` parts, each in a round of the loop that lets what is on its way end; all of them at `now_ms`. */
+static void add_in_rounds(struct fixture *fixture, struct part *parts, uint32_t count, uint8_t flags,
+                          uint64_t now_ms) {
     for (uint32_t i = 0; i < count; i++) {
         parts[i].flags = flags;
         assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
-        node_client_flush(fixture->client, clock_boottime_ms());
+        node_client_flush(fixture->client, now_ms);
         handle_all(fixture, 2);
     }
 }
@@ -238,33 +240,41 @@ static void expect_frame(struct fixture *fixture, nng_socket node, uint32_t item
 }
 
 static void writes_gather_while_others_are_out(void **state) {
-    enum { OUT = 4, LATER = 3, WHOLE = 32, PARTS = OUT + LATER + WHOLE + 2 };
+    enum { OUT = 4, LATER = 3, WHOLE = 32, LATE = 2, PARTS = OUT + LATER + WHOLE + 2 + LATE };
     static struct part parts[PARTS]; /* teardown gives them back where the test fails */
     struct fixture *fixture = *state;
     struct part *part = parts;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-gathers");
-    uint64_t number;
+    uint64_t number, now_ms = clock_boottime_ms();
     for (int i = 0; i < OUT; i++) {
         parts[i].flags = REQUEST_WRITE;
         assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
     }
-    node_client_flush(fixture->client, clock_boottime_ms());
+    node_client_flush(fixture->client, now_ms);
     expect_frame(fixture, node, OUT, &number);
     part += OUT;
-    add_in_rounds(fixture, part, LATER, REQUEST_WRITE);
+    add_in_rounds(fixture, part, LATER, REQUEST_WRITE, now_ms);
     struct frame_header answers = {.incarnation = 1, .number = 1, .taken = number};
-    (void)node_client_on_answers(fixture->client, &answers, clock_boottime_ms());
-    node_client_flush(fixture->client, clock_boottime_ms());
+    (void)node_client_on_answers(fixture->client, &answers, now_ms);
+    node_client_flush(fixture->client, now_ms);
     expect_frame(fixture, node, LATER, &number);
     part += LATER;
 
-    add_in_rounds(fixture, part, WHOLE, REQUEST_WRITE); /* as many as are worth a frame wait no longer */
+    add_in_rounds(fixture, part, WHOLE, REQUEST_WRITE, now_ms); /* as many as are worth a frame wait no longer */
     expect_frame(fixture, node, WHOLE, &number);
     part += WHOLE;
 
-    add_in_rounds(fixture, part, 1, REQUEST_WRITE);
-    add_in_rounds(fixture, part + 1, 1, 0); /* a read waits for nothing */
+    add_in_rounds(fixture, part, 1, REQUEST_WRITE, now_ms);
+    add_in_rounds(fixture, part + 1, 1, 0, now_ms); /* a read waits for nothing */
     expect_frame(fixture, node, 2, &number);
+    part += 2;
+
+    answers.taken = number - 1; /* so that the window has room */
+    answers.number++;
+    (void)node_client_on_answers(fixture->client, &answers, now_ms);
+    add_in_rounds(fixture, part, LATE, REQUEST_WRITE, now_ms);
+    node_client_flush(fixture->client, now_ms + 5); /* nor does anything for long */
+    expect_frame(fixture, node, LATE, &number);
     node_client_close(fixture->client);
     assert_int_equal(fixture->lost, PARTS);
     assert_int_equal(nng_close(node), 0);
@@ -285,7 +295,7 @@ static void nothing_gathers_where_writes_take_long(void **state) {
     expect_frame(fixture, node, OUT, &number);
     while (clock_boottime_ms() < begin_ms + 100) handle_all(fixture, 10);
     node_client_remove(fixture->client, &parts[0]); /* it took 100 ms */
-    add_in_rounds(fixture, &parts[OUT], 1, REQUEST_WRITE);
+    add_in_rounds(fixture, &parts[OUT], 1, REQUEST_WRITE, begin_ms);
     expect_frame(fixture, node, 1, &number);
     node_client_close(fixture->client);
     assert_int_equal(nng_close(node), 0);
@@ -297,14 +307,15 @@ static void nothing_gathers_behind_those_that_wait(void **state) {
     static struct part parts[WAITING + 1];
     struct fixture *fixture = *state;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-waits");
-    uint64_t number;
+    uint64_t number, now_ms = clock_boottime_ms();
     for (int i = 0; i < WAITING; i++) {
-        parts[i].flags = REQUEST_WRITE | REQUEST_WAITS;
+        parts[i].flags = REQUEST_WRITE;
+        parts[i].waits = true;
         assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
     }
-    node_client_flush(fixture->client, clock_boottime_ms());
+    node_client_flush(fixture->client, now_ms);
     expect_frame(fixture, node, WAITING, &number);
-    add_in_rounds(fixture, &parts[WAITING], 1, REQUEST_WRITE);
+    add_in_rounds(fixture, &parts[WAITING], 1, REQUEST_WRITE, now_ms);
     expect_frame(fixture, node, 1, &number);
     node_client_close(fixture->client);
     assert_int_equal(nng_close(node), 0);

@@ -73,13 +73,18 @@ static bool idle(const struct lane *lane) {
            !lane->more_to_execute && !store_checkpoint_running(lane->store);
 }
 
+void lane_tick_soon(struct lane *lane) {
+    if (lane->next_tick_us > lane->now_us + TICK_US) lane->next_tick_us = lane->now_us + TICK_US;
+}
+
 /* Since the last tick nothing has come, and all that there is to do is to send beacons and to hear them. */
 static bool quiet(struct lane *lane) {
-    struct lane_mark mark = {.end = wal_end(lane->wal), .frames = lane->frame_turn, .map = lane->map};
+    struct lane_mark mark = {
+        .end = wal_end(lane->wal), .frames = lane->frame_turn, .map = lane->map == NULL ? 0 : lane->map->version};
     bool same = mark.end == lane->ticked.end && mark.frames == lane->ticked.frames && mark.map == lane->ticked.map;
     lane->ticked = mark;
-    bool settled = same && idle(lane) && blocking_count(lane->blocking) == 0 && lane->out.state == OUT_NONE &&
-                   lane->in.state == IN_NONE;
+    bool settled = same && idle(lane) && lane->map_applied && blocking_count(lane->blocking) == 0 &&
+                   lane->verify.running == 0 && lane->out.state == OUT_NONE && lane->in.state == IN_NONE;
     for (uint32_t i = 0; settled && i < lane->shards.slot_count; i++) {
         const struct shard *shard = lane->shards.slots[i];
         settled = shard == NULL || replica_is_settled(&shard->replica, lane->now_us);
@@ -103,6 +108,7 @@ static void on_map(struct lane *lane, struct map *map) {
         map_unref(map);
         return;
     }
+    lane_tick_soon(lane);
     map_unref(lane->map);
     lane->map = map;
     lane_apply_map(lane);

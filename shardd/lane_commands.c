@@ -355,6 +355,7 @@ void lane_retry_waiting(struct lane *lane) {
 }
 
 void lane_on_frame(struct lane *lane, struct lane_mail *mail) {
+    lane_tick_soon(lane);
     mail->mail.next = NULL;
     if (lane->frames_tail == NULL) {
         lane->frames_head = mail;

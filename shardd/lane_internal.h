@@ -66,7 +66,7 @@ struct unsynced_ring {
 struct lane_mark {
     wal_position end; /* of the log */
     uint64_t frames;
-    const struct map *map;
+    uint64_t map; /* its version */
 };
 
 /* A snapshot for a follower. */
@@ -250,6 +250,8 @@ void lane_tick_shards(struct lane *lane);
 uint64_t lane_time_us(const struct lane *lane); /* the highest leader time that any of its shards has seen (R26) */
 void lane_fail_shards(struct lane *lane);
 void lane_drop_ended(struct lane *lane); /* not in a step of the store */
+/* Something has come: a tick of a lane where nothing had is not far. */
+void lane_tick_soon(struct lane *lane);
 void lane_mark_dirty(struct lane *lane, struct shard *shard);
 void lane_mark_all_dirty(struct lane *lane);
 

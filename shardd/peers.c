@@ -260,15 +260,17 @@ static bool tick_link(struct peer_link *link) {
     }
     bool stalled = link->connected && peer_queue_stalled(&link->queue, now_us, REDIAL_US);
     bool nobody = !link->connected && now_us >= link->dialled_us + REDIAL_US;
-    bool again = stalled || nobody || link->lost;
+    uint64_t paused_us = now_us - PIPELINE_PAUSE_MS * 1000u;
+    bool lost = link->lost && paused_us >= link->lost_us && paused_us >= link->dialled_us;
     if (stalled) log_event(LOG_WARNING, "peer_stalled", "node=%u", link->node);
     memcpy(address, link->address, sizeof address);
     tell(link, true);
     send_next(link); /* if memory was short */
     bool settled = link->connected || (link->down && address[0] == '\0');
     pthread_mutex_unlock(&link->lock);
-    if (again || strcmp(address, link->dialled) != 0) redial(link, address, now_us);
-    return settled;
+    bool redials = stalled || nobody || lost || strcmp(address, link->dialled) != 0;
+    if (redials) redial(link, address, now_us);
+    return settled && !redials;
 }
 
 static uint32_t tick_cb(void *arg) {

@@ -382,7 +382,8 @@ uint64_t replica_behind(const struct replica *replica) {
 
 bool replica_is_settled(const struct replica *replica, uint64_t boot_us) {
     if (replica->role == REPLICA_FOLLOWER) return boot_us < replica->heard_us + 2 * replica->times.beacon_us;
-    return replica->role == REPLICA_LEADER;
+    return replica->role == REPLICA_LEADER && replica->commit_index == replica->last_index &&
+           replica->handover_to == 0 && !replica->wants_to_stay;
 }
 
 bool replica_may_answer(const struct replica *replica, uint64_t epoch) {

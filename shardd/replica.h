@@ -122,18 +122,18 @@ enum replica_event_type {
     REPLICA_VERIFY,  /* the lane wants every replica's content summed up as of one entry */
     REPLICA_REBUILD, /* the replica of node `peer` has other content than it should; `successor` as in the change */
     REPLICA_READ,    /* a command wants to read now (R14) */
-    REPLICA_APPENDED,  /* an entry is in the log's buffer: `index`, `epoch`, `time_us` */
-    REPLICA_DURABLE,   /* the entry `index` of `epoch`, `time_us`, is synced, and so is all before it */
-    REPLICA_ADOPTED,   /* the record that effects->adopt asked for is in the log's buffer: `epoch`, `index` */
-    REPLICA_STORED,    /* that record is synced: `epoch` */
-    REPLICA_EXECUTED,  /* the entry at `index`, the next one, of `time_us`, has been executed */
-    REPLICA_MESSAGE,   /* from a peer: `message` */
-    REPLICA_SENT,      /* APPEND to node `peer` carries entries up to `index` */
-    REPLICA_FLUSH,     /* the end of a step of the shell: what is to be sent now? */
-    REPLICA_TICK,      /* time passes; every 20 ms or so. `time_us`: the leader's time as it is on disk (R26) */
-    REPLICA_PEER_DOWN, /* node `peer`: its connection closed and does not come back */
-    REPLICA_PEER_UP,   /* node `peer`: a new connection; what was under way may be lost (R27) */
-    REPLICA_RELEASED,  /* the log's first entry is now `index` */
+    REPLICA_APPENDED, /* an entry is in the log's buffer: `index`, `epoch`, `time_us` */
+    REPLICA_DURABLE,  /* the entry `index` of `epoch`, `time_us`, is synced, and so is all before it */
+    REPLICA_ADOPTED,  /* the record that effects->adopt asked for is in the log's buffer: `epoch`, `index` */
+    REPLICA_STORED,   /* that record is synced: `epoch` */
+    REPLICA_EXECUTED, /* the entry at `index`, the next one, of `time_us`, has been executed */
+    REPLICA_MESSAGE,  /* from a peer: `message` */
+    REPLICA_SENT,     /* APPEND to node `peer` carries entries up to `index` */
+    REPLICA_FLUSH,    /* the end of a step of the shell: what is to be sent now? */
+    REPLICA_TICK, /* time passes; every 20 ms or so, or 50 (replica_is_settled). `time_us`: the leader's time as it is on disk (R26) */
+    REPLICA_PEER_DOWN,       /* node `peer`: its connection closed and does not come back */
+    REPLICA_PEER_UP,         /* node `peer`: a new connection; what was under way may be lost (R27) */
+    REPLICA_RELEASED,        /* the log's first entry is now `index` */
     REPLICA_SNAPSHOT_FAILED, /* to node `peer`: it is not under way any more */
     REPLICA_INSTALL,         /* a snapshot up to `index` of `epoch` wants to be installed; refused or not */
     REPLICA_INSTALLED,       /* the state and log are now the snapshot's: `index`, `epoch`, `time_us`, `epochs` */
@@ -301,7 +301,7 @@ uint64_t replica_behind(const struct replica *replica);
 /* Until when reads may be served, by the leases of the widest ISR (R15); UINT64_MAX: no one else can lead (R16). */
 uint64_t replica_lease_until_us(const struct replica *replica);
 
-/* Whether it serves, or hears who does: then nothing is to come of time but beacons. */
+/* Whether it serves and has nothing open, or hears who does: then little is to come of time but beacons. */
 bool replica_is_settled(const struct replica *replica, uint64_t boot_us);
 
 const char *replica_role_name(enum replica_role role);

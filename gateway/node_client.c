@@ -56,8 +56,9 @@ struct node_client {
     struct list pending;
     struct list sent;
     size_t pending_bytes;
-    uint32_t pending_parts, pending_writes, sent_writes; /* without those that may wait for something to take */
-    const struct part *timed;                            /* a write of these, on its way since timed_ms */
+    uint32_t pending_parts;
+    uint32_t pending_writes, sent_writes; /* without those that may wait for something to take */
+    const struct part *timed;             /* one of sent_writes, on its way since timed_ms */
     uint64_t timed_ms;
     uint64_t write_eighths_ms; /* how long writes take, a moving average: eight times as much */
 };
@@ -274,20 +275,29 @@ static void take_pending(struct node_client *client, struct part *part) {
     list_remove(&part->link);
 }
 
-static void note_time(struct node_client *client) {
-    client->write_eighths_ms += clock_boottime_ms() - client->timed_ms - client->write_eighths_ms / 8;
-    client->timed = NULL;
+static void add_sent(struct node_client *client, struct part *part, uint64_t now_ms) {
+    client->sent_writes += writes_in(part);
+    if (client->timed == NULL && writes_in(part) > 0) {
+        client->timed = part;
+        client->timed_ms = now_ms;
+    }
+    part->state = PART_SENT;
+    list_add_last(&client->sent, &part->link);
+}
+
+static void take_sent(struct node_client *client, struct part *part) {
+    if (part == client->timed) {
+        client->write_eighths_ms += clock_boottime_ms() - client->timed_ms - client->write_eighths_ms / 8;
+        client->timed = NULL;
+    }
+    client->sent_writes -= writes_in(part);
+    list_remove(&part->link);
 }
 
 void node_client_remove(struct node_client *client, struct part *part) {
     sk_assert(part->node == client);
-    if (part->state == PART_PENDING) {
-        take_pending(client, part);
-    } else {
-        if (part == client->timed) note_time(client);
-        client->sent_writes -= writes_in(part);
-        list_remove(&part->link);
-    }
+    if (part->state == PART_PENDING) take_pending(client, part);
+    else take_sent(client, part);
     part->node = NULL;
 }
 
@@ -349,13 +359,7 @@ static nng_msg *build_frame(struct node_client *client, uint32_t count, size_t b
         fill_item(client, part, now_ms, &item);
         frame_add_request(&buffer, &item);
         take_pending(client, part);
-        client->sent_writes += writes_in(part);
-        if (client->timed == NULL && writes_in(part)) {
-            client->timed = part;
-            client->timed_ms = now_ms;
-        }
-        list_add_last(&client->sent, &part->link);
-        part->state = PART_SENT;
+        add_sent(client, part, now_ms);
         part->epoch = item.epoch;
     }
     /* frame_request_bytes is exact, so the buffer never had to grow away from the message */
@@ -373,7 +377,7 @@ static bool has_sent(struct connection *connection) {
 
 /* A read goes with the next frame, and takes with it what has gathered. */
 static bool gathers(const struct node_client *client, uint64_t now_ms) {
-    bool soon = !window_empty(&client->window) && now_ms < client->window.progress_ms + GATHER_MS_MAX &&
+    bool soon = !window_empty(&client->window) && !window_still(&client->window, GATHER_MS_MAX, now_ms) &&
                 client->write_eighths_ms <= 8 * GATHER_MS_MAX;
     bool small = client->pending_parts < GATHER_PARTS_MAX && client->pending_bytes < GATHER_BYTES_MAX;
     return soon && small && client->pending_parts == client->pending_writes &&

@@ -239,6 +239,19 @@ static void expect_frame(struct fixture *fixture, nng_socket node, uint32_t item
     assert_int_equal(taken, items);
 }
 
+/* `count` writes in one round of the loop, and so in one frame; its number. */
+static uint64_t send_writes(struct fixture *fixture, nng_socket node, struct part *parts, uint32_t count,
+                            uint64_t now_ms) {
+    uint64_t number;
+    for (uint32_t i = 0; i < count; i++) {
+        parts[i].flags = REQUEST_WRITE;
+        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
+    }
+    node_client_flush(fixture->client, now_ms);
+    expect_frame(fixture, node, count, &number);
+    return number;
+}
+
 static void writes_gather_while_others_are_out(void **state) {
     enum { OUT = 4, LATER = 3, WHOLE = 32, LATE = 2, PARTS = OUT + LATER + WHOLE + 2 + LATE };
     static struct part parts[PARTS]; /* teardown gives them back where the test fails */
@@ -246,12 +259,7 @@ static void writes_gather_while_others_are_out(void **state) {
     struct part *part = parts;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-gathers");
     uint64_t number, now_ms = clock_boottime_ms();
-    for (int i = 0; i < OUT; i++) {
-        parts[i].flags = REQUEST_WRITE;
-        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
-    }
-    node_client_flush(fixture->client, now_ms);
-    expect_frame(fixture, node, OUT, &number);
+    number = send_writes(fixture, node, parts, OUT, now_ms);
     part += OUT;
     add_in_rounds(fixture, part, LATER, REQUEST_WRITE, now_ms);
     struct frame_header answers = {.incarnation = 1, .number = 1, .taken = number};
@@ -287,12 +295,7 @@ static void nothing_gathers_where_writes_take_long(void **state) {
     struct fixture *fixture = *state;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-slow");
     uint64_t number, begin_ms = clock_boottime_ms();
-    for (int i = 0; i < OUT; i++) {
-        parts[i].flags = REQUEST_WRITE;
-        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
-    }
-    node_client_flush(fixture->client, begin_ms);
-    expect_frame(fixture, node, OUT, &number);
+    (void)send_writes(fixture, node, parts, OUT, begin_ms);
     while (clock_boottime_ms() < begin_ms + 100) handle_all(fixture, 10);
     node_client_remove(fixture->client, &parts[0]); /* it took 100 ms */
     add_in_rounds(fixture, &parts[OUT], 1, REQUEST_WRITE, begin_ms);
@@ -308,13 +311,8 @@ static void nothing_gathers_behind_those_that_wait(void **state) {
     struct fixture *fixture = *state;
     nng_socket node = listen_as_node(fixture, "inproc://node_client_test-waits");
     uint64_t number, now_ms = clock_boottime_ms();
-    for (int i = 0; i < WAITING; i++) {
-        parts[i].flags = REQUEST_WRITE;
-        parts[i].waits = true;
-        assert_int_equal(node_client_add(fixture->client, &parts[i], false), SK_OK);
-    }
-    node_client_flush(fixture->client, now_ms);
-    expect_frame(fixture, node, WAITING, &number);
+    for (int i = 0; i < WAITING; i++) parts[i].waits = true;
+    (void)send_writes(fixture, node, parts, WAITING, now_ms);
     add_in_rounds(fixture, &parts[WAITING], 1, REQUEST_WRITE, now_ms);
     expect_frame(fixture, node, 1, &number);
     node_client_close(fixture->client);

@@ -10,7 +10,7 @@ bool window_open(const struct window *window) { return window->sent - window->ta
 bool window_empty(const struct window *window) { return window->sent == window->taken; }
 
 uint64_t window_send(struct window *window, uint64_t now_ms) {
-    if (window->sent == window->taken) window->progress_ms = now_ms;
+    if (window_empty(window)) window->progress_ms = now_ms;
     return ++window->sent;
 }
 
@@ -21,8 +21,12 @@ void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms) {
     window->stall_ms = WINDOW_STALL_MS;
 }
 
+bool window_still(const struct window *window, uint64_t still_ms, uint64_t now_ms) {
+    return !window_empty(window) && now_ms >= window->progress_ms + still_ms;
+}
+
 bool window_stalled(const struct window *window, uint64_t now_ms) {
-    return window->sent != window->taken && now_ms >= window->progress_ms + window->stall_ms;
+    return window_still(window, window->stall_ms, now_ms);
 }
 
 void window_on_stall(struct window *window) {
@@ -32,7 +36,7 @@ void window_on_stall(struct window *window) {
 }
 
 bool window_slow(const struct window *window, uint64_t now_ms) {
-    return window->sent != window->taken && now_ms >= window->progress_ms + WINDOW_SLOW_MS;
+    return window_still(window, WINDOW_SLOW_MS, now_ms);
 }
 
 void window_reset(struct window *window) { window->taken = window->sent; }

@@ -40,6 +40,9 @@ uint64_t window_send(struct window *window, uint64_t now_ms);
 /* The other side has taken everything up to `number`. Old news and numbers never sent are ignored. */
 void window_on_taken(struct window *window, uint64_t number, uint64_t now_ms);
 
+/* Frames are out and nothing has moved for so long. */
+bool window_still(const struct window *window, uint64_t still_ms, uint64_t now_ms);
+
 /* Frames are out and nothing has moved for WINDOW_STALL_MS, or longer after other stalls. */
 bool window_stalled(const struct window *window, uint64_t now_ms);
 

@@ -13,10 +13,10 @@ struct ticker {
     uint32_t (*tick_cb)(void *arg);
     void *arg;
     pthread_t thread;
-    bool joined;          /* the owner's */
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;
-    bool woken, stopped;
+    bool woken;
+    bool stopped; /* the owner's to change */
 };
 
 static struct timespec after(uint32_t ms) {
@@ -87,11 +87,10 @@ static void tell(struct ticker *ticker, bool *what) {
 void ticker_wake(struct ticker *ticker) { tell(ticker, &ticker->woken); }
 
 void ticker_stop(struct ticker *ticker) {
-    if (ticker == NULL || ticker->joined) return;
+    if (ticker == NULL || ticker->stopped) return;
     tell(ticker, &ticker->stopped);
     int err = pthread_join(ticker->thread, NULL);
     sk_assert(err == 0);
-    ticker->joined = true;
 }
 
 void ticker_free(struct ticker *ticker) {

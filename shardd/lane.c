@@ -74,15 +74,16 @@ static bool idle(const struct lane *lane) {
 }
 
 void lane_tick_soon(struct lane *lane) {
+    lane->has_come = true;
     if (lane->next_tick_us > lane->now_us + TICK_US) lane->next_tick_us = lane->now_us + TICK_US;
 }
 
 /* Since the last tick nothing has come, and all that there is to do is to send beacons and to hear them. */
 static bool quiet(struct lane *lane) {
-    struct lane_mark mark = {
-        .end = wal_end(lane->wal), .frames = lane->frame_turn, .map = lane->map == NULL ? 0 : lane->map->version};
-    bool same = mark.end == lane->ticked.end && mark.frames == lane->ticked.frames && mark.map == lane->ticked.map;
-    lane->ticked = mark;
+    wal_position end = wal_end(lane->wal);
+    bool same = !lane->has_come && end == lane->ticked_end;
+    lane->ticked_end = end;
+    lane->has_come = false;
     bool settled = same && idle(lane) && lane->map_applied && blocking_count(lane->blocking) == 0 &&
                    lane->verify.running == 0 && lane->out.state == OUT_NONE && lane->in.state == IN_NONE;
     for (uint32_t i = 0; settled && i < lane->shards.slot_count; i++) {

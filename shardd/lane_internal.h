@@ -62,13 +62,6 @@ struct unsynced_ring {
 
 #define LANE_PATH_BYTES 4200u
 
-/* How far a lane has come. */
-struct lane_mark {
-    wal_position end; /* of the log */
-    uint64_t frames;
-    uint64_t map; /* its version */
-};
-
 /* A snapshot for a follower. */
 struct snapshot_out {
     enum { OUT_NONE, OUT_EXPORTING, OUT_SENDING } state;
@@ -149,7 +142,8 @@ struct lane {
     uint64_t transfers; /* snapshots sent so far */
     struct buffer payload, result;
     uint64_t taking_us;      /* a time at which what is being taken had come, not long ago */
-    struct lane_mark ticked; /* at the last tick */
+    wal_position ticked_end; /* of the log at the last tick */
+    bool has_come;           /* since then: a frame, or a map */
     uint64_t now_us, next_tick_us, second_us, checkpoint_us, retry_us;
     struct {
         uint32_t running; /* scrubs */
@@ -250,7 +244,7 @@ void lane_tick_shards(struct lane *lane);
 uint64_t lane_time_us(const struct lane *lane); /* the highest leader time that any of its shards has seen (R26) */
 void lane_fail_shards(struct lane *lane);
 void lane_drop_ended(struct lane *lane); /* not in a step of the store */
-/* Something has come: a tick of a lane where nothing had is not far. */
+/* A frame or a map has come: a tick of a lane where nothing had is not far. */
 void lane_tick_soon(struct lane *lane);
 void lane_mark_dirty(struct lane *lane, struct shard *shard);
 void lane_mark_all_dirty(struct lane *lane);
